@@ -1,0 +1,913 @@
+//! The owner of all calls of one signalling loop.
+//!
+//! ```text
+//!   handle_message ─▶ parse ─▶ whose trunk? ─▶ transaction layer ─▶ in a dialog: its call's leg
+//!                                                                └▶ INVITE: decide ─▶ dial or refuse
+//!   handle_media_event ─▶ its call           handle_timeout ─▶ transactions, then calls
+//!   poll_output ◀─ media opened first, then messages, so that a port listens before a peer learns of it
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use media::ports::Ports;
+use media::{Prompt, Side, Totals};
+use numbering::{AppId, Binding, Decision, Number, Party, Table};
+use sip::deadlines::Deadlines;
+use sip::dialog::Dialog;
+use sip::message::{HeaderName, Message, Method, NameAddr, ParseError, Scheme, Uri};
+use sip::token::{Tokens, push_hex, read_hex};
+use sip::transaction::{Event, Flow, Layer, Refusal, ServerId, Transmit};
+use slab::Slab;
+
+use crate::call::{Call, MediaPorts, Plan};
+use crate::cdr::Cdr;
+use crate::leg::{self, ALLOW, CallKey, Io, Leg, Owner};
+use crate::observe::{Counters, Drop, Gauges, LogLine};
+use crate::offer_answer::OfferAnswer;
+use crate::outcome::Cause;
+use crate::settings::{App, CalledIn, CallerHeader, Settings, Target, Trunk, TrunkId};
+
+/// A media session; never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SessionId(pub u64);
+
+/// What the driver shall do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a SIP message.
+    Transmit(Transmit),
+    /// Make a media session on two bound ports.
+    OpenMedia {
+        /// Its name.
+        session: SessionId,
+        /// A's and B's RTP port; RTCP is the port above.
+        ports: [u16; 2],
+        /// For SSRCs, sequence numbers, CNAMEs.
+        seed: u64,
+    },
+    /// Tell a media session. [`media::Command::Close`] is the last; [`media::Event::Closed`] must come back for it.
+    Media {
+        /// Which.
+        session: SessionId,
+        /// What.
+        command: media::Command,
+    },
+    /// A call has ended.
+    Ended(Box<Cdr>),
+    /// Something to log.
+    Log(LogLine),
+}
+
+/// All calls of one signalling loop. Sans I/O.
+#[derive(Debug)]
+pub struct Core {
+    settings: Arc<Settings>,
+    table: Table,
+    layer: Layer<Owner>,
+    tokens: Tokens,
+    ports: Ports,
+    calls: Slab<Call>,
+    sessions: HashMap<SessionId, CallKey>,
+    deadlines: Deadlines<CallKey>,
+    out: VecDeque<Output>,
+    counters: Counters,
+    /// Calls in progress: all, by trunk name (in and out), by X.
+    live: Live,
+    /// New calls by trunk name.
+    rates: HashMap<Arc<str>, Bucket>,
+    strangers: Bucket,
+    /// UNIX time when `now` was zero: names of recordings begin with the day.
+    unix_at_epoch: Duration,
+    next_generation: u32,
+    next_session: u64,
+    draining: bool,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    calls: u32,
+    by_trunk: HashMap<Arc<str>, u32>,
+    by_number: HashMap<Number, u32>,
+}
+
+/// A token bucket: as deep as one second of its rate.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    tokens: f64,
+    filled: Duration,
+}
+
+/// What a call needs while it works.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Duration,
+    pub(crate) layer: &'a mut Layer<Owner>,
+    pub(crate) tokens: &'a mut Tokens,
+    pub(crate) ports: &'a mut Ports,
+    pub(crate) out: &'a mut VecDeque<Output>,
+    pub(crate) unix_at_epoch: Duration,
+    /// Calls that ended in this step, to be taken off the counts.
+    pub(crate) calls_over: Vec<CallKey>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn io<'b>(&'b mut self, settings: &'b Settings) -> Io<'b> {
+        Io { now: self.now, layer: self.layer, settings }
+    }
+
+    /// Today's date in UTC, `20261123`.
+    pub(crate) fn date(&self) -> String {
+        let seconds = i64::try_from((self.unix_at_epoch + self.now).as_secs()).unwrap_or(i64::MAX);
+        let today = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+        today.strftime("%Y%m%d").to_string()
+    }
+
+    pub(crate) fn app_of<'s>(&self, settings: &'s Settings, app: AppId) -> Option<&'s App> {
+        settings.app(app)
+    }
+
+    /// The flow to a target: by the first listener of its protocol and address family.
+    pub(crate) fn flow_to(&self, settings: &Settings, target: &Target) -> Option<Flow> {
+        let fits = |listener: &crate::settings::Listener| {
+            listener.transport == target.transport && listener.bind.is_ipv4() == target.address.is_ipv4()
+        };
+        let listener = u16::try_from(settings.listeners.iter().position(fits)?).ok()?;
+        Some(Flow { transport: target.transport, listener, peer: target.address, connection: 0 })
+    }
+
+    /// A tag that names its call and leg, so that a request in the dialog finds them without a search; its last 64
+    /// bits are unguessable.
+    pub(crate) fn local_tag(&mut self, key: CallKey, side: Side) -> Vec<u8> {
+        local_tag(self.tokens, key, side)
+    }
+
+    pub(crate) fn call_id(&mut self) -> Vec<u8> {
+        let mut id = Vec::with_capacity(32);
+        push_hex(&mut id, self.tokens.draw(), 16);
+        push_hex(&mut id, self.tokens.draw(), 16);
+        id
+    }
+}
+
+fn local_tag(tokens: &mut Tokens, key: CallKey, side: Side) -> Vec<u8> {
+    let mut tag = Vec::with_capacity(33);
+    push_hex(&mut tag, u64::from(key.index), 8);
+    push_hex(&mut tag, u64::from(key.generation), 8);
+    tag.push(match side {
+        Side::A => b'a',
+        Side::B => b'b',
+    });
+    push_hex(&mut tag, tokens.draw(), 16);
+    tag
+}
+
+fn read_tag(tag: &[u8]) -> Option<Owner> {
+    if tag.len() != 33 {
+        return None;
+    }
+    let index = u32::try_from(read_hex(&tag[..8])?).ok()?;
+    let generation = u32::try_from(read_hex(&tag[8..16])?).ok()?;
+    let side = match tag[16] {
+        b'a' => Side::A,
+        b'b' => Side::B,
+        _ => return None,
+    };
+    Some(Owner { call: CallKey { index, generation }, side })
+}
+
+impl Core {
+    /// An empty core. `seed` decides every identifier it will make.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, table: Table, seed: u64) -> Core {
+        let advertised = settings.listeners.iter().map(|listener| listener.advertised.clone()).collect();
+        let mut tokens = Tokens::new(seed);
+        let limit = usize::try_from(settings.limits.transactions).unwrap_or(usize::MAX);
+        let layer = Layer::new(settings.timers.sip.clone(), advertised, limit, tokens.draw());
+        let (first, last) = settings.media.ports;
+        let ports = Ports::new(usize::from(last.saturating_sub(first) / 2) + 1, settings.media.quarantine);
+        Core {
+            settings,
+            table,
+            layer,
+            tokens,
+            ports,
+            calls: Slab::new(),
+            sessions: HashMap::new(),
+            deadlines: Deadlines::default(),
+            out: VecDeque::new(),
+            counters: Counters::default(),
+            live: Live::default(),
+            rates: HashMap::new(),
+            strangers: Bucket { tokens: 10.0, filled: Duration::ZERO },
+            unix_at_epoch: Duration::ZERO,
+            next_generation: 0,
+            next_session: 0,
+            draining: false,
+        }
+    }
+
+    /// Tells what UNIX time it was when `now` was zero; without it that was 1970.
+    pub fn set_unix_at_epoch(&mut self, unix_at_epoch: Duration) {
+        self.unix_at_epoch = unix_at_epoch;
+    }
+
+    /// Takes new settings for new calls. Listeners, SIP timers and RTP ports stay as they were.
+    pub fn reload(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// Refuses new calls from now on; calls in progress go on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// The driver has bound an RTP port (and the one above for RTCP).
+    pub fn add_port(&mut self, rtp: u16) {
+        self.ports.add(rtp);
+    }
+
+    /// How many more ports the driver should bind.
+    #[must_use]
+    pub fn ports_wanted(&self, now: Duration) -> usize {
+        self.ports.wanted(now)
+    }
+
+    /// What has been counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What is alive.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let trunk_calls = self.settings.trunks.iter().map(|trunk| {
+            (Arc::clone(&trunk.name), self.live.by_trunk.get(&trunk.name).copied().unwrap_or(0))
+        });
+        Gauges {
+            calls: self.live.calls as usize,
+            transactions: self.layer.len(),
+            ports_in_use: self.ports.in_use(),
+            trunk_calls: trunk_calls.collect(),
+        }
+    }
+
+    /// No call, transaction or port is in use and nothing waits to be sent.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+            && self.sessions.is_empty()
+            && self.layer.is_empty()
+            && self.out.is_empty()
+            && self.ports.in_use() == 0
+            && self.live.calls == 0
+            && self.live.by_trunk.is_empty()
+            && self.live.by_number.is_empty()
+    }
+
+    /// No call is in progress (old transactions may still linger).
+    #[must_use]
+    pub fn has_no_calls(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// When [`Core::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        [self.layer.poll_timeout(), self.deadlines.next()].into_iter().flatten().min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.out.pop_front() {
+            return Some(output);
+        }
+        let transmit = self.layer.poll_transmit()?;
+        self.counters.sent += 1;
+        Some(Output::Transmit(transmit))
+    }
+
+    // ---- input ------------------------------------------------------------------------------------------------
+
+    /// A datagram, or one framed message of a stream.
+    pub fn handle_message(&mut self, now: Duration, flow: Flow, bytes: Bytes) {
+        let Some(trunk) = self.settings.trunk_of(flow.peer.ip()) else {
+            self.on_stranger(now, flow, bytes);
+            return;
+        };
+        match Message::parse(bytes, &self.settings.limits.message) {
+            Ok(message) => {
+                if message.is_request() {
+                    self.counters.requests[message.method() as usize] += 1;
+                } else {
+                    let class = usize::from(message.status() / 100).clamp(1, 6) - 1;
+                    self.counters.responses[class] += 1;
+                }
+                if let Some(event) = self.layer.handle_message(now, flow, message) {
+                    self.on_event(now, Some(trunk), event);
+                }
+            }
+            Err(rejected) => {
+                self.count_parse_error(rejected.error);
+                if let Some(request) = rejected.request.filter(|request| request.method() != Method::Ack) {
+                    let status = if rejected.error == ParseError::Version { 505 } else { 400 };
+                    self.reply(now, flow, &request, status, &[]);
+                }
+            }
+        }
+    }
+
+    /// The transport could not deliver to a peer.
+    pub fn handle_transport_failure(&mut self, now: Duration, flow: Flow) {
+        while let Some(event) = self.layer.handle_transport_failure(flow) {
+            self.on_event(now, None, event);
+        }
+    }
+
+    /// A media session reports. Events of sessions that are gone are ignored.
+    pub fn handle_media_event(&mut self, now: Duration, session: SessionId, event: media::Event) {
+        let Some(&key) = self.sessions.get(&session) else { return };
+        if matches!(event, media::Event::Closed(_)) {
+            self.sessions.remove(&session);
+        }
+        self.with_call(now, key, |call, cx| call.on_media_event(cx, event));
+    }
+
+    /// The driver could not make a media session (its worker is gone or full).
+    pub fn handle_media_failure(&mut self, now: Duration, session: SessionId) {
+        let Some(&key) = self.sessions.get(&session) else { return };
+        self.with_call(now, key, |call, cx| call.end(cx, Cause::Internal, None));
+        self.handle_media_event(now, session, media::Event::Closed(Box::new(Totals::default())));
+    }
+
+    /// Time has come.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        while let Some(event) = self.layer.handle_timeout(now) {
+            self.on_event(now, None, event);
+        }
+        while let Some(key) = self.deadlines.pop_due(now) {
+            self.with_call(now, key, |call, cx| {
+                call.armed = None;
+                if call.deadline().is_some_and(|at| at <= now) {
+                    call.on_time(cx);
+                }
+            });
+        }
+    }
+
+    // ---- transactions' events ---------------------------------------------------------------------------------
+
+    fn on_event(&mut self, now: Duration, trunk: Option<TrunkId>, event: Event<Owner>) {
+        match event {
+            Event::Request { id, flow, message } => {
+                let Some(trunk) = trunk else { return };
+                if message.to_tag().is_empty() {
+                    self.on_new_request(now, trunk, id, flow, message);
+                } else {
+                    self.on_dialog_request(now, trunk, id, flow, &message);
+                }
+            }
+            Event::Cancel { id, invite, flow, message } => self.on_cancel(now, id, invite, flow, &message),
+            Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
+            Event::Response { owner, message, .. } => {
+                self.with_call(now, owner.call, |call, cx| {
+                    let settings = Arc::clone(call.settings());
+                    let event = call.leg(owner.side).and_then(|leg| leg.on_response(&mut cx.io(&settings), &message));
+                    if let Some(event) = event {
+                        call.on_leg_event(cx, owner.side, event);
+                    }
+                });
+            }
+            Event::Timeout { owner, method, .. } | Event::Undelivered { owner, method, .. } => {
+                self.with_call(now, owner.call, |call, cx| call.on_unanswered(cx, owner.side, method));
+            }
+            Event::Refused { refusal: Refusal::Merged, flow, message } => {
+                self.counters.drop(Drop::Merged);
+                self.reply(now, flow, &message, 482, &[]);
+            }
+            Event::Refused { refusal: Refusal::Full, flow, message } => {
+                self.counters.drop(Drop::Transactions);
+                let after = self.retry_after();
+                self.reply(now, flow, &message, 503, &[("Retry-After", after.as_bytes())]);
+            }
+        }
+    }
+
+    fn on_cancel(
+        &mut self,
+        now: Duration,
+        id: ServerId,
+        invite: Option<(ServerId, Option<Owner>)>,
+        flow: Flow,
+        cancel: &Message,
+    ) {
+        let Some((_, owner)) = invite else {
+            self.counters.drop(Drop::NoDialog);
+            self.respond(now, id, flow, cancel, 481, &[]);
+            return;
+        };
+        self.respond(now, id, flow, cancel, 200, &[]);
+        let Some(owner) = owner else { return };
+        self.with_call(now, owner.call, |call, cx| {
+            let settings = Arc::clone(call.settings());
+            let event = call.leg(owner.side).and_then(|leg| leg.on_cancel(&mut cx.io(&settings), cancel));
+            if let Some(event) = event {
+                call.on_leg_event(cx, owner.side, event);
+            }
+        });
+    }
+
+    fn on_ack(&mut self, now: Duration, trunk: Option<TrunkId>, ack: &Message) {
+        let (Some(owner), Some(trunk)) = (read_tag(ack.to_tag()), trunk) else { return };
+        let from = Arc::clone(&self.settings.trunk(trunk).name);
+        self.with_call(now, owner.call, |call, cx| {
+            let settings = Arc::clone(call.settings());
+            let leg = call.leg(owner.side).filter(|leg| leg.owns(ack, &settings, &from));
+            if let Some(event) = leg.and_then(|leg| leg.on_ack(&mut cx.io(&settings), ack)) {
+                call.on_leg_event(cx, owner.side, event);
+            }
+        });
+    }
+
+    fn on_dialog_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: &Message) {
+        let from = Arc::clone(&self.settings.trunk(trunk).name);
+        let mut taken = false;
+        if let Some(owner) = read_tag(request.to_tag()) {
+            self.with_call(now, owner.call, |call, cx| {
+                let settings = Arc::clone(call.settings());
+                let Some(leg) = call.leg(owner.side).filter(|leg| leg.owns(request, &settings, &from)) else { return };
+                taken = true;
+                if let Some(event) = leg.on_request(&mut cx.io(&settings), id, flow, request) {
+                    call.on_leg_event(cx, owner.side, event);
+                }
+            });
+        }
+        if !taken {
+            self.counters.drop(Drop::NoDialog);
+            self.respond(now, id, flow, request, 481, &[]);
+        }
+    }
+
+    /// A request outside any dialog.
+    fn on_new_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: Message) {
+        if let Err((drop, status, header)) = self.check(&request) {
+            self.counters.drop(drop);
+            let headers: Vec<(&str, &[u8])> = header.iter().map(|(name, value)| (*name, &**value)).collect();
+            self.respond(now, id, flow, &request, status, &headers);
+            return;
+        }
+        match request.method() {
+            Method::Invite => self.on_invite(now, trunk, id, flow, request),
+            Method::Options => {
+                let headers: [(&str, &[u8]); 3] =
+                    [("Allow", ALLOW), ("Accept", b"application/sdp"), ("Accept-Encoding", b"identity")];
+                let status = if self.draining { 503 } else { 200 };
+                self.respond(now, id, flow, &request, status, &headers);
+            }
+            Method::Bye => {
+                self.counters.drop(Drop::NoDialog);
+                self.respond(now, id, flow, &request, 481, &[]);
+            }
+            Method::Ack
+            | Method::Cancel
+            | Method::Register
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Message
+            | Method::Refer
+            | Method::Notify
+            | Method::Subscribe
+            | Method::Publish
+            | Method::Other => {
+                self.counters.drop(Drop::Method);
+                self.respond(now, id, flow, &request, 405, &[("Allow", ALLOW)]);
+            }
+        }
+    }
+
+    /// RFC 3261 §8.2.2 and §8.2.3, in their order: method, URI, hops, extensions, body.
+    fn check(&self, request: &Message) -> Result<(), (Drop, u16, Option<(&'static str, Vec<u8>)>)> {
+        if request.method() != Method::Invite {
+            return Ok(());
+        }
+        match Uri::parse(request.request_uri()) {
+            Ok(uri) if matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
+            Ok(_) => return Err((Drop::UriScheme, 416, None)),
+            Err(_) => return Err((Drop::UriScheme, 400, None)),
+        }
+        if matches!(request.max_forwards(), Some(Ok(0))) {
+            return Err((Drop::TooManyHops, 483, None));
+        }
+        let required: Vec<&[u8]> = request.values(HeaderName::Require).filter(|tag| !tag.is_empty()).collect();
+        if !required.is_empty() {
+            return Err((Drop::BadExtension, 420, Some(("Unsupported", required.join(&b", "[..])))));
+        }
+        if !request.body().is_empty() && request.sdp_body().is_none() {
+            return Err((Drop::ContentType, 415, Some(("Accept", b"application/sdp".to_vec()))));
+        }
+        Ok(())
+    }
+
+    // ---- a new call -------------------------------------------------------------------------------------------
+
+    fn on_invite(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: Message) {
+        let settings = Arc::clone(&self.settings);
+        let key = self.next_key();
+        let tag = local_tag(&mut self.tokens, key, Side::A);
+        let Ok(dialog) = Dialog::of_request(&invite, &tag) else {
+            self.count_parse_error(ParseError::MissingContact);
+            self.respond(now, id, flow, &invite, 400, &[]);
+            return;
+        };
+        if let Some((drop, _)) = self.overload(now, settings.trunk(trunk)) {
+            self.counters.drop(drop);
+            let after = self.retry_after();
+            self.respond(now, id, flow, &invite, 503, &[("Retry-After", after.as_bytes())]);
+            return;
+        }
+        self.respond(now, id, flow, &invite, 100, &[]);
+        let owner = Owner { call: key, side: Side::A };
+        self.layer.own(id, owner);
+        self.counters.calls_begun += 1;
+
+        let caller = read_caller(settings.trunk(trunk), &invite);
+        let x = read_called(settings.trunk(trunk), &invite);
+        let mut cdr = self.new_cdr(now, settings.trunk(trunk), caller, x);
+        let verdict = self.decide(&settings, trunk, caller, x, &invite, &mut cdr);
+        // Ports are taken only where something will be heard: a call, or a refusal with a prompt.
+        let wants_media = match &verdict {
+            Ok(_) => true,
+            Err(cause) => cause.row().prompt.is_some(),
+        };
+        let media = if wants_media { self.take_ports(now) } else { None };
+        let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
+        let leg = Leg::incoming(owner, trunk, flow, invite, id, dialog, offer_answer);
+        self.begin(now, key, settings, leg, media, cdr, verdict);
+    }
+
+    /// Makes the call, dialling or refusing, and counts it.
+    fn begin(
+        &mut self,
+        now: Duration,
+        key: CallKey,
+        settings: Arc<Settings>,
+        leg: Leg,
+        media: Option<MediaPorts>,
+        cdr: Box<Cdr>,
+        verdict: Result<Plan, Cause>,
+    ) {
+        self.live.add(&cdr);
+        if let Some(media) = media {
+            self.sessions.insert(media.session, key);
+        }
+        if let (Ok(plan), Some(caller), Some(trunk_out)) = (&verdict, cdr.caller, &cdr.trunk_out) {
+            self.out.push_back(Output::Log(LogLine::Dialling {
+                session_id: Arc::clone(&cdr.session_id),
+                caller,
+                x: plan.x,
+                trunk_in: Arc::clone(&cdr.trunk_in),
+                trunk_out: Arc::clone(trunk_out),
+            }));
+        }
+        let mut cx = Context {
+            now,
+            layer: &mut self.layer,
+            tokens: &mut self.tokens,
+            ports: &mut self.ports,
+            out: &mut self.out,
+            unix_at_epoch: self.unix_at_epoch,
+            calls_over: Vec::new(),
+        };
+        let call = match (verdict, media) {
+            (Ok(plan), Some(media)) => Call::dial(&mut cx, key, settings, leg, media, cdr, plan),
+            (Ok(_), None) => Call::refuse(&mut cx, key, settings, leg, None, cdr, Cause::NoPorts),
+            (Err(cause), media) => Call::refuse(&mut cx, key, settings, leg, media, cdr, cause),
+        };
+        let over = cx.calls_over;
+        let place = self.calls.insert(call);
+        debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
+        self.settle(key, &over);
+    }
+
+    /// Answers the caller's offer, or makes one where it made none.
+    fn negotiate(
+        &mut self,
+        settings: &Settings,
+        trunk: TrunkId,
+        invite: &Message,
+        media: Option<MediaPorts>,
+        verdict: Result<Plan, Cause>,
+    ) -> (Result<Plan, Cause>, OfferAnswer) {
+        let trunk = settings.trunk(trunk);
+        let port = media.map_or(0, |media| media.ports[Side::A.index()]);
+        let session_id = self.tokens.draw() >> 2;
+        let unanswered = || OfferAnswer::offer(trunk, &settings.media, port, session_id);
+        match invite.sdp_body() {
+            None => (verdict, unanswered()),
+            Some(offer) => match OfferAnswer::answer(offer, trunk, &settings.media, port, session_id) {
+                Ok(answered) => (verdict, answered),
+                Err(_) => (verdict.and(Err(Cause::NoCommonCodec)), unanswered()),
+            },
+        }
+    }
+
+    /// Who is reached, and how: the binding's word, the app's, the trunks'.
+    fn decide(
+        &mut self,
+        settings: &Settings,
+        trunk_in: TrunkId,
+        caller: Option<Number>,
+        x: Option<Number>,
+        invite: &Message,
+        cdr: &mut Cdr,
+    ) -> Result<Plan, Cause> {
+        let x = x.ok_or(Cause::UnreadableNumber)?;
+        let virtual_number = self.table.virtual_number(x);
+        if let Some(number) = &virtual_number {
+            cdr.set_app(settings, number.app);
+        }
+        let (binding, party, callee) = match self.table.decide(x, caller) {
+            Decision::Connect { binding, caller, callee } => (binding, caller, callee),
+            Decision::Refuse { refusal, app, binding } => {
+                if let Some(app) = app {
+                    cdr.set_app(settings, app);
+                }
+                if let Some(binding) = &binding {
+                    cdr.set_binding(binding);
+                }
+                return Err(refusal.into());
+            }
+        };
+        let Binding::Axb(axb) = &*binding;
+        cdr.set_app(settings, axb.app);
+        cdr.set_binding(&binding);
+        cdr.caller_is = Some(party);
+        cdr.callee = Some(callee);
+        let app = settings.app(axb.app).ok_or(Cause::Internal)?;
+        let named = |name: Option<&Arc<str>>| name.and_then(|name| app.named.get(name)).cloned();
+        let voice = axb.voice.as_deref();
+        let hint_tone = named(voice.and_then(|voice| voice.record_hint_tone.as_ref())).or_else(|| app.hint_tone.clone());
+        if hint_tone.is_none() && app.require_hint_tone {
+            return Err(Cause::NoHintTone);
+        }
+        if self.table.virtual_number(callee).is_some() {
+            return Err(Cause::Loop);
+        }
+        let per_number = settings.limits.calls_per_number;
+        if per_number != 0 && self.live.by_number.get(&x).is_some_and(|calls| *calls >= per_number) {
+            return Err(Cause::NumberFull);
+        }
+        let trunk_out = match virtual_number.and_then(|number| number.trunk.clone()) {
+            Some(name) => settings.trunk_named(&name).ok_or(Cause::NoRoute)?,
+            None => trunk_in,
+        };
+        let out = settings.trunk(trunk_out);
+        if out.targets.is_empty() {
+            return Err(Cause::NoRoute);
+        }
+        if trunk_out != trunk_in && self.live.of_trunk(&out.name) >= out.max_calls {
+            return Err(Cause::TrunkFull);
+        }
+        cdr.trunk_out = Some(Arc::clone(&out.name));
+        let announcement: Option<Arc<Prompt>> = named(voice.and_then(|voice| match party {
+            Party::A => voice.caller_hint_tone.as_ref(),
+            Party::B => voice.callee_hint_tone.as_ref(),
+        }));
+        let maximum = Duration::from_secs(60 * u64::from(axb.max_minutes));
+        let ceiling = settings.timers.safety_ceiling.min(app.safety_ceiling);
+        let bounded = axb.max_minutes != 0 && maximum <= ceiling;
+        let longest = if bounded { (maximum, Cause::MaxDuration) } else { (ceiling, Cause::SafetyCeiling) };
+        let last_minute = named(voice.and_then(|voice| voice.last_minute.as_ref()))
+            .or_else(|| app.prompts.last_minute.clone())
+            .filter(|_| bounded);
+        let max_forwards = match invite.max_forwards() {
+            Some(Ok(hops)) => hops.saturating_sub(1),
+            Some(Err(_)) | None => 69,
+        };
+        Ok(Plan {
+            app: axb.app,
+            x,
+            callee,
+            trunk_out,
+            announcement,
+            hint_tone,
+            last_minute,
+            longest,
+            record: axb.record && app.recording,
+            max_forwards,
+        })
+    }
+
+    fn overload(&mut self, now: Duration, trunk: &Trunk) -> Option<(Drop, Cause)> {
+        if self.draining {
+            return Some((Drop::Draining, Cause::Draining));
+        }
+        if self.live.calls >= self.settings.limits.calls {
+            return Some((Drop::Calls, Cause::Full));
+        }
+        if self.live.of_trunk(&trunk.name) >= trunk.max_calls {
+            return Some((Drop::TrunkCalls, Cause::TrunkFull));
+        }
+        let rate = f64::from(trunk.calls_per_second);
+        let bucket = self.rates.entry(Arc::clone(&trunk.name)).or_insert(Bucket { tokens: rate, filled: now });
+        (!bucket.take(now, rate)).then_some((Drop::TrunkRate, Cause::TrunkTooFast))
+    }
+
+    fn take_ports(&mut self, now: Duration) -> Option<MediaPorts> {
+        let Some(first) = self.ports.take(now) else {
+            self.counters.drop(Drop::Ports);
+            return None;
+        };
+        let Some(second) = self.ports.take(now) else {
+            self.ports.release(now, first);
+            self.counters.drop(Drop::Ports);
+            return None;
+        };
+        self.next_session += 1;
+        Some(MediaPorts { session: SessionId(self.next_session), ports: [first, second] })
+    }
+
+    fn new_cdr(&mut self, now: Duration, trunk: &Trunk, caller: Option<Number>, x: Option<Number>) -> Box<Cdr> {
+        let mut session_id = Vec::with_capacity(32);
+        push_hex(&mut session_id, self.tokens.draw(), 16);
+        push_hex(&mut session_id, self.tokens.draw(), 16);
+        let session_id = String::from_utf8(session_id).expect("hexadecimal digits are UTF-8");
+        Box::new(Cdr::begun(now, session_id.into(), Arc::clone(&trunk.name), caller, x))
+    }
+
+    fn next_key(&mut self) -> CallKey {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let index = u32::try_from(self.calls.vacant_key()).expect("the limit of calls is a u32");
+        CallKey { index, generation: self.next_generation }
+    }
+
+    // ---- calls ------------------------------------------------------------------------------------------------
+
+    /// Lets a call work, then arms its next deadline, or forgets it when nothing is left of it.
+    fn with_call(&mut self, now: Duration, key: CallKey, work: impl FnOnce(&mut Call, &mut Context<'_>)) {
+        let Some(call) = self.calls.get_mut(key.index as usize).filter(|call| call.key == key) else { return };
+        let mut cx = Context {
+            now,
+            layer: &mut self.layer,
+            tokens: &mut self.tokens,
+            ports: &mut self.ports,
+            out: &mut self.out,
+            unix_at_epoch: self.unix_at_epoch,
+            calls_over: Vec::new(),
+        };
+        work(call, &mut cx);
+        let over = cx.calls_over;
+        self.settle(key, &over);
+    }
+
+    fn settle(&mut self, key: CallKey, over: &[CallKey]) {
+        let Some(call) = self.calls.get_mut(key.index as usize) else { return };
+        if !over.is_empty() {
+            self.live.remove(&call.cdr);
+        }
+        if call.is_gone() {
+            self.calls.remove(key.index as usize);
+            return;
+        }
+        if let Some(at) = call.deadline() {
+            if call.armed.is_none_or(|armed| at < armed) {
+                call.armed = Some(at);
+                self.deadlines.push(at, key);
+            }
+        }
+    }
+
+    // ---- answers without a call -------------------------------------------------------------------------------
+
+    fn respond(&mut self, now: Duration, id: ServerId, flow: Flow, request: &Message, status: u16, headers: &[(&str, &[u8])]) {
+        // A 100 never carries a tag (RFC 3261 §8.2.6.2), every other response does.
+        let tag = if status == 100 { Vec::new() } else { self.stateless_tag() };
+        let bytes = leg::bodiless(&self.settings, request, flow, &tag, status, headers);
+        self.layer.respond(now, id, status, bytes);
+    }
+
+    fn reply(&mut self, _now: Duration, flow: Flow, request: &Message, status: u16, headers: &[(&str, &[u8])]) {
+        let tag = self.stateless_tag();
+        let bytes = leg::bodiless(&self.settings, request, flow, &tag, status, headers);
+        self.layer.reply(flow, request, bytes);
+    }
+
+    fn stateless_tag(&mut self) -> Vec<u8> {
+        let mut tag = Vec::with_capacity(16);
+        push_hex(&mut tag, self.tokens.draw(), 16);
+        tag
+    }
+
+    /// An address of no trunk: a few refusals a second for the operator who forgot a `sources` line, silence beyond.
+    fn on_stranger(&mut self, now: Duration, flow: Flow, bytes: Bytes) {
+        self.counters.drop(Drop::Stranger);
+        if !self.strangers.take(now, 10.0) {
+            return;
+        }
+        let address: IpAddr = flow.peer.ip();
+        self.out.push_back(Output::Log(LogLine::Stranger { address }));
+        if let Ok(message) = Message::parse(bytes, &self.settings.limits.message) {
+            if message.is_request() && message.method() != Method::Ack {
+                self.reply(now, flow, &message, 403, &[]);
+            }
+        }
+    }
+
+    /// Between the configured seconds and twice as many, so that callers do not come back together.
+    fn retry_after(&mut self) -> String {
+        let base = u64::from(self.settings.limits.retry_after.max(1));
+        (base + self.tokens.draw() % (base + 1)).to_string()
+    }
+
+    fn count_parse_error(&mut self, error: ParseError) {
+        if let Some(place) = ParseError::ALL.iter().position(|known| *known == error) {
+            self.counters.parse_errors[place] += 1;
+        }
+    }
+}
+
+impl Live {
+    fn add(&mut self, cdr: &Cdr) {
+        self.calls += 1;
+        for trunk in trunks(cdr) {
+            *self.by_trunk.entry(Arc::clone(trunk)).or_insert(0) += 1;
+        }
+        if let (Some(x), Some(_)) = (cdr.x, cdr.binding) {
+            *self.by_number.entry(x).or_insert(0) += 1;
+        }
+    }
+
+    fn remove(&mut self, cdr: &Cdr) {
+        self.calls -= 1;
+        for trunk in trunks(cdr) {
+            take_one(&mut self.by_trunk, trunk);
+        }
+        if let (Some(x), Some(_)) = (cdr.x, cdr.binding) {
+            take_one(&mut self.by_number, &x);
+        }
+    }
+
+    fn of_trunk(&self, name: &Arc<str>) -> u32 {
+        self.by_trunk.get(name).copied().unwrap_or(0)
+    }
+}
+
+/// The trunks that a call occupies; once where both legs use the same.
+fn trunks(cdr: &Cdr) -> impl Iterator<Item = &Arc<str>> {
+    let out = cdr.trunk_out.as_ref().filter(|out| **out != cdr.trunk_in);
+    std::iter::once(&cdr.trunk_in).chain(out)
+}
+
+fn take_one<K: std::hash::Hash + Eq + Clone>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, now: Duration, rate: f64) -> bool {
+        let since = now.saturating_sub(self.filled).as_secs_f64();
+        self.filled = now;
+        self.tokens = (self.tokens + since * rate).min(rate.max(1.0));
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+/// Who calls, by the headers that the trunk is trusted for.
+fn read_caller(trunk: &Trunk, invite: &Message) -> Option<Number> {
+    trunk.caller_in.iter().find_map(|header| {
+        let name = match header {
+            CallerHeader::PAssertedIdentity => HeaderName::PAssertedIdentity,
+            CallerHeader::RemotePartyId => HeaderName::RemotePartyId,
+            CallerHeader::From => HeaderName::From,
+        };
+        invite.values(name).find_map(|value| {
+            let address = NameAddr::parse(value).ok()?;
+            number_in(trunk, address.uri)
+        })
+    })
+}
+
+/// X as dialled.
+fn read_called(trunk: &Trunk, invite: &Message) -> Option<Number> {
+    match trunk.called_in {
+        CalledIn::RequestUri => number_in(trunk, invite.request_uri()),
+        CalledIn::To => number_in(trunk, invite.to().ok()?.uri),
+    }
+}
+
+fn number_in(trunk: &Trunk, uri: &[u8]) -> Option<Number> {
+    trunk.read.read(Uri::parse(uri).ok()?.user).ok()
+}

@@ -1,0 +1,21 @@
+//! A call through X, sans I/O: two independent SIP dialogs, one decision, one media session.
+//!
+//! This is a media-aware, SDP-modifying back-to-back user agent (RFC 7092). The two legs never see each other's
+//! messages: they exchange [`leg::LegEvent`] and [`leg::LegCommand`], two closed enums.
+//!
+//! ```text
+//!            SIP bytes ──▶ Core::handle_message ──▶ sip::transaction::Layer ──▶ Leg ── LegEvent ──▶ Call
+//!         media events ──▶ Core::handle_media_event ──────────────────────────────────────────────▶ Call
+//!                 time ──▶ Core::handle_timeout                                                     │
+//!                                                                                       LegCommand  ▼
+//!   Core::poll_output ◀── Transmit · Media · Ended · Refused ◀────────────────────────────────── Leg, Session
+//! ```
+
+mod call;
+pub mod cdr;
+pub mod core;
+pub mod leg;
+pub mod observe;
+mod offer_answer;
+pub mod outcome;
+pub mod settings;

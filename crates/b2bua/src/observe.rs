@@ -1,0 +1,181 @@
+//! What the core counts and says of itself. Labels are words; numbers of people never stand here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use media::Side;
+use numbering::Number;
+
+use crate::outcome::Cause;
+
+/// Things that were turned away or cut short because of a limit or a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Drop {
+    /// A request from an address of no trunk.
+    Stranger,
+    /// A request while as many transactions as allowed were alive.
+    Transactions,
+    /// The same request by another way (482).
+    Merged,
+    /// A request in a dialog that does not exist (481).
+    NoDialog,
+    /// Max-Forwards was 0 (483).
+    TooManyHops,
+    /// A Require that we do not fulfil (420).
+    BadExtension,
+    /// A method that we do not take (405).
+    Method,
+    /// A body that we do not take (415).
+    ContentType,
+    /// A Request-URI that we do not take (416).
+    UriScheme,
+    /// A new call while as many as allowed were up (503).
+    Calls,
+    /// A new call while the trunk had as many as it may (503).
+    TrunkCalls,
+    /// A new call faster than the trunk may (503).
+    TrunkRate,
+    /// A new call while shutting down (503).
+    Draining,
+    /// A new call while no RTP port was free (503).
+    Ports,
+}
+
+impl Drop {
+    /// Every one, in the order of [`Counters::dropped`].
+    pub const ALL: [Drop; 14] = [
+        Drop::Stranger,
+        Drop::Transactions,
+        Drop::Merged,
+        Drop::NoDialog,
+        Drop::TooManyHops,
+        Drop::BadExtension,
+        Drop::Method,
+        Drop::ContentType,
+        Drop::UriScheme,
+        Drop::Calls,
+        Drop::TrunkCalls,
+        Drop::TrunkRate,
+        Drop::Draining,
+        Drop::Ports,
+    ];
+
+    /// Metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Drop::Stranger => "stranger",
+            Drop::Transactions => "transactions",
+            Drop::Merged => "merged",
+            Drop::NoDialog => "no_dialog",
+            Drop::TooManyHops => "too_many_hops",
+            Drop::BadExtension => "bad_extension",
+            Drop::Method => "method",
+            Drop::ContentType => "content_type",
+            Drop::UriScheme => "uri_scheme",
+            Drop::Calls => "calls",
+            Drop::TrunkCalls => "trunk_calls",
+            Drop::TrunkRate => "trunk_rate",
+            Drop::Draining => "draining",
+            Drop::Ports => "ports",
+        }
+    }
+}
+
+/// Counts since the start, read by the metrics thread's scrape through the loop that owns the core.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// Requests received, by method (place: `Method as usize`).
+    pub requests: [u64; sip::message::Method::ALL.len()],
+    /// Responses received, by class 1xx..6xx.
+    pub responses: [u64; 6],
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages that cannot be read, by [`sip::message::ParseError::ALL`].
+    pub parse_errors: Vec<u64>,
+    /// Turned away, by [`Drop::ALL`].
+    pub dropped: [u64; Drop::ALL.len()],
+    /// Calls begun (an INVITE that got a call of its own, refused or not).
+    pub calls_begun: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            requests: [0; sip::message::Method::ALL.len()],
+            responses: [0; 6],
+            sent: 0,
+            parse_errors: vec![0; sip::message::ParseError::ALL.len()],
+            dropped: [0; Drop::ALL.len()],
+            calls_begun: 0,
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn drop(&mut self, drop: Drop) {
+        self.dropped[drop as usize] += 1;
+    }
+}
+
+/// What is alive now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Gauges {
+    /// Calls in progress.
+    pub calls: usize,
+    /// Client and server transactions.
+    pub transactions: (usize, usize),
+    /// RTP ports in use.
+    pub ports_in_use: usize,
+    /// Calls in progress by trunk (in and out), in the order of the configuration.
+    pub trunk_calls: Vec<(Arc<str>, u32)>,
+}
+
+/// Something that an operator may want to read.
+#[derive(Clone, Debug)]
+pub enum LogLine {
+    /// A call was accepted and goes to B.
+    Dialling {
+        /// Of the call.
+        session_id: Arc<str>,
+        /// Printed masked.
+        caller: Number,
+        /// Printed masked.
+        x: Number,
+        /// Where from.
+        trunk_in: Arc<str>,
+        /// Where to.
+        trunk_out: Arc<str>,
+    },
+    /// B rings (or sends early media).
+    Alerting {
+        /// Of the call.
+        session_id: Arc<str>,
+    },
+    /// B answered; both hear the hint tone.
+    Answered {
+        /// Of the call.
+        session_id: Arc<str>,
+    },
+    /// The parties are joined.
+    Joined {
+        /// Of the call.
+        session_id: Arc<str>,
+    },
+    /// A call ended.
+    Ended {
+        /// Of the call.
+        session_id: Arc<str>,
+        /// Why.
+        cause: Cause,
+        /// Who ended it; `None` when we did.
+        released_by: Option<Side>,
+        /// Of the conversation, from B's answer; `None` when there was none.
+        talked: Option<Duration>,
+    },
+    /// A request from an address of no trunk (said at most once a second).
+    Stranger {
+        /// Its address.
+        address: std::net::IpAddr,
+    },
+}

@@ -1,0 +1,220 @@
+//! What the operator decides, in the form that the core reads it: complete, checked, immutable.
+//!
+//! A reload replaces the whole [`Settings`] behind an `Arc`; a call keeps the one that it began with.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use media::{Codec, Prompt, SourcePolicy};
+use numbering::{AppId, ReadRule, WriteRule};
+use sip::transaction::Transport;
+
+/// Everything the core is told by the operator.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where we listen; a [`sip::transaction::Flow`] names one by its place here.
+    pub listeners: Vec<Listener>,
+    /// RTP.
+    pub media: MediaSettings,
+    /// Carriers' peers; [`TrunkId`] is the place here.
+    pub trunks: Vec<Trunk>,
+    /// Customers' applications; [`AppId`] is the place here.
+    pub apps: Vec<App>,
+    /// Limits of the whole core.
+    pub limits: Limits,
+    /// Times of the call.
+    pub timers: CallTimers,
+    /// What we call ourselves in `Server` and `User-Agent`; `None` leaves the header away.
+    pub product_name: Option<Box<str>>,
+}
+
+/// One socket address that we serve SIP on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// What the socket is bound to.
+    pub bind: SocketAddr,
+    /// What peers are told in Via and Contact: `host:port`.
+    pub advertised: Box<str>,
+}
+
+/// RTP addresses and times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MediaSettings {
+    /// What the sockets are bound to.
+    pub bind: IpAddr,
+    /// What the SDP says.
+    pub advertised: IpAddr,
+    /// First and last RTP port, both even; RTCP is the port above.
+    pub ports: (u16, u16),
+    /// How long a port rests after a call.
+    pub quarantine: Duration,
+    /// A call whose both parties are silent this long (no packet at all) is ended; zero never does.
+    pub dead_after: Duration,
+}
+
+/// Place of a trunk in [`Settings::trunks`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct TrunkId(pub u16);
+
+/// Which header tells who calls, in order of trust.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallerHeader {
+    /// RFC 3325.
+    PAssertedIdentity,
+    /// draft-ietf-sip-privacy-04, still sent by old switches.
+    RemotePartyId,
+    /// RFC 3261 §20.20.
+    From,
+}
+
+/// Where the dialled X stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CalledIn {
+    /// The Request-URI's user part.
+    RequestUri,
+    /// The To header's user part.
+    To,
+}
+
+/// Where a trunk takes our calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// A carrier's SIP peer.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Its name in logs, metrics and CDRs.
+    pub name: Arc<str>,
+    /// Addresses it calls from. A request from an address of no trunk is a stranger's.
+    pub sources: Vec<IpNet>,
+    /// Where it takes calls, tried in order. Empty: this trunk only calls.
+    pub targets: Vec<Target>,
+    /// How it spells numbers to us.
+    pub read: ReadRule,
+    /// How it wants them spelt.
+    pub write: WriteRule,
+    /// Which headers tell the caller; the first that holds a number wins.
+    pub caller_in: Vec<CallerHeader>,
+    /// Where X stands.
+    pub called_in: CalledIn,
+    /// Also say X in P-Asserted-Identity on the outgoing leg.
+    pub assert_identity: bool,
+    /// Companding laws in order of preference; never empty.
+    pub codecs: Vec<Codec>,
+    /// Media source policy.
+    pub media_source: SourcePolicy,
+    /// Calls in progress that came from it or go to it.
+    pub max_calls: u32,
+    /// New calls a second from it (a bucket as deep as one second).
+    pub calls_per_second: u32,
+}
+
+/// A customer's application.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its key in CDRs, logs and metrics.
+    pub name: Arc<str>,
+    /// The approved tone that both hear on answer (`【企业简称】来电`).
+    pub hint_tone: Option<Arc<Prompt>>,
+    /// Refuse (7507) a call for which neither the binding nor the app has a tone.
+    pub require_hint_tone: bool,
+    /// Recording allowed for this app.
+    pub recording: bool,
+    /// How long B rings.
+    pub no_answer: Duration,
+    /// The longest that a call of this app may last, where that is less than [`CallTimers::safety_ceiling`].
+    pub safety_ceiling: Duration,
+    /// The app's prompts.
+    pub prompts: AppPrompts,
+    /// Prompts that bindings name.
+    pub named: HashMap<Arc<str>, Arc<Prompt>>,
+}
+
+/// The prompts of product rule R; `None` plays nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AppPrompts {
+    /// Heard while B rings, once an announcement has been played.
+    pub ringback: Option<Arc<Prompt>>,
+    /// B is busy.
+    pub busy: Option<Arc<Prompt>>,
+    /// The caller may not call this way.
+    pub no_permission: Option<Arc<Prompt>>,
+    /// The caller is not bound to X.
+    pub no_binding: Option<Arc<Prompt>>,
+    /// Something of ours or the carrier's failed.
+    pub service_fault: Option<Arc<Prompt>>,
+    /// One minute is left.
+    pub last_minute: Option<Arc<Prompt>>,
+}
+
+/// Limits of the core; reaching one is counted and answered.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Calls in progress.
+    pub calls: u32,
+    /// Calls of one X in progress at once; 0 does not limit.
+    pub calls_per_number: u32,
+    /// Server and client transactions in memory.
+    pub transactions: u32,
+    /// What a message may be.
+    pub message: sip::limits::Limits,
+    /// `Retry-After` of a 503, in seconds: at least this, at most twice this (so that callers do not come back together).
+    pub retry_after: u32,
+}
+
+/// Times of the call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CallTimers {
+    /// RFC 3261 T1, T2, T4.
+    pub sip: sip::transaction::Timers,
+    /// The longest that any call may last, counted from B's answer.
+    pub safety_ceiling: Duration,
+}
+
+impl Settings {
+    /// The trunk that an address belongs to: the most specific network wins.
+    #[must_use]
+    pub fn trunk_of(&self, source: IpAddr) -> Option<TrunkId> {
+        let mut best: Option<(u8, TrunkId)> = None;
+        for (place, trunk) in self.trunks.iter().enumerate() {
+            for network in &trunk.sources {
+                if network.contains(&source)
+                    && best.is_none_or(|(length, _)| network.prefix_len() > length)
+                {
+                    let id = u16::try_from(place).expect("the configuration allows at most 1,000 trunks");
+                    best = Some((network.prefix_len(), TrunkId(id)));
+                }
+            }
+        }
+        best.map(|(_, id)| id)
+    }
+
+    /// The trunk of a name.
+    #[must_use]
+    pub fn trunk_named(&self, name: &str) -> Option<TrunkId> {
+        let place = self.trunks.iter().position(|trunk| &*trunk.name == name)?;
+        Some(TrunkId(u16::try_from(place).ok()?))
+    }
+
+    /// A trunk.
+    #[must_use]
+    pub fn trunk(&self, id: TrunkId) -> &Trunk {
+        &self.trunks[usize::from(id.0)]
+    }
+
+    /// An application.
+    #[must_use]
+    pub fn app(&self, id: AppId) -> Option<&App> {
+        self.apps.get(usize::try_from(id.0).ok()?)
+    }
+}

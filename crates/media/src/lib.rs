@@ -1,0 +1,236 @@
+//! Media, sans I/O: what an RTP relay with prompts and recording decides, packet by packet.
+//!
+//! Bytes, commands and `now` (a [`Duration`] since the process's epoch) go in by `handle_*`; packets, events, recorded
+//! audio and the next deadline come out by `poll_*` or through the sink a method is given. Nothing here opens a socket,
+//! reads a clock or allocates per packet.
+//!
+//! ```text
+//!   A's socket ─▶ Latch ─▶ (TelephoneEvent) ─▶ Recorder ─▶ Splice ─▶ B's socket
+//!                                                  ▲
+//!   B's socket ─▶ Latch ─▶ (TelephoneEvent) ───────┴─────▶ Splice ─▶ A's socket      a prompt takes the place of the peer
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub mod g711;
+pub mod latch;
+mod leg;
+pub mod ports;
+mod prompt;
+mod random;
+mod reception;
+pub mod recorder;
+pub mod rtcp;
+pub mod rtp;
+pub mod sdp;
+pub mod session;
+pub mod splice;
+pub mod telephone_event;
+pub mod wav;
+
+/// One of the two parties of a call. `A` placed it (the incoming leg), `B` is called (the outgoing leg).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Side {
+    /// The party that dialled X.
+    A,
+    /// The party that X stands for.
+    B,
+}
+
+impl Side {
+    /// Both sides, A first.
+    pub const BOTH: [Side; 2] = [Side::A, Side::B];
+
+    /// The other party.
+    #[must_use]
+    pub const fn other(self) -> Side {
+        match self {
+            Side::A => Side::B,
+            Side::B => Side::A,
+        }
+    }
+
+    /// 0 for A, 1 for B: the place in a two-element array.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Side::A => 0,
+            Side::B => 1,
+        }
+    }
+}
+
+/// G.711 companding law, 8,000 Hz mono, one byte a sample (RFC 3551 §4.5.14).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Codec {
+    /// A-law, static payload type 8.
+    Pcma,
+    /// µ-law, static payload type 0.
+    Pcmu,
+}
+
+/// What offer and answer settled for one leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LegFormat {
+    /// The companding law that this leg sends and receives.
+    pub codec: Codec,
+    /// RTP payload type of the audio (0-127).
+    pub payload_type: u8,
+    /// RTP payload type of telephone-event/8000 (RFC 4733), where the leg has it.
+    pub telephone_event: Option<u8>,
+    /// Packet time in milliseconds that we send prompts with (10-60).
+    pub ptime_ms: u8,
+}
+
+/// Direction attribute of the media, seen from us (RFC 8866 §6.7): may we send, does the peer send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Direction {
+    /// We send to the peer.
+    pub send: bool,
+    /// The peer sends to us.
+    pub receive: bool,
+}
+
+/// Whether the address of a leg may be learnt from what arrives (RFC 7362).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourcePolicy {
+    /// Only the address in the SDP sends and is sent to.
+    Signalled,
+    /// The first source that sends valid RTP is latched and then locked, unless the SDP address sends before the lock; a new SDP reopens it.
+    Learn,
+}
+
+/// Where one leg's media goes, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// RTP address from the SDP.
+    pub rtp: SocketAddr,
+    /// RTCP address from the SDP (`a=rtcp`, else the RTP port + 1; RFC 3605).
+    pub rtcp: SocketAddr,
+    /// Format settled.
+    pub format: LegFormat,
+    /// Direction settled.
+    pub direction: Direction,
+    /// May the source be learnt.
+    pub source: SourcePolicy,
+}
+
+/// A prompt ready to play: A-law, 8,000 Hz, mono, at most 2 MB (product rule R).
+#[derive(PartialEq, Eq)]
+pub struct Prompt {
+    /// Its file name, shown in ladders and logs.
+    pub name: Arc<str>,
+    /// A-law samples.
+    pub alaw: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prompt({}, {} ms)", self.name, self.alaw.len() / 8)
+    }
+}
+
+/// How often a prompt plays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeat {
+    /// Once, then [`Event::PromptEnded`].
+    Once,
+    /// Until something else is to be heard (ringback).
+    Loop,
+}
+
+/// What one side hears.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hear {
+    /// Nothing is sent.
+    Nothing,
+    /// The other party.
+    Peer,
+    /// A prompt; when it has played [`Repeat::Once`], the side goes on to hear `then`.
+    Prompt {
+        /// What to play.
+        prompt: Arc<Prompt>,
+        /// How often.
+        repeat: Repeat,
+        /// What follows.
+        then: Then,
+    },
+}
+
+/// What a side hears after a prompt that plays once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// Nothing is sent.
+    Nothing,
+    /// The other party.
+    Peer,
+    /// Another prompt for ever (ringback after a personal announcement).
+    Loop(Arc<Prompt>),
+}
+
+/// What the call tells its media session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Offer/answer of one leg completed or changed. Reopens the latch when the address changed.
+    SetRemote {
+        /// Whose.
+        side: Side,
+        /// Where and how.
+        remote: Remote,
+    },
+    /// Change what one side hears, from now on.
+    Hear {
+        /// Who hears.
+        side: Side,
+        /// What.
+        hear: Hear,
+    },
+    /// Begin to record what both say (never the prompts before it). Named by the caller; the same name is in the CDR.
+    Record {
+        /// File name without directory, e.g. `20261123-3f9c….wav`.
+        name: Arc<str>,
+    },
+    /// The call is over: flush the recording, give the ports back.
+    Close,
+}
+
+/// What the media session tells its call.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A prompt that plays once has been sent whole to this side.
+    PromptEnded {
+        /// Who heard it.
+        side: Side,
+        /// Which: a later prompt may have been ordered in the meantime.
+        prompt: Arc<Prompt>,
+    },
+    /// No RTP came from either side for the dead-media time-out (sides on hold do not count).
+    Dead,
+    /// The session is closed; its last event.
+    Closed(Box<Totals>),
+}
+
+/// What passed through a session.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Totals {
+    /// Per side, A first.
+    pub legs: [LegTotals; 2],
+    /// Recorded audio in milliseconds; 0 when nothing was recorded.
+    pub recorded_ms: u64,
+}
+
+/// What passed through one leg.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct LegTotals {
+    /// RTP packets admitted from the party.
+    pub received: u64,
+    /// RTP packets sent to the party, prompts included.
+    pub sent: u64,
+    /// Lost by the sequence numbers (RFC 3550 §A.3), never negative.
+    pub lost: u64,
+    /// Packets turned away: wrong source, not RTP, unknown payload type, oversize.
+    pub refused: u64,
+    /// Interarrival jitter at the end, in microseconds (RFC 3550 §A.8).
+    pub jitter_us: u32,
+}

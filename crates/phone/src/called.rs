@@ -1,0 +1,325 @@
+//! The called half: what a phone answers, and the script that it rings by (RFC 3261 §8.2, §9.2, §13.3, §14.2, §15.1.2).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rsip::Method;
+
+use crate::call::{Answered, AwaitedAck, Call, Dialog, Established, Ringing, Step};
+use crate::script::Reply;
+use crate::sdp::{Direction, Flaw, Negotiation};
+use crate::transaction::Key;
+use crate::wire::{Draft, Received, address_of};
+use crate::{Ender, Phone, PhoneEvent, Start};
+
+/// How long a phone rings at most, as networks do.
+const RING_LIMIT: Duration = Duration::from_secs(180);
+
+impl Phone {
+    pub(crate) fn on_request(&mut self, now: Duration, source: SocketAddr, request: Received) {
+        let method = match request.method {
+            // The ACK of a refusal is part of its INVITE's transaction.
+            Method::Ack => Method::Invite,
+            other => other,
+        };
+        let key = Key { branch: request.branch.clone(), sent_by: request.sent_by.clone(), method };
+        if request.method == Method::Ack {
+            if !self.transactions.on_ack(now, &key) {
+                self.on_ack(now, &request);
+            }
+            return;
+        }
+        if !self.transactions.on_request(&key, source) {
+            return;
+        }
+        match request.method {
+            Method::Invite if request.to_tag.is_empty() => self.on_invite(now, source, key, request),
+            Method::Invite => self.on_reinvite(now, &key, &request),
+            Method::Cancel => self.on_cancel(now, &key, &request),
+            Method::Bye => self.on_bye(now, &key, &request),
+            Method::Options => self.respond(now, &key, &request, 200, None),
+            Method::Info if self.call.dialog().is_some_and(|dialog| dialog.is_of(&request)) => {
+                self.respond(now, &key, &request, 200, None);
+            }
+            _ => self.respond(now, &key, &request, 405, None),
+        }
+    }
+
+    fn on_invite(&mut self, now: Duration, source: SocketAddr, key: Key, invite: Received) {
+        if !matches!(self.call, Call::Idle | Call::Ended) {
+            self.respond(now, &key, &invite, 486, None);
+            return;
+        }
+        if let Start::Request(uri) = &invite.start
+            && address_of(uri).is_some_and(|address| address != self.config.contact)
+        {
+            self.breach(format!("INVITE: Request-URI {uri} is not us"));
+        }
+        let local_tag = self.random.token();
+        let target = invite.contact.clone();
+        let dialog = Dialog {
+            call_id: invite.call_id.clone(),
+            local: format!("{};tag={local_tag}", invite.to),
+            remote: invite.from.clone(),
+            local_tag,
+            remote_tag: invite.from_tag.clone(),
+            local_cseq: self.random.next_u32() >> 16,
+            remote_cseq: invite.cseq,
+            peer: target.as_ref().and_then(address_of).unwrap_or(source),
+            target: target.unwrap_or_default(),
+            media: Negotiation::new(self.random.next_u64() >> 32, self.config.rtp),
+        };
+        let script = &self.config.script;
+        let mut plan = vec![(now + RING_LIMIT, Step::GiveUp)];
+        plan.extend(script.ring_after.map(|after| (now + after, Step::Ring)));
+        plan.extend(script.early_media_after.map(|after| (now + after, Step::EarlyMedia)));
+        match &script.reply {
+            Reply::Answer { after } | Reply::Refuse { after, .. } => plan.push((now + *after, Step::Reply)),
+            Reply::Never => {}
+        }
+        plan.sort_by_key(|(at, _)| *at);
+        self.event(PhoneEvent::Invited { caller: invite.caller.clone() });
+        self.call = Call::Ringing(Box::new(Ringing { dialog, key, invite, answer: None, plan }));
+        self.path = None;
+        self.handle_timeout(now);
+    }
+
+    pub(crate) fn on_step(&mut self, now: Duration, step: Step) {
+        let Call::Ringing(ringing) = &self.call else { return };
+        let (key, invite) = (ringing.key.clone(), ringing.invite.clone());
+        match step {
+            Step::Ring => self.respond(now, &key, &invite, 180, None),
+            Step::EarlyMedia => {
+                if let Some(answer) = self.early_answer(now) {
+                    self.respond(now, &key, &invite, 183, answer.as_deref());
+                    self.media_settled(now, Some(self.config.early_sound.clone()));
+                }
+            }
+            Step::GiveUp => self.refuse(now, 480, None),
+            Step::Reply => match self.config.script.reply.clone() {
+                Reply::Answer { .. } => self.answer(now),
+                Reply::Refuse { status, reason, .. } => self.refuse(now, status, reason.as_deref()),
+                Reply::Never => {}
+            },
+        }
+    }
+
+    /// Our answer to the INVITE's offer; `Some(None)` where it made none, `None` when the call was refused for it.
+    fn early_answer(&mut self, now: Duration) -> Option<Option<Vec<u8>>> {
+        let config = self.config.clone();
+        let Call::Ringing(ringing) = &mut self.call else { return None };
+        let Some(offer) = ringing.invite.sdp.clone() else { return Some(None) };
+        if ringing.answer.is_none() {
+            match ringing.dialog.media.answer(&config, &offer) {
+                Ok(answer) => ringing.answer = Some(answer),
+                Err(flaw) => {
+                    if let Flaw::Breach(sentence) = flaw {
+                        self.breach(format!("INVITE: {sentence}"));
+                    }
+                    self.refuse(now, 488, None);
+                    return None;
+                }
+            }
+        }
+        Some(ringing_answer(&self.call))
+    }
+
+    fn answer(&mut self, now: Duration) {
+        let Some(answer) = self.early_answer(now) else { return };
+        let Call::Ringing(ringing) = std::mem::replace(&mut self.call, Call::Ended) else { return };
+        let Ringing { mut dialog, key, invite, .. } = *ringing;
+        let brings_answer = answer.is_none();
+        let body = answer.unwrap_or_else(|| dialog.media.offer(&self.config, Direction::SendRecv));
+        let ack = AwaitedAck { key: key.clone(), cseq: invite.cseq, brings_answer };
+        self.call = Call::Answered(Box::new(Answered { dialog, ack, hang_up: false }));
+        self.respond(now, &key, &invite, 200, Some(&body));
+        self.media_settled(now, Some(self.config.sound.clone()));
+        self.event(PhoneEvent::Answered { media: self.remote_rtp() });
+    }
+
+    pub(crate) fn refuse(&mut self, now: Duration, status: u16, reason: Option<&str>) {
+        let Call::Ringing(ringing) = &self.call else { return };
+        let (key, invite) = (ringing.key.clone(), ringing.invite.clone());
+        self.respond_with(now, &key, &invite, status, None, reason);
+        self.end(now);
+        self.event(PhoneEvent::Released { by: Ender::Us, reason: None });
+    }
+
+    /// The ACK of a 2xx: that of the answer, or of our 200 to a re-INVITE.
+    fn on_ack(&mut self, now: Duration, request: &Received) {
+        let awaits = |ack: &AwaitedAck| ack.cseq == request.cseq;
+        match &mut self.call {
+            Call::Answered(answered) if answered.dialog.is_of(request) && awaits(&answered.ack) => {
+                let Call::Answered(answered) = std::mem::replace(&mut self.call, Call::Ended) else { return };
+                let Answered { dialog, ack, hang_up } = *answered;
+                self.transactions.acknowledged(&ack.key);
+                let hang_up_at = self.config.script.hang_up_after.map(|after| now + after);
+                self.call = Call::Established(Box::new(Established { dialog, hang_up_at, modifying: None, ack: None }));
+                self.take_answer_in_ack(now, &ack, request);
+                self.event(PhoneEvent::Established);
+                if hang_up {
+                    self.send_bye(now);
+                }
+            }
+            Call::Established(up) if up.dialog.is_of(request) && up.ack.as_ref().is_some_and(awaits) => {
+                if let Some(ack) = up.ack.take() {
+                    self.transactions.acknowledged(&ack.key);
+                    self.take_answer_in_ack(now, &ack, request);
+                }
+            }
+            // Repeated, late or of no call.
+            Call::Idle
+            | Call::Calling(_)
+            | Call::Ringing(_)
+            | Call::Answered(_)
+            | Call::Established(_)
+            | Call::Ending(_)
+            | Call::Ended => {}
+        }
+    }
+
+    fn take_answer_in_ack(&mut self, now: Duration, ack: &AwaitedAck, request: &Received) {
+        let Call::Established(up) = &mut self.call else { return };
+        match (&request.sdp, ack.brings_answer) {
+            (Some(sdp), true) => {
+                if let Err(flaw) = up.dialog.media.take_answer(sdp) {
+                    self.note_flaw(request, flaw);
+                }
+                self.media_settled(now, Some(self.config.sound.clone()));
+            }
+            (None, true) => self.breach("ACK without the answer to our offer".to_owned()),
+            (Some(_), false) => self.breach("ACK with SDP that nobody asked for".to_owned()),
+            (None, false) => {}
+        }
+    }
+
+    fn on_reinvite(&mut self, now: Duration, key: &Key, request: &Received) {
+        let config = self.config.clone();
+        let in_dialog = self.call.dialog().is_some_and(|dialog| dialog.is_of(request));
+        let up = match &mut self.call {
+            Call::Established(up) if in_dialog => up,
+            _ if in_dialog => return self.respond(now, key, request, 491, None),
+            _ => return self.respond(now, key, request, 481, None),
+        };
+        if request.cseq <= up.dialog.remote_cseq {
+            return self.respond(now, key, request, 500, None);
+        }
+        up.dialog.remote_cseq = request.cseq;
+        if up.modifying.is_some() || up.ack.is_some() {
+            return self.respond(now, key, request, 491, None);
+        }
+        let body = match &request.sdp {
+            Some(offer) => up.dialog.media.answer(&config, offer),
+            None => Ok(up.dialog.media.offer(&config, Direction::SendRecv)),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(flaw) => {
+                if let Flaw::Breach(sentence) = flaw {
+                    self.note_flaw(request, sentence);
+                }
+                return self.respond(now, key, request, 488, None);
+            }
+        };
+        let ack = AwaitedAck { key: key.clone(), cseq: request.cseq, brings_answer: request.sdp.is_none() };
+        up.ack = Some(ack);
+        self.respond(now, key, request, 200, Some(&body));
+        if request.sdp.is_some() {
+            self.media_settled(now, Some(config.sound));
+            let sends = self.path.is_some_and(|path| path.send);
+            self.event(PhoneEvent::MediaChanged { media: self.remote_rtp(), sends });
+        }
+    }
+
+    fn on_cancel(&mut self, now: Duration, key: &Key, request: &Received) {
+        let invite_key = Key { method: Method::Invite, ..key.clone() };
+        if !self.transactions.knows(&invite_key) {
+            return self.respond(now, key, request, 481, None);
+        }
+        self.respond(now, key, request, 200, None);
+        let Call::Ringing(ringing) = &self.call else { return };
+        if ringing.key != invite_key || !self.transactions.is_proceeding(&invite_key) {
+            return;
+        }
+        let invite = ringing.invite.clone();
+        // RFC 3261 §9.1: all but the method is that of the INVITE.
+        if (&request.from, &request.to, &request.call_id, request.cseq)
+            != (&invite.from, &invite.to, &invite.call_id, invite.cseq)
+            || request.start != invite.start
+        {
+            self.breach("CANCEL differs from its INVITE".to_owned());
+        }
+        self.respond(now, &invite_key, &invite, 487, None);
+        self.end(now);
+        self.event(PhoneEvent::Released { by: Ender::Them, reason: request.reason.clone() });
+    }
+
+    fn on_bye(&mut self, now: Duration, key: &Key, request: &Received) {
+        let Some(dialog) = self.call.dialog().filter(|dialog| dialog.is_of(request)) else {
+            return self.respond(now, key, request, 481, None);
+        };
+        if request.cseq <= dialog.remote_cseq && dialog.remote_cseq != 0 {
+            self.breach(format!("BYE: CSeq {} after {}", request.cseq, dialog.remote_cseq));
+        }
+        self.respond(now, key, request, 200, None);
+        match &self.call {
+            Call::Ringing(ringing) => {
+                // A caller may end its early dialog by BYE (§15.1.2): the INVITE is then refused.
+                let (invite_key, invite) = (ringing.key.clone(), ringing.invite.clone());
+                self.respond(now, &invite_key, &invite, 487, None);
+            }
+            // The two BYEs crossed; ours still gets its response, or expires.
+            Call::Ending(_) => return,
+            Call::Idle | Call::Calling(_) | Call::Answered(_) | Call::Established(_) | Call::Ended => {}
+        }
+        self.end(now);
+        self.event(PhoneEvent::Released { by: Ender::Them, reason: request.reason.clone() });
+    }
+
+    fn respond(&mut self, now: Duration, key: &Key, request: &Received, status: u16, body: Option<&[u8]>) {
+        self.respond_with(now, key, request, status, body, None);
+    }
+
+    fn respond_with(
+        &mut self,
+        now: Duration,
+        key: &Key,
+        request: &Received,
+        status: u16,
+        body: Option<&[u8]>,
+        reason: Option<&str>,
+    ) {
+        let to = match self.call.dialog() {
+            _ if !request.to_tag.is_empty() => request.to.clone(),
+            Some(dialog) if dialog.call_id == request.call_id => format!("{};tag={}", request.to, dialog.local_tag),
+            _ => format!("{};tag={}", request.to, self.random.token()),
+        };
+        let mut draft = Draft::new().vias(&request.vias).dialog(
+            &request.from,
+            &to,
+            &request.call_id,
+            request.cseq,
+            request.method,
+        );
+        if request.method == Method::Invite {
+            if status < 300 {
+                draft = draft.header("Contact", &self.contact());
+            }
+            draft = draft.headers(&self.config.headers);
+        }
+        if let Some(reason) = reason {
+            draft = draft.header("Reason", reason);
+        }
+        if let Some(agent) = &self.config.user_agent {
+            draft = draft.header("Server", agent);
+        }
+        self.transactions.respond(now, key, status, draft.response(status, body));
+    }
+}
+
+fn ringing_answer(call: &Call) -> Option<Vec<u8>> {
+    match call {
+        Call::Ringing(ringing) => ringing.answer.clone(),
+        Call::Idle | Call::Calling(_) | Call::Answered(_) | Call::Established(_) | Call::Ending(_) | Call::Ended => None,
+    }
+}

@@ -1,0 +1,418 @@
+//! A scripted SIP telephone, sans I/O, for tests and demonstrations.
+//!
+//! It speaks through `rsip` and shares no code with the parts that it talks to: an independent second opinion of every
+//! message that they write (RFC 3261), of their offers and answers (RFC 3264), and of their RTP (RFC 3550).
+//!
+//! ```text
+//!   handle_message ─▶ wire (rsip, breaches) ─▶ transaction ─▶ call ─▶ poll_transmit        Script ─▶ rings, answers, hangs up
+//!   handle_rtp ─▶ Ear: what is heard when                    Voice: what is said ─▶ poll_rtp
+//! ```
+//!
+//! Time is a [`Duration`] since the process's epoch. A phone has one call at a time; a second INVITE is busy.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod call;
+mod called;
+mod caller;
+mod ear;
+mod random;
+mod script;
+mod sdp;
+mod transaction;
+mod voice;
+mod wire;
+
+pub use ear::{Ear, Fault, Heard, Known, Run, tone_part};
+pub use script::{Config, Reply, Script, Timers, Transport};
+pub use sdp::{Codec, Direction};
+pub use voice::{PTIME, Sound};
+
+use call::{Call, Cancel};
+use random::Random;
+use sdp::Path;
+use transaction::{Expired, Transactions};
+use voice::Voice;
+use wire::{Received, Start};
+
+/// Events waiting to be taken; more are dropped, oldest first.
+const MAX_EVENTS: usize = 4096;
+
+/// Who ended a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ender {
+    /// This phone.
+    Us,
+    /// The other side.
+    Them,
+}
+
+/// Why a call came to no proper end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The INVITE had no final response.
+    NoResponse,
+    /// Our 200 was never acknowledged.
+    NoAck,
+    /// Our BYE had no response.
+    ByeUnanswered,
+}
+
+/// What a phone tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PhoneEvent {
+    /// An INVITE came.
+    Invited {
+        /// User part of From.
+        caller: String,
+    },
+    /// A provisional response above 100 came.
+    Ringing {
+        /// 101-199.
+        status: u16,
+        /// RTP address in its SDP.
+        media: Option<SocketAddr>,
+    },
+    /// Calling: the 200 came. Called: it was sent.
+    Answered {
+        /// The peer's RTP address, where it is known by now.
+        media: Option<SocketAddr>,
+    },
+    /// Calling: the ACK was sent. Called: it came.
+    Established,
+    /// A re-INVITE of either side was settled.
+    MediaChanged {
+        /// The peer's RTP address.
+        media: Option<SocketAddr>,
+        /// We may send.
+        sends: bool,
+    },
+    /// Our re-INVITE was refused.
+    ModificationRefused {
+        /// 300-699.
+        status: u16,
+    },
+    /// Our INVITE was refused; 487 after a CANCEL.
+    Refused {
+        /// 300-699.
+        status: u16,
+        /// Value of Reason (RFC 3326).
+        reason: Option<String>,
+    },
+    /// The call is over, or was given up before the answer.
+    Released {
+        /// Who ended it.
+        by: Ender,
+        /// Value of Reason (RFC 3326) in the peer's BYE or CANCEL.
+        reason: Option<String>,
+    },
+    /// The call is over, and not properly.
+    Failed(Failure),
+    /// Something else than before is heard.
+    Hears(Heard),
+    /// The peer did what the RFCs forbid.
+    Breach(String),
+}
+
+/// How far a phone's call has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// No call yet.
+    Idle,
+    /// INVITE sent.
+    Calling,
+    /// INVITE received.
+    Ringing,
+    /// 200 sent, ACK awaited.
+    Answered,
+    /// Both talk.
+    Established,
+    /// BYE sent.
+    Ending,
+    /// Over.
+    Ended,
+}
+
+/// A packet of a phone's media.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// The phone's own address: its RTP port, or the one above for RTCP.
+    pub source: SocketAddr,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// RTP or RTCP.
+    pub bytes: Vec<u8>,
+}
+
+/// A scripted telephone.
+#[derive(Debug)]
+pub struct Phone {
+    config: Config,
+    random: Random,
+    transactions: Transactions,
+    call: Call,
+    events: VecDeque<PhoneEvent>,
+    voice: Voice,
+    ear: Ear,
+    path: Option<Path>,
+}
+
+impl Phone {
+    /// A phone at rest.
+    #[must_use]
+    pub fn new(config: Config) -> Phone {
+        let mut random = Random::new(config.seed);
+        Phone {
+            transactions: Transactions::new(config.timers, config.transport),
+            call: Call::Idle,
+            events: VecDeque::new(),
+            voice: Voice::new(&mut random),
+            ear: Ear::default(),
+            path: None,
+            random,
+            config,
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Changes what it does by itself; takes effect with the next call.
+    pub fn set_script(&mut self, script: Script) {
+        self.config.script = script;
+    }
+
+    /// What it shall recognise by ear.
+    pub fn set_known(&mut self, known: Arc<Known>) {
+        self.ear.set_known(known);
+    }
+
+    /// Says this from now on, in a call that is up and in the next ones.
+    pub fn say(&mut self, sound: Sound) {
+        self.voice.say(&sound);
+        self.config.sound = sound;
+    }
+
+    /// What it heard.
+    #[must_use]
+    pub fn ear(&self) -> &Ear {
+        &self.ear
+    }
+
+    /// How far its call has come.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self.call {
+            Call::Idle => State::Idle,
+            Call::Calling(_) => State::Calling,
+            Call::Ringing(_) => State::Ringing,
+            Call::Answered(_) => State::Answered,
+            Call::Established(_) => State::Established,
+            Call::Ending(_) => State::Ending,
+            Call::Ended => State::Ended,
+        }
+    }
+
+    /// Call-ID of its call, while there is one.
+    #[must_use]
+    pub fn call_id(&self) -> Option<&str> {
+        self.call.dialog().map(|dialog| dialog.call_id.as_str())
+    }
+
+    /// No call, no transaction, nothing to send.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.call, Call::Idle | Call::Ended) && self.transactions.is_empty()
+    }
+
+    /// A datagram, or one message of a stream, came from `source`.
+    pub fn handle_message(&mut self, now: Duration, source: SocketAddr, bytes: &[u8]) {
+        if self.config.script.dead {
+            return;
+        }
+        let (received, breaches) = match wire::read(bytes) {
+            Ok(read) => read,
+            Err(error) => {
+                self.breach(error);
+                return;
+            }
+        };
+        let what = match &received.start {
+            Start::Request(_) => received.method.to_string(),
+            Start::Status(status) => format!("{status} ({})", received.method),
+        };
+        for breach in breaches {
+            self.breach(format!("{what}: {breach}"));
+        }
+        match received.start {
+            Start::Request(_) => self.on_request(now, source, received),
+            Start::Status(status) => self.on_response(now, status, &received),
+        }
+    }
+
+    /// An RTP packet came to its RTP port.
+    pub fn handle_rtp(&mut self, now: Duration, source: SocketAddr, bytes: &[u8]) {
+        if let Some(heard) = self.ear.on_rtp(now, source, self.path, &self.config.codecs, bytes) {
+            self.event(PhoneEvent::Hears(heard));
+        }
+    }
+
+    /// The next time that [`Phone::handle_timeout`] has something to do or [`Phone::poll_rtp`] something to give.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let report = self.config.cname.as_ref().and_then(|_| self.voice.report_timeout());
+        [self.transactions.poll_timeout(), self.call.poll_timeout(), self.voice.poll_timeout(), report]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        for expired in self.transactions.handle_timeout(now) {
+            self.on_expired(now, expired);
+        }
+        // A step may be followed at once by the next.
+        while self.call.poll_timeout().is_some_and(|at| at <= now) {
+            match &mut self.call {
+                Call::Calling(_) => self.cancel(now),
+                Call::Ringing(ringing) => {
+                    let (_, step) = ringing.plan.remove(0);
+                    self.on_step(now, step);
+                }
+                Call::Established(_) => self.hang_up(now),
+                Call::Idle | Call::Answered(_) | Call::Ending(_) | Call::Ended => break,
+            }
+        }
+    }
+
+    /// The next SIP message to send.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.transactions.poll_transmit()
+    }
+
+    /// The next RTP or RTCP packet that is due.
+    pub fn poll_rtp(&mut self, now: Duration) -> Option<Packet> {
+        let source = self.config.rtp;
+        if let Some((path, bytes)) = self.voice.poll(now) {
+            return Some(Packet { source, destination: path.remote, bytes });
+        }
+        let (path, bytes) = self.voice.poll_report(now, self.config.cname.as_ref()?)?;
+        let above = |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
+        Some(Packet { source: above(source), destination: above(path.remote), bytes })
+    }
+
+    /// What happened since.
+    pub fn poll_event(&mut self) -> Option<PhoneEvent> {
+        self.events.pop_front()
+    }
+
+    /// Gives up a call that was not answered: CANCEL, as soon as a provisional response allows it.
+    pub fn cancel(&mut self, now: Duration) {
+        let Call::Calling(calling) = &mut self.call else { return };
+        if let Cancel::Not { .. } = calling.cancel {
+            calling.cancel = Cancel::AtFirstResponse;
+            self.transactions.cancel(now, &calling.branch);
+            if self.transactions.is_cancelling(&calling.branch) {
+                calling.cancel = Cancel::Sent;
+            }
+        }
+    }
+
+    /// Ends the call in the way that its state asks for: CANCEL, 603 or BYE.
+    pub fn hang_up(&mut self, now: Duration) {
+        match &mut self.call {
+            Call::Calling(_) => self.cancel(now),
+            Call::Ringing(_) => self.refuse(now, 603, None),
+            Call::Answered(answered) => answered.hang_up = true,
+            Call::Established(_) => self.send_bye(now),
+            Call::Idle | Call::Ending(_) | Call::Ended => {}
+        }
+    }
+
+    /// Presses a digit (RFC 4733). `false` when it cannot be sent.
+    pub fn press(&mut self, digit: char, length: Duration) -> bool {
+        self.voice.press(digit, length)
+    }
+
+    fn on_expired(&mut self, now: Duration, expired: Expired) {
+        match (expired, &mut self.call) {
+            (Expired::NoResponse { branch, .. }, Call::Calling(calling)) if calling.branch == branch => {
+                self.end(now);
+                self.event(PhoneEvent::Failed(Failure::NoResponse));
+            }
+            (Expired::NoResponse { method: rsip::Method::Bye, .. }, Call::Ending(_)) => {
+                self.end(now);
+                self.event(PhoneEvent::Failed(Failure::ByeUnanswered));
+            }
+            (Expired::NoResponse { branch, .. }, Call::Established(up)) if up.modifying.as_ref() == Some(&branch) => {
+                // RFC 3261 §12.2.1.2: no response to a request within the dialog ends the dialog.
+                self.send_bye(now);
+            }
+            (Expired::NoAck { key }, Call::Answered(answered)) if answered.ack.key == key => {
+                self.event(PhoneEvent::Failed(Failure::NoAck));
+                self.send_bye(now);
+            }
+            (Expired::NoAck { key }, Call::Established(up)) if up.ack.as_ref().is_some_and(|ack| ack.key == key) => {
+                self.event(PhoneEvent::Failed(Failure::NoAck));
+                self.send_bye(now);
+            }
+            (Expired::NoResponse { .. } | Expired::NoAck { .. }, _) => {}
+        }
+    }
+
+    /// Offer and answer stand: listen and speak.
+    fn media_settled(&mut self, now: Duration, sound: Option<Sound>) {
+        self.path = self.call.dialog().and_then(|dialog| dialog.media.path(&self.config));
+        if let Some(sound) = sound {
+            self.voice.say(&sound);
+            self.voice.set_path(now, self.path);
+        }
+    }
+
+    fn remote_rtp(&self) -> Option<SocketAddr> {
+        self.call.dialog().and_then(|dialog| dialog.media.remote_rtp())
+    }
+
+    fn end(&mut self, now: Duration) {
+        if let Call::Answered(answered) = &self.call {
+            self.transactions.acknowledged(&answered.ack.key);
+        }
+        self.call = Call::Ended;
+        self.path = None;
+        self.voice.set_path(now, None);
+    }
+
+    fn event(&mut self, event: PhoneEvent) {
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    fn breach(&mut self, sentence: String) {
+        self.event(PhoneEvent::Breach(sentence));
+    }
+
+    fn contact(&self) -> String {
+        let transport = match self.config.transport {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+        };
+        format!("<sip:{}@{}{transport}>", self.config.number, self.config.contact)
+    }
+
+    /// Takes what is settled by a description; a breach is told, and nothing changes.
+    fn note_flaw(&mut self, received: &Received, flaw: String) {
+        self.breach(format!("{} {flaw}", received.method));
+    }
+}
+
+#[cfg(test)]
+mod tests;

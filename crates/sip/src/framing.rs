@@ -1,0 +1,134 @@
+//! Cutting a stream into messages (RFC 3261 §18.3, RFC 5626 §3.5.1).
+//!
+//! ```text
+//!   bytes ─▶ push ─▶ [ CRLFCRLF │ headers … Content-Length: n … CRLFCRLF │ n bytes │ headers … ]
+//!   poll  ◀─ Ping · Message(bytes) · nothing yet · error: the stream cannot be followed any more, close it
+//! ```
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::limits::Limits;
+use crate::message::{HeaderName, ParseError, trim};
+
+/// One thing that a stream carried.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// One whole message.
+    Message(Bytes),
+    /// A keep-alive (double CRLF), to be answered with CRLF.
+    Ping,
+    /// The answer to a keep-alive of ours (single CRLF).
+    Pong,
+}
+
+/// Collects a stream. Holds at most one message and what came with it.
+#[derive(Debug)]
+pub struct Framer {
+    limits: Limits,
+    buffer: BytesMut,
+    /// How far the end of the headers has been looked for.
+    searched: usize,
+    /// Length of the whole message that stands at the front, once its headers are read.
+    expected: Option<usize>,
+}
+
+impl Framer {
+    /// An empty stream.
+    #[must_use]
+    pub fn new(limits: Limits) -> Framer {
+        Framer { limits, buffer: BytesMut::new(), searched: 0, expected: None }
+    }
+
+    /// Takes bytes. Call [`Framer::poll`] until `None` before the next.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Bytes of a message that is not whole yet.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The next frame; `None` until more bytes come.
+    ///
+    /// # Errors
+    /// The stream cannot be cut any more: no, two, or no readable Content-Length, or a message beyond the limits.
+    pub fn poll(&mut self) -> Result<Option<Frame>, ParseError> {
+        if let Some(expected) = self.expected {
+            return Ok(self.take(expected));
+        }
+        if self.searched == 0 {
+            match *self.buffer {
+                [b'\r', b'\n', b'\r', b'\n', ..] => {
+                    self.buffer.advance(4);
+                    return Ok(Some(Frame::Ping));
+                }
+                // It may become a double one.
+                [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return Ok(None),
+                [b'\r', b'\n', ..] => {
+                    self.buffer.advance(2);
+                    return Ok(Some(Frame::Pong));
+                }
+                _ => {}
+            }
+        }
+        let Some(headers) = self.end_of_headers() else {
+            if self.buffer.len() > self.limits.max_message {
+                return Err(ParseError::TooLong);
+            }
+            self.searched = self.buffer.len();
+            return Ok(None);
+        };
+        let length = content_length(&self.buffer[..headers])?;
+        let whole = headers.checked_add(length).filter(|whole| *whole <= self.limits.max_message);
+        let whole = whole.ok_or(ParseError::TooLong)?;
+        self.expected = Some(whole);
+        Ok(self.take(whole))
+    }
+
+    fn take(&mut self, length: usize) -> Option<Frame> {
+        if self.buffer.len() < length {
+            return None;
+        }
+        self.expected = None;
+        self.searched = 0;
+        let message = Bytes::copy_from_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        Some(Frame::Message(message))
+    }
+
+    /// The place after the blank line that ends the headers.
+    fn end_of_headers(&self) -> Option<usize> {
+        let from = self.searched.saturating_sub(3);
+        memchr::memchr_iter(b'\n', &self.buffer[from..]).map(|at| at + from).find_map(|at| {
+            let rest = &self.buffer[at + 1..];
+            match rest {
+                [b'\n', ..] => Some(at + 2),
+                [b'\r', b'\n', ..] => Some(at + 3),
+                _ => None,
+            }
+        })
+    }
+}
+
+fn content_length(headers: &[u8]) -> Result<usize, ParseError> {
+    let mut found: Option<usize> = None;
+    for line in headers.split(|byte| *byte == b'\n').skip(1) {
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            continue;
+        }
+        if HeaderName::of(trim(&line[..colon])) != HeaderName::ContentLength {
+            continue;
+        }
+        let digits = trim(&line[colon + 1..]);
+        let length = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        let length: usize = length.and_then(|digits| digits.parse().ok()).ok_or(ParseError::ContentLength)?;
+        if found.is_some_and(|known| known != length) {
+            return Err(ParseError::ContentLengths);
+        }
+        found = Some(length);
+    }
+    found.ok_or(ParseError::NoContentLength)
+}

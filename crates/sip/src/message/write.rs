@@ -1,0 +1,211 @@
+//! Writing messages from nothing. No value can begin a line of its own: CR, LF and NUL become blanks.
+
+use std::net::SocketAddr;
+
+use super::{HeaderName, Message, Via};
+
+/// `METHOD uri SIP/2.0`.
+pub fn request(out: &mut Vec<u8>, method: &str, uri: &[u8]) {
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    push_clean(out, uri);
+    out.extend_from_slice(b" SIP/2.0\r\n");
+}
+
+/// `SIP/2.0 code reason`. The version is always ours, never the request's.
+pub fn status_line(out: &mut Vec<u8>, code: u16, reason: &str) {
+    out.extend_from_slice(b"SIP/2.0 ");
+    out.extend_from_slice(&[b'0' + (code / 100 % 10) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8]);
+    out.push(b' ');
+    push_clean(out, reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `name: value`.
+pub fn header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    push_clean(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Content-Type where there is one, Content-Length, the blank line and the body.
+pub fn finish(out: &mut Vec<u8>, content_type: Option<&[u8]>, body: &[u8]) {
+    if let Some(content_type) = content_type {
+        header(out, "Content-Type", content_type);
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    push_decimal(out, body.len());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
+}
+
+/// Status line, Vias, From, To, Call-ID and CSeq of a response (RFC 3261 §8.2.6.2).
+///
+/// The top Via gets `received` and `rport` where `source` is given (§18.2.1, RFC 3581 §4); To gets `to_tag` where it has
+/// no tag and this one is not empty.
+pub fn response_to(
+    out: &mut Vec<u8>,
+    request: &Message,
+    code: u16,
+    reason: &str,
+    to_tag: &[u8],
+    source: Option<SocketAddr>,
+) {
+    status_line(out, code, reason);
+    for (place, via) in request.values(HeaderName::Via).enumerate() {
+        match source.filter(|_| place == 0) {
+            Some(source) => received_via(out, via, source),
+            None => header(out, "Via", via),
+        }
+    }
+    header(out, "From", request.header(HeaderName::From).unwrap_or_default());
+    out.extend_from_slice(b"To: ");
+    push_clean(out, request.header(HeaderName::To).unwrap_or_default());
+    if request.to_tag().is_empty() && !to_tag.is_empty() {
+        out.extend_from_slice(b";tag=");
+        out.extend_from_slice(to_tag);
+    }
+    out.extend_from_slice(b"\r\n");
+    header(out, "Call-ID", request.call_id());
+    header(out, "CSeq", request.header(HeaderName::CSeq).unwrap_or_default());
+}
+
+fn received_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
+    let Ok(via) = Via::parse(value) else {
+        header(out, "Via", value);
+        return;
+    };
+    out.extend_from_slice(b"Via: SIP/2.0/");
+    push_clean(out, via.transport);
+    out.push(b' ');
+    push_clean(out, via.host);
+    if let Some(port) = via.port {
+        out.push(b':');
+        push_decimal(out, usize::from(port));
+    }
+    for (name, value) in via.params.iter() {
+        if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
+            continue;
+        }
+        out.push(b';');
+        push_clean(out, name);
+        if !value.is_empty() {
+            out.push(b'=');
+            push_clean(out, value);
+        }
+    }
+    let ip = source.ip().to_string();
+    let host = via.host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(via.host);
+    let same = std::str::from_utf8(host).is_ok_and(|host| host.parse() == Ok(source.ip()));
+    if via.rport.is_some() || !same {
+        out.extend_from_slice(b";received=");
+        out.extend_from_slice(ip.as_bytes());
+    }
+    if via.rport.is_some() {
+        out.extend_from_slice(b";rport=");
+        push_decimal(out, usize::from(source.port()));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The request's Record-Routes, for a response that makes a dialog (RFC 3261 §12.1.1).
+pub fn record_routes(out: &mut Vec<u8>, request: &Message) {
+    for route in request.values(HeaderName::RecordRoute) {
+        header(out, "Record-Route", route);
+    }
+}
+
+/// A user part: what may not stand there is escaped (RFC 3261 §25.1 `user`).
+pub fn escape_user(out: &mut Vec<u8>, user: &[u8]) {
+    for &byte in user {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,?/".contains(&byte) {
+            out.push(byte);
+        } else {
+            out.push(b'%');
+            out.push(b"0123456789ABCDEF"[usize::from(byte >> 4)]);
+            out.push(b"0123456789ABCDEF"[usize::from(byte & 15)]);
+        }
+    }
+}
+
+fn push_clean(out: &mut Vec<u8>, value: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(value);
+    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
+        for byte in &mut out[start..] {
+            if matches!(byte, b'\r' | b'\n' | 0) {
+                *byte = b' ';
+            }
+        }
+    }
+}
+
+fn push_decimal(out: &mut Vec<u8>, number: usize) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// The usual reason phrase of a status (RFC 3261 §21).
+#[must_use]
+pub const fn reason_phrase(code: u16) -> &'static str {
+    match code {
+        100 => "Trying",
+        180 => "Ringing",
+        181 => "Call Is Being Forwarded",
+        182 => "Queued",
+        183 => "Session Progress",
+        200 => "OK",
+        202 => "Accepted",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        410 => "Gone",
+        413 => "Request Entity Too Large",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        421 => "Extension Required",
+        422 => "Session Interval Too Small",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        484 => "Address Incomplete",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        491 => "Request Pending",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        100..=199 => "Session Progress",
+        200..=299 => "OK",
+        300..=399 => "Redirection",
+        400..=499 => "Client Error",
+        500..=599 => "Server Error",
+        _ => "Global Failure",
+    }
+}

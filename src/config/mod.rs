@@ -1,0 +1,231 @@
+//! The operator's configuration: one TOML file, checked completely before any port opens.
+//!
+//! ```text
+//!   text ─▶ tree with places ─▶ sip ─▶ media ─▶ trunks ─▶ apps ─▶ numbers ─▶ bindings ─▶ Config
+//!                    │            │       │        │        │        │          │
+//!                    └────────────┴───────┴────────┴────────┴────────┴──────────┴──▶ Report ─▶ all complaints at once
+//! ```
+//!
+//! A reader that finds a mistake says so in the [`complaint::Report`] and goes on with a default, so that one run shows
+//! every mistake. `etc/axbridge.toml` documents every key; a test keeps it and the readers equal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use b2bua::settings::Settings;
+use numbering::{Binding, VirtualNumber};
+use toml::de::DeTable;
+
+use crate::prompts::Library;
+
+mod app;
+mod complaint;
+mod names;
+mod number;
+mod output;
+mod section;
+mod signalling;
+mod trunk;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use complaint::Complaint;
+pub use signalling::settle_ports;
+
+use complaint::{Fault, KeyPath, Report};
+use section::Section;
+
+/// The largest file that is read, in bytes: room for some million bindings.
+const MAX_FILE: u64 = 512 * 1024 * 1024;
+
+const ROOT: &[&str] =
+    &["sip", "media", "recording", "cdr", "metrics", "log", "prompts", "trunk", "app", "number", "binding"];
+
+/// Everything that the operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the core is told. A listener of port 0 still says so: see [`settle_ports`].
+    pub settings: Settings,
+    /// Virtual numbers, in the order of the file.
+    pub numbers: Vec<VirtualNumber>,
+    /// Bindings, in the order of the file; no two of one X share a number.
+    pub bindings: Vec<Binding>,
+    /// Where recordings go and how long they stay.
+    pub recording: RecordingConfig,
+    /// Where call records are appended.
+    pub cdr_file: PathBuf,
+    /// Where `GET /metrics` is served.
+    pub metrics: Option<SocketAddr>,
+    /// What is logged.
+    pub log: Log,
+    /// Relay threads, 1 to 64.
+    pub relay_workers: usize,
+}
+
+/// Recordings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordingConfig {
+    /// Their folder; it need not exist yet.
+    pub dir: PathBuf,
+    /// How long each is kept.
+    pub keep: Duration,
+    /// Shorter ones are thrown away.
+    pub min: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// The least important that is logged.
+    pub level: Level,
+    /// How a line is written.
+    pub format: Format,
+}
+
+/// Importance of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Something of ours failed.
+    Error,
+    /// Something is wrong that calls survive.
+    Warn,
+    /// Calls and the daemon's life.
+    Info,
+    /// Decisions within a call.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// As the file and the log filter spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For collectors: one JSON object a line.
+    Json,
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+///
+/// Every mistake in it, in the order of its lines; one complaint without a line when it cannot be read.
+pub fn load(path: &Path) -> Result<Config, Vec<Complaint>> {
+    let complain = |line: usize, problem: String, mend: &str| {
+        let file = path.into();
+        vec![Complaint { file, line, column: line.min(1), key: String::new(), problem, mend: mend.to_owned() }]
+    };
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if size > MAX_FILE {
+        return Err(complain(0, format!("has {size} bytes"), "keep it below 512 MiB"));
+    }
+    let bytes = std::fs::read(path)
+        .map_err(|error| complain(0, format!("cannot be read: {error}"), "check the path and who may read it"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        complain(line, "is not UTF-8".to_owned(), "save the file as UTF-8")
+    })?;
+    parse(&text, path)
+}
+
+/// Checks a text. `origin` is its file: complaints name it, and relative paths start from its folder.
+///
+/// # Errors
+///
+/// Every mistake in it, in the order of its lines.
+pub fn parse(text: &str, origin: &Path) -> Result<Config, Vec<Complaint>> {
+    let mut report = Report::new(origin, text);
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let fault = syntax(error.message(), text.get(span.clone()).unwrap_or(""));
+        report.add_syntax(&span, fault);
+    }
+    let root = Section::new(tree.get_ref(), 0..0, KeyPath::ROOT, ROOT, &mut report);
+    let config = config(&root, origin.parent().unwrap_or(Path::new("")), &mut report);
+    match config {
+        Some(config) if report.is_empty() => Ok(config),
+        Some(_) | None => Err(report.into_complaints()),
+    }
+}
+
+/// `None` only when something was complained of.
+fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<Config> {
+    let sip = signalling::read(root, report);
+    let listeners = sip.as_ref().map_or(&[][..], |sip| &sip.listeners);
+    let defaults = app::Defaults {
+        no_answer: sip.as_ref().map_or(Duration::from_secs(60), |sip| sip.no_answer),
+        safety_ceiling: sip.as_ref().map_or(signalling::LONGEST, |sip| sip.timers.safety_ceiling),
+    };
+    let media = output::media(root, listeners, report);
+    let recording = output::recording(root, folder, report);
+    let cdr_file = output::cdr_file(root, folder, report);
+    let metrics = output::metrics(root, listeners, report);
+    let log = output::log(root, report);
+    let mut library = Library::new(output::prompts_dir(root, folder, report));
+    let trunks = trunk::read(root, sip.as_ref().map(|sip| &*sip.listeners), report);
+    let mut apps = app::read(root, defaults, &mut library, report);
+    let numbers = number::numbers(root, &trunks, &apps, report);
+    let bindings = number::bindings(root, &numbers, &mut apps, &mut library, report);
+    let (sip, (media, relay_workers)) = (sip?, media?);
+    let settings = Settings {
+        listeners: sip.listeners,
+        media,
+        trunks: trunks.trunks,
+        apps: apps.apps,
+        limits: sip.limits,
+        timers: sip.timers,
+        product_name: sip.product_name,
+    };
+    let numbers = numbers.numbers;
+    Some(Config { settings, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
+}
+
+/// What the TOML reader says, with the mend that goes with it.
+fn syntax(message: &str, found: &str) -> Fault {
+    const MENDS: [(&str, &str); 17] = [
+        ("string values must be quoted", "put the text in quotation marks"),
+        ("invalid basic string", "close the text with \""),
+        ("invalid literal string", "close the text with '"),
+        ("missing escaped value", "write \\\\ for a backslash"),
+        ("unclosed array table", "write [[NAME]]"),
+        ("unclosed array", "close the list with ]"),
+        ("unexpected `=` in array", "close the list above with ]"),
+        ("unclosed inline table", "close the table with }"),
+        ("unclosed table", "write [NAME]"),
+        ("missing comma", "put a comma between the two"),
+        ("extra comma", "leave the comma out"),
+        ("missing assignment", "write KEY = VALUE"),
+        ("key with no value", "write KEY = VALUE"),
+        ("missing value", "write KEY = VALUE"),
+        ("cannot extend value", "write all keys of a table in one place"),
+        ("unexpected leading zero", "leave the leading 0 out, or write a text"),
+        ("invalid unquoted key", "write KEY = VALUE, the key of letters, digits, _ and -"),
+    ];
+    if message == "duplicate key" {
+        return Fault::new(format!("{} stands here for the second time", value::quote(found)), "leave one of the two out");
+    }
+    let mend = MENDS.iter().find(|(begin, _)| message.starts_with(begin)).map(|(_, mend)| *mend);
+    // What the reader would have taken instead is the mend's part, in fewer words.
+    let problem = message.split(", expected").next().unwrap_or(message);
+    Fault::new(problem, mend.unwrap_or("write KEY = VALUE, [NAME] or [[NAME]] as TOML has them"))
+}

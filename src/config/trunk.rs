@@ -1,0 +1,193 @@
+//! `[[trunk]]`: a carrier's SIP peer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use b2bua::settings::{CalledIn, CallerHeader, Listener, Target, Trunk};
+use ipnet::IpNet;
+use media::{Codec, SourcePolicy};
+use toml::de::DeValue;
+
+use super::complaint::{Fault, Report};
+use super::names::Names;
+use super::section::Section;
+use super::{number, value};
+
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "sources",
+    "targets",
+    "read",
+    "write",
+    "codecs",
+    "media_source",
+    "max_calls",
+    "calls_per_second",
+];
+pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
+pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
+
+/// A `TrunkId` has 16 bits, and every source is looked up in all of them.
+const MAX_TRUNKS: usize = 1_000;
+
+const CALLER_HEADERS: &[(&str, CallerHeader)] = &[
+    ("p-asserted-identity", CallerHeader::PAssertedIdentity),
+    ("remote-party-id", CallerHeader::RemotePartyId),
+    ("from", CallerHeader::From),
+];
+const CALLED_IN: &[(&str, CalledIn)] = &[("request-uri", CalledIn::RequestUri), ("to", CalledIn::To)];
+const CODECS: &[(&str, Codec)] = &[("PCMA", Codec::Pcma), ("PCMU", Codec::Pcmu)];
+const SOURCES: &[(&str, SourcePolicy)] = &[("learn", SourcePolicy::Learn), ("signalled", SourcePolicy::Signalled)];
+
+/// `[[trunk]]`, read; a place here is a `TrunkId`.
+pub(super) struct Trunks {
+    pub(super) trunks: Vec<Trunk>,
+    pub(super) names: Names,
+}
+
+/// Reads the trunks. `listeners` is `None` when they could not be read: then targets are not held against them.
+pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &mut Report<'_>) -> Trunks {
+    let mut out = Trunks { trunks: Vec::new(), names: Names::new("trunk") };
+    let sections = root.sections("trunk", KEYS, report);
+    if !root.has("trunk") {
+        let mend = "add [[trunk]] with name, sources and targets: without one nobody can call";
+        root.complain("trunk", Fault::absence("is missing", mend), report);
+    }
+    if sections.len() > MAX_TRUNKS {
+        let fault = Fault::new(format!("stands here {} times", sections.len()), format!("write at most {MAX_TRUNKS}"));
+        root.complain("trunk", fault, report);
+    }
+    let mut networks = HashMap::new();
+    for section in &sections {
+        let name = out.names.claim(section, report);
+        let sources = section.list("sources", value::network, report);
+        let targets = section.list("targets", target, report);
+        check_use(section, report);
+        check_sources(section, &name, &sources, &mut networks, report);
+        if let Some(listeners) = listeners.filter(|listeners| !listeners.is_empty()) {
+            check_targets(section, &targets, listeners, report);
+        }
+        let mut trunk = trunk(section, name, report);
+        trunk.sources = sources.into_iter().flatten().collect();
+        trunk.targets = targets.into_iter().flatten().collect();
+        out.trunks.push(trunk);
+    }
+    out
+}
+
+/// All of a trunk but its addresses.
+fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trunk {
+    let read = section.section("read", READ, report);
+    let write = section.section("write", WRITE, report);
+    let mut caller_in = vec![CallerHeader::PAssertedIdentity, CallerHeader::From];
+    let mut called_in = CalledIn::RequestUri;
+    if let Some(read) = &read {
+        caller_in = order(read, "caller_in", CALLER_HEADERS, caller_in, report);
+        called_in = read.or("called_in", called_in, value::word(CALLED_IN), report);
+    }
+    Trunk {
+        name,
+        sources: Vec::new(),
+        targets: Vec::new(),
+        read: number::read_rule(read.as_ref(), report),
+        write: number::write_rule(write.as_ref(), report),
+        caller_in,
+        called_in,
+        assert_identity: write.is_some_and(|write| write.or("assert_identity", false, value::boolean, report)),
+        codecs: order(section, "codecs", CODECS, vec![Codec::Pcma, Codec::Pcmu], report),
+        media_source: section.or("media_source", SourcePolicy::Learn, value::word(SOURCES), report),
+        max_calls: section.or("max_calls", 1_000, value::whole(1..=1_000_000), report),
+        calls_per_second: section.or("calls_per_second", 100, value::whole(1..=1_000_000), report),
+    }
+}
+
+fn target(value: &DeValue<'_>) -> Result<Target, Fault> {
+    let (transport, address) = value::endpoint("target")(value)?;
+    if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        let mend = "write the address and the port that the peer takes calls at";
+        return Err(Fault::new(format!("nobody can be reached at {address}"), mend));
+    }
+    Ok(Target { transport, address })
+}
+
+/// Words in order of preference: at least one, each once.
+fn order<T: Copy + PartialEq>(
+    section: &Section<'_>,
+    key: &'static str,
+    words: &'static [(&'static str, T)],
+    default: Vec<T>,
+    report: &mut Report<'_>,
+) -> Vec<T> {
+    if !section.has(key) {
+        return default;
+    }
+    let read = section.list(key, value::word(words), report);
+    if read.is_empty() {
+        let all = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        let mend = format!("write at least one of {all}, or leave the key out");
+        section.complain(key, Fault::new("names none", mend), report);
+    }
+    let mut out: Vec<T> = Vec::new();
+    for (place, word) in read.into_iter().enumerate() {
+        let Some(word) = word else { continue };
+        if out.contains(&word) {
+            section.complain_element(key, place, Fault::new("stands here twice", "leave one of the two out"), report);
+        } else {
+            out.push(word);
+        }
+    }
+    out
+}
+
+fn check_use(section: &Section<'_>, report: &mut Report<'_>) {
+    if section.lacks("sources") && section.lacks("targets") {
+        let problem = "has neither sources nor targets, so nobody can use it";
+        let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls";
+        report.add(&section.own_span(), section.own_path(), Fault::absence(problem, mend));
+    }
+}
+
+/// The same network in two trunks: which of them calls could not be told.
+fn check_sources(
+    section: &Section<'_>,
+    name: &Arc<str>,
+    sources: &[Option<IpNet>],
+    networks: &mut HashMap<IpNet, Arc<str>>,
+    report: &mut Report<'_>,
+) {
+    for (place, network) in sources.iter().enumerate() {
+        let Some(network) = network else { continue };
+        if let Some(owner) = networks.get(network) {
+            let problem = format!("{network} calls for trunk `{owner}` already");
+            let mend = "write it once, or a longer prefix here";
+            section.complain_element("sources", place, Fault::new(problem, mend), report);
+        } else {
+            networks.insert(*network, Arc::clone(name));
+        }
+    }
+}
+
+fn check_targets(
+    section: &Section<'_>,
+    targets: &[Option<Target>],
+    listeners: &[Listener],
+    report: &mut Report<'_>,
+) {
+    for (place, target) in targets.iter().enumerate() {
+        let Some(target) = target else { continue };
+        let fits = |listener: &&Listener| {
+            listener.transport == target.transport && listener.bind.is_ipv4() == target.address.is_ipv4()
+        };
+        if !listeners.iter().any(|listener| fits(&listener)) {
+            let transport = target.transport.as_str().to_ascii_lowercase();
+            let version = if target.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let problem = format!("we do not listen at {transport} with {version}, so we cannot send from there");
+            let mend = format!("add \"{transport}:ADDRESS:PORT\" with an {version} address to listen in [sip]");
+            section.complain_element("targets", place, Fault::new(problem, mend), report);
+        }
+        if listeners.iter().any(|listener| fits(&listener) && listener.bind == target.address) {
+            let problem = format!("{} is our own address: calls would come back to us", target.address);
+            section.complain_element("targets", place, Fault::new(problem, "write the address of the peer"), report);
+        }
+    }
+}

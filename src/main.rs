@@ -1,0 +1,46 @@
+//! The command line: serve, check a configuration, demonstrate.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use axbridge::{check, demo, serve};
+use clap::{Parser, Subcommand};
+
+/// A self-hosted privacy-number platform: two people talk through a virtual number, neither learns the other's.
+#[derive(Parser)]
+#[command(name = "axbridge", version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// Serve with this configuration (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a configuration without opening a port: every mistake with its line and the mend.
+    Check {
+        /// The configuration (TOML).
+        file: PathBuf,
+    },
+    /// Place one real call on loopback ports and show it as it happens.
+    Demo {
+        /// Keep recording.wav, ladder.txt and cdr.json in this folder.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match (arguments.command, arguments.config) {
+        (Some(Command::Check { file }), _) => check::run(&file),
+        (Some(Command::Demo { out }), _) => demo::run(out.as_deref()),
+        (None, Some(file)) => serve::run(&file),
+        (None, None) => {
+            eprintln!("axbridge: nothing to do: give --config FILE to serve, or a command (axbridge --help lists them)");
+            ExitCode::from(2)
+        }
+    }
+}

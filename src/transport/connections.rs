@@ -1,0 +1,215 @@
+//! The table of open streams: which is which, which leads to whom, and how many there may be.
+//!
+//! It is the one thing that the signalling thread and the stream tasks share, behind a lock that is held for a few map
+//! operations and never across an await. No protocol state is in it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use sip::transaction::Flow;
+use tokio::sync::mpsc;
+
+use super::tcp::Limits;
+
+/// Who opened a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// The peer.
+    Accepted,
+    /// We.
+    Opened,
+}
+
+/// Why there is no room for a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Full {
+    /// As many streams as there may be.
+    Total,
+    /// As many streams from this address as there may be.
+    Address,
+}
+
+struct Connection {
+    listener: u16,
+    peer: SocketAddr,
+    origin: Origin,
+    queue: mpsc::Sender<Bytes>,
+}
+
+/// Every stream that is open or being opened.
+pub(super) struct Connections {
+    limits: Limits,
+    last: u64,
+    by_id: HashMap<u64, Connection>,
+    /// The newest stream of each peer.
+    by_peer: HashMap<(u16, SocketAddr), u64>,
+    /// Accepted streams.
+    by_address: HashMap<IpAddr, usize>,
+    accepted: usize,
+}
+
+impl Connections {
+    pub(super) fn new(limits: Limits) -> Connections {
+        Connections {
+            limits,
+            last: 0,
+            by_id: HashMap::new(),
+            by_peer: HashMap::new(),
+            by_address: HashMap::new(),
+            accepted: 0,
+        }
+    }
+
+    /// Enters a stream and returns its number, which is never 0 and never used again, and what is to be written to it.
+    pub(super) fn enter(
+        &mut self,
+        listener: u16,
+        peer: SocketAddr,
+        origin: Origin,
+    ) -> Result<(u64, mpsc::Receiver<Bytes>), Full> {
+        match origin {
+            Origin::Accepted => {
+                if self.accepted >= self.limits.accepted {
+                    return Err(Full::Total);
+                }
+                let here = self.by_address.entry(peer.ip()).or_default();
+                if *here >= self.limits.accepted_per_address {
+                    return Err(Full::Address);
+                }
+                *here += 1;
+                self.accepted += 1;
+            }
+            // Counted apart, so that strangers who fill the table do not cut us off from our carriers.
+            Origin::Opened => {
+                if self.by_id.len() - self.accepted >= self.limits.opened {
+                    return Err(Full::Total);
+                }
+            }
+        }
+        self.last += 1;
+        let (queue, receiver) = mpsc::channel(self.limits.queue);
+        self.by_id.insert(self.last, Connection { listener, peer, origin, queue });
+        self.by_peer.insert((listener, peer), self.last);
+        Ok((self.last, receiver))
+    }
+
+    /// Takes a stream out.
+    pub(super) fn leave(&mut self, id: u64) {
+        let Some(connection) = self.by_id.remove(&id) else {
+            return;
+        };
+        let key = (connection.listener, connection.peer);
+        if self.by_peer.get(&key) == Some(&id) {
+            self.by_peer.remove(&key);
+        }
+        match connection.origin {
+            Origin::Accepted => {
+                self.accepted -= 1;
+                if let Some(here) = self.by_address.get_mut(&connection.peer.ip()) {
+                    *here -= 1;
+                    if *here == 0 {
+                        self.by_address.remove(&connection.peer.ip());
+                    }
+                }
+            }
+            Origin::Opened => {}
+        }
+    }
+
+    /// Where to write what is for `flow`: its own stream, else the newest one to that peer.
+    pub(super) fn find(&self, flow: &Flow) -> Option<&mpsc::Sender<Bytes>> {
+        let named = self.by_id.get(&flow.connection).filter(|connection| connection.peer == flow.peer);
+        let found = named.or_else(|| self.by_id.get(self.by_peer.get(&(flow.listener, flow.peer))?));
+        found.map(|connection| &connection.queue)
+    }
+
+    /// Streams that are open or being opened.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sip::transaction::Transport;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { accepted: 3, accepted_per_address: 2, opened: 1, ..Limits::default() }
+    }
+
+    fn flow(peer: SocketAddr, connection: u64) -> Flow {
+        Flow { transport: Transport::Tcp, listener: 0, peer, connection }
+    }
+
+    fn peer(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_stream_is_found_by_its_number_and_by_its_peer_until_it_leaves() {
+        let mut table = Connections::new(limits());
+        let one = peer("192.0.2.1:5060");
+        let (id, mut queue) = table.enter(0, one, Origin::Accepted).unwrap();
+        assert_ne!(id, 0);
+        table.find(&flow(one, id)).unwrap().try_send(Bytes::from_static(b"1")).unwrap();
+        table.find(&flow(one, 0)).unwrap().try_send(Bytes::from_static(b"2")).unwrap();
+        // A number that is gone leads to the same peer's stream.
+        table.find(&flow(one, 999)).unwrap().try_send(Bytes::from_static(b"3")).unwrap();
+        for expected in ["1", "2", "3"] {
+            assert_eq!(queue.try_recv().unwrap(), expected);
+        }
+        table.leave(id);
+        assert!(table.find(&flow(one, id)).is_none());
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_number_never_leads_to_another_peer() {
+        let mut table = Connections::new(limits());
+        let (id, _queue) = table.enter(0, peer("192.0.2.1:5060"), Origin::Accepted).unwrap();
+        assert!(table.find(&flow(peer("192.0.2.2:5060"), id)).is_none());
+    }
+
+    #[test]
+    fn a_stream_of_another_listener_is_not_taken_for_the_peer_s() {
+        let mut table = Connections::new(limits());
+        let one = peer("192.0.2.1:5060");
+        let (_id, _queue) = table.enter(1, one, Origin::Accepted).unwrap();
+        assert!(table.find(&flow(one, 0)).is_none());
+    }
+
+    #[test]
+    fn the_newest_stream_of_a_peer_stays_when_the_older_one_leaves() {
+        let mut table = Connections::new(limits());
+        let one = peer("192.0.2.1:5060");
+        let (old, _old_queue) = table.enter(0, one, Origin::Accepted).unwrap();
+        let (_new, mut queue) = table.enter(0, one, Origin::Accepted).unwrap();
+        table.leave(old);
+        table.find(&flow(one, old)).unwrap().try_send(Bytes::from_static(b"x")).unwrap();
+        assert_eq!(queue.try_recv().unwrap(), "x");
+    }
+
+    #[test]
+    fn limits_hold_for_all_for_one_address_and_for_ours_apart() {
+        let mut table = Connections::new(limits());
+        let mut kept = Vec::new();
+        for port in [1, 2] {
+            kept.push(table.enter(0, SocketAddr::from(([192, 0, 2, 1], port)), Origin::Accepted).unwrap());
+        }
+        assert_eq!(table.enter(0, peer("192.0.2.1:3"), Origin::Accepted).err(), Some(Full::Address));
+        kept.push(table.enter(0, peer("192.0.2.2:1"), Origin::Accepted).unwrap());
+        assert_eq!(table.enter(0, peer("192.0.2.3:1"), Origin::Accepted).err(), Some(Full::Total));
+        kept.push(table.enter(0, peer("192.0.2.9:5060"), Origin::Opened).unwrap());
+        assert_eq!(table.enter(0, peer("192.0.2.8:5060"), Origin::Opened).err(), Some(Full::Total));
+        table.leave(kept[0].0);
+        assert!(table.enter(0, peer("192.0.2.1:4"), Origin::Accepted).is_ok());
+        for (id, _) in kept {
+            table.leave(id);
+            table.leave(id); // twice does no harm
+        }
+        assert_eq!(table.by_address.len(), 1);
+    }
+}
