@@ -23,9 +23,6 @@ use crate::clock::Clock;
 /// Records that may wait for the disk.
 const QUEUE: usize = 65_536;
 
-/// A recording shorter than this leaves no file (product rule C4).
-const SHORTEST_RECORDING_MS: u64 = 3_000;
-
 /// What has become of the records.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -48,15 +45,16 @@ pub struct Cdrs {
 }
 
 impl Cdrs {
-    /// Opens the file and starts the thread, which ends when the last clone of the handle is gone.
+    /// Opens the file and starts the thread, which ends when the last clone of the handle is gone. A recording shorter
+    /// than `shortest` leaves no file (product rule C4), so no record names it.
     ///
     /// # Errors
     /// The file or its folder cannot be made.
-    pub fn open(path: &Path, clock: Clock) -> io::Result<(Cdrs, JoinHandle<()>)> {
+    pub fn open(path: &Path, clock: Clock, shortest: Duration) -> io::Result<(Cdrs, JoinHandle<()>)> {
         let file = append(path)?;
         let (orders, inbox) = bounded(QUEUE);
         let counters = Arc::new(Counters::default());
-        let writer = Writer { path: path.to_owned(), file, clock, counters: Arc::clone(&counters) };
+        let writer = Writer { path: path.to_owned(), file, clock, shortest, counters: Arc::clone(&counters) };
         let thread = std::thread::Builder::new().name("cdr".into()).spawn(move || writer.run(&inbox))?;
         Ok((Cdrs { orders, counters }, thread))
     }
@@ -91,6 +89,7 @@ struct Writer {
     path: PathBuf,
     file: File,
     clock: Clock,
+    shortest: Duration,
     counters: Arc<Counters>,
 }
 
@@ -108,7 +107,7 @@ impl Writer {
     }
 
     fn write(&mut self, cdr: &Cdr) {
-        let mut line = json(cdr, &self.clock).into_bytes();
+        let mut line = json(cdr, &self.clock, self.shortest).into_bytes();
         line.push(b'\n');
         match self.file.write_all(&line) {
             Ok(()) => {
@@ -131,8 +130,8 @@ fn append(path: &Path) -> io::Result<File> {
 
 /// The record as a JSON object on one line. Times are UTC, RFC 3339 with milliseconds; absent things are left away.
 #[must_use]
-pub fn json(cdr: &Cdr, clock: &Clock) -> String {
-    serde_json::to_string(&Line::of(cdr, clock)).expect("strings and numbers always serialise")
+pub fn json(cdr: &Cdr, clock: &Clock, shortest: Duration) -> String {
+    serde_json::to_string(&Line::of(cdr, clock, shortest)).expect("strings and numbers always serialise")
 }
 
 #[derive(Serialize)]
@@ -201,12 +200,12 @@ struct MediaLine {
 }
 
 impl<'a> Line<'a> {
-    fn of(cdr: &'a Cdr, clock: &Clock) -> Line<'a> {
+    fn of(cdr: &'a Cdr, clock: &Clock, shortest: Duration) -> Line<'a> {
         let row = cdr.cause.row();
         let time = |at: Duration| clock.rfc3339(at);
         let number = |number: Number| number.reveal().to_string();
         let recorded = cdr.media.recorded_ms;
-        let recording = cdr.recording.as_ref().filter(|_| recorded >= SHORTEST_RECORDING_MS);
+        let recording = cdr.recording.as_ref().filter(|_| u128::from(recorded) >= shortest.as_millis());
         Line {
             session_id: &cdr.session_id,
             app: cdr.app_name.as_deref(),

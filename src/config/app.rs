@@ -35,13 +35,13 @@ pub(super) struct Defaults {
 }
 
 pub(super) fn read(root: &Section<'_>, defaults: Defaults, library: &mut Library, report: &mut Report<'_>) -> Apps {
-    let mut out = Apps { apps: Vec::new(), names: Names::new("app") };
+    let mut out = Apps { apps: Vec::new(), names: Names::new("app", root) };
     let sections = root.sections("app", KEYS, report);
     if sections.len() > MAX_APPS {
         let fault = Fault::new(format!("stands here {} times", sections.len()), format!("write at most {MAX_APPS}"));
         root.complain("app", fault, report);
     }
-    for section in &sections {
+    for section in sections.iter().take(MAX_APPS) {
         let name = out.names.claim(section, report);
         out.apps.push(app(section, name, defaults, library, report));
     }

@@ -6,7 +6,7 @@
 //!                    └────────────┴───────┴────────┴────────┴────────┴──────────┴──▶ Report ─▶ all complaints at once
 //! ```
 //!
-//! A reader that finds a mistake says so in the [`complaint::Report`] and goes on with a default, so that one run shows
+//! A reader that finds a mistake says so in the `Report` and goes on with a default, so that one run shows
 //! every mistake. `etc/axbridge.toml` documents every key; a test keeps it and the readers equal.
 
 use std::net::SocketAddr;
@@ -155,10 +155,18 @@ pub fn load(path: &Path) -> Result<Config, Vec<Complaint>> {
 pub fn parse(text: &str, origin: &Path) -> Result<Config, Vec<Complaint>> {
     let mut report = Report::new(origin, text);
     let (tree, errors) = DeTable::parse_recoverable(text);
+    // What was left open has swallowed what follows: keys would be missed, or be found where they do not belong.
+    let torn = errors.iter().any(|error| error.message().starts_with("unclosed"));
+    let last = last_to_tell(&errors);
     for error in &errors {
         let span = error.span().unwrap_or(text.len()..text.len());
-        let fault = syntax(error.message(), text.get(span.clone()).unwrap_or(""));
-        report.add_syntax(&span, fault);
+        if span.start <= last && !(torn && error.message() == DUPLICATE) {
+            let fault = syntax(error.message(), text.get(span.clone()).unwrap_or(""));
+            report.add_syntax(&span, fault);
+        }
+    }
+    if torn {
+        return Err(report.into_complaints());
     }
     let root = Section::new(tree.get_ref(), 0..0, KeyPath::ROOT, ROOT, &mut report);
     let config = config(&root, origin.parent().unwrap_or(Path::new("")), &mut report);
@@ -200,9 +208,23 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     Some(Config { settings, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
 }
 
+/// In a list that is never closed every later line is a mistake; only the first of them tells anything.
+fn last_to_tell(errors: &[toml::de::Error]) -> usize {
+    let starts = |wanted: fn(&str) -> bool| {
+        let wanted = errors.iter().filter(move |error| wanted(error.message()));
+        wanted.filter_map(|error| Some(error.span()?.start))
+    };
+    let open = starts(|message| message.starts_with("unclosed array,")).next().is_some();
+    let first = starts(|message| message.contains("array") && !message.contains("array table")).min();
+    first.filter(|_| open).unwrap_or(usize::MAX)
+}
+
+/// What the TOML reader says of a key or table that stands twice.
+const DUPLICATE: &str = "duplicate key";
+
 /// What the TOML reader says, with the mend that goes with it.
 fn syntax(message: &str, found: &str) -> Fault {
-    const MENDS: [(&str, &str); 17] = [
+    const MENDS: [(&str, &str); 21] = [
         ("string values must be quoted", "put the text in quotation marks"),
         ("invalid basic string", "close the text with \""),
         ("invalid literal string", "close the text with '"),
@@ -210,6 +232,7 @@ fn syntax(message: &str, found: &str) -> Fault {
         ("unclosed array table", "write [[NAME]]"),
         ("unclosed array", "close the list with ]"),
         ("unexpected `=` in array", "close the list above with ]"),
+        ("missing comma between array", "put a comma between the two, or close the list with ]"),
         ("unclosed inline table", "close the table with }"),
         ("unclosed table", "write [NAME]"),
         ("missing comma", "put a comma between the two"),
@@ -218,11 +241,17 @@ fn syntax(message: &str, found: &str) -> Fault {
         ("key with no value", "write KEY = VALUE"),
         ("missing value", "write KEY = VALUE"),
         ("cannot extend value", "write all keys of a table in one place"),
-        ("unexpected leading zero", "leave the leading 0 out, or write a text"),
+        ("unexpected leading zero", "leave the leading 0 out, or put the text in quotation marks"),
         ("invalid unquoted key", "write KEY = VALUE, the key of letters, digits, _ and -"),
+        ("invalid boolean", "put the text in quotation marks"),
+        ("invalid float", "put the text in quotation marks"),
+        ("invalid ", "write a text in quotation marks, a number, true or false"),
     ];
-    if message == "duplicate key" {
-        return Fault::new(format!("{} stands here for the second time", value::quote(found)), "leave one of the two out");
+    if message == DUPLICATE {
+        return Fault::new(
+            format!("{} stands here for the second time", value::quote(found)),
+            "leave one of the two out",
+        );
     }
     let mend = MENDS.iter().find(|(begin, _)| message.starts_with(begin)).map(|(_, mend)| *mend);
     // What the reader would have taken instead is the mend's part, in fewer words.

@@ -13,11 +13,14 @@ pub(super) struct Names {
     /// Place, and the line that it was first said in.
     known: HashMap<Arc<str>, (usize, usize)>,
     claimed: usize,
+    /// Something has no name that could be read: a reference may mean it.
+    doubtful: bool,
 }
 
 impl Names {
-    pub(super) fn new(noun: &'static str) -> Names {
-        Names { noun, known: HashMap::new(), claimed: 0 }
+    /// No names yet, of the things under the key `noun` of `root`.
+    pub(super) fn new(noun: &'static str, root: &Section<'_>) -> Names {
+        Names { noun, known: HashMap::new(), claimed: 0, doubtful: root.is_no_list(noun) }
     }
 
     /// Takes the `name` of the next thing. A missing, wrong or second name is complained of; the thing keeps its place.
@@ -27,6 +30,7 @@ impl Names {
         let example = format!("\"{}-1\"", self.noun);
         let name: Arc<str> = section.required("name", &example, value::name, report).unwrap_or_default().into();
         if name.is_empty() {
+            self.doubtful = true;
             return name;
         }
         match self.known.get(&name) {
@@ -46,6 +50,9 @@ impl Names {
         let name = section.optional(key, value::text, report)?;
         if let Some((place, _)) = self.known.get(name) {
             return Some(*place);
+        }
+        if self.doubtful {
+            return None;
         }
         let mut known: Vec<&str> = self.known.keys().map(|name| &**name).collect();
         known.sort_unstable();

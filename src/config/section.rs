@@ -75,6 +75,11 @@ impl<'s> Section<'s> {
         self.value(key).is_some()
     }
 
+    /// Does something stand here that is no list?
+    pub(super) fn is_no_list(&self, key: &'static str) -> bool {
+        self.value(key).is_some_and(|value| !matches!(value.get_ref(), DeValue::Array(_)))
+    }
+
     /// Is the key absent, or an empty list?
     pub(super) fn lacks(&self, key: &'static str) -> bool {
         match self.value(key).map(Spanned::get_ref) {
@@ -161,7 +166,10 @@ impl<'s> Section<'s> {
         let value = self.value(key)?;
         let path = self.path.key(key);
         let DeValue::Table(table) = value.get_ref() else {
-            let mend = format!("write `{key} = {{ … }}` with any of: {}", known.join(", "));
+            let mend = match value.get_ref() {
+                DeValue::Array(_) => format!("write `[{key}]`, once and with single brackets"),
+                _ => format!("write `{key} = {{ … }}` with any of: {}", known.join(", ")),
+            };
             report.add(&value.span(), path, wrong_kind(value.get_ref(), "a table", &mend));
             return None;
         };

@@ -65,7 +65,7 @@ pub(super) fn read(root: &Section<'_>, report: &mut Report<'_>) -> Option<Signal
 fn listeners(section: &Section<'_>, report: &mut Report<'_>) -> Vec<Listener> {
     let advertised = section.optional("advertised", value::host_port, report);
     let endpoints = section.list("listen", value::endpoint("address to listen at"), report);
-    if endpoints.is_empty() {
+    if section.lacks("listen") {
         section.complain("listen", missing("listen", "[\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"]"), report);
     }
     if endpoints.len() > MAX_LISTENERS {

@@ -1,4 +1,1125 @@
+//! The shipped files, broken files, and files broken at random.
+
+use std::collections::BTreeSet;
+
+use b2bua::settings::{CalledIn, CallerHeader, Listener};
+use media::{Codec, SourcePolicy};
+use numbering::{CallDirection, Form};
+use sip::transaction::Transport;
+use toml::de::DeValue;
+
 use super::*;
-#[test] fn t(){ for f in ["axbridge","bench","demo"] { let r=load(Path::new(&format!("/work/main/etc/{f}.toml"))); match r {Ok(c)=>println!("{:?}",c.settings.listeners),Err(e)=>for e in e {println!("{e}")}} }
- for t in ["a = [1,\nb=2\n","[sip]\nlisten = udp\nx = \"abc\ny = 'abc\n[sip]\n[[trunk\nfoo\nbar=\n=3\n\"a\nq = {a=1\nz=3\n","a=\"\\q\"\nb=01\nc=1e\n[x\ny]\n","a.b=1\n[a]\nb=2\n", "sources = \"a\"\n\u{0}"] { println!("---"); let (_,e)=toml::de::DeTable::parse_recoverable(t); for e in e {println!("{:?} {}",e.span(),e.message())} for c in parse(t,Path::new("x")).unwrap_err() {println!("  {c}")} }
+
+const AXBRIDGE: &str = include_str!("../../etc/axbridge.toml");
+const DEMO: &str = include_str!("../../etc/demo.toml");
+
+/// The smallest that carries a call. Tests break it.
+const SMALL: &str = r#"[sip]
+listen = ["udp:127.0.0.1:5060"]
+[media]
+bind = "127.0.0.1"
+[[trunk]]
+name = "one"
+sources = ["192.0.2.0/24"]
+targets = ["udp:192.0.2.10:5060"]
+[[trunk]]
+name = "two"
+sources = ["198.51.100.0/24"]
+[[app]]
+name = "shop"
+recording = true
+[[number]]
+x = "+8675512340001"
+app = "shop"
+trunk = "one"
+[[binding]]
+x = "+8675512340001"
+a = "+8613800000001"
+b = "+8613900000002"
+[[binding]]
+x = "+8675512340001"
+a = "+8613800000003"
+b = "+8613900000004"
+"#;
+
+fn etc(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("etc").join(name)
+}
+
+fn complaints(text: &str) -> Vec<String> {
+    match parse(text, Path::new("c.toml")) {
+        Ok(_) => Vec::new(),
+        Err(complaints) => complaints.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn axb(binding: &Binding) -> &numbering::Axb {
+    let Binding::Axb(axb) = binding;
+    axb
+}
+
+#[test]
+fn the_shipped_files_are_good() {
+    for name in ["axbridge.toml", "bench.toml", "demo.toml"] {
+        if let Err(complaints) = load(&etc(name)) {
+            panic!("{}", complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Every key of a tree, with its path: `trunk.read.country`.
+fn keys_of(value: &DeValue<'_>, path: &str, out: &mut BTreeSet<String>) {
+    match value {
+        DeValue::Table(table) => {
+            for (key, value) in table {
+                let path =
+                    if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+                out.insert(path.clone());
+                keys_of(value.get_ref(), &path, out);
+            }
+        }
+        DeValue::Array(list) => list.iter().for_each(|value| keys_of(value.get_ref(), path, out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_shipped_file_documents_every_key_and_no_other() {
+    let sections = [
+        ("sip", signalling::KEYS),
+        ("media", output::MEDIA),
+        ("recording", output::RECORDING),
+        ("cdr", output::CDR),
+        ("metrics", output::METRICS),
+        ("log", output::LOG),
+        ("prompts", output::PROMPTS),
+        ("trunk", trunk::KEYS),
+        ("trunk.read", trunk::READ),
+        ("trunk.write", trunk::WRITE),
+        ("app", app::KEYS),
+        ("app.prompts", app::PROMPTS),
+        ("number", number::NUMBER),
+        ("binding", number::BINDING),
+    ];
+    let mut known: BTreeSet<String> = ROOT.iter().map(|key| (*key).to_owned()).collect();
+    for (section, keys) in sections {
+        assert!(known.contains(section), "{section} is listed before what it is in");
+        known.extend(keys.iter().map(|key| format!("{section}.{key}")));
+    }
+    let mut shipped = BTreeSet::new();
+    let tree = DeTable::parse(AXBRIDGE).unwrap().into_inner();
+    keys_of(&DeValue::Table(tree), "", &mut shipped);
+    assert_eq!(shipped, known);
+}
+
+#[test]
+fn the_shipped_file_shows_the_defaults() {
+    let shipped = load(&etc("axbridge.toml")).unwrap();
+    let small = parse(SMALL, &etc("axbridge.toml")).unwrap();
+    let (ours, theirs) = (&small.settings, &shipped.settings);
+    assert_eq!(ours.product_name, theirs.product_name);
+    assert_eq!(format!("{:?}", ours.limits), format!("{:?}", theirs.limits));
+    assert_eq!(ours.timers, theirs.timers);
+    assert_eq!(ours.media, theirs.media);
+    assert_eq!(
+        (&small.recording, &small.cdr_file, &small.log, small.relay_workers),
+        (&shipped.recording, &shipped.cdr_file, &shipped.log, shipped.relay_workers)
+    );
+    let (ours, theirs) = (&ours.trunks[0], &theirs.trunks[0]);
+    assert_eq!((&ours.caller_in, ours.called_in), (&theirs.caller_in, theirs.called_in));
+    assert_eq!((&ours.write, ours.assert_identity), (&theirs.write, theirs.assert_identity));
+    assert_eq!((&ours.codecs, ours.media_source), (&theirs.codecs, theirs.media_source));
+    assert_eq!((ours.max_calls, ours.calls_per_second), (theirs.max_calls, theirs.calls_per_second));
+    let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
+    assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
+    assert_eq!(ours.no_answer, theirs.no_answer);
+    assert_eq!(format!("{:?}", ours.prompts), format!("{:?}", theirs.prompts));
+}
+
+#[test]
+fn the_file_of_the_load_benches_limits_nothing_that_they_meet() {
+    let config = load(&etc("bench.toml")).unwrap();
+    let settings = &config.settings;
+    let listener = |transport| Listener {
+        transport,
+        bind: "127.0.0.1:6080".parse().unwrap(),
+        advertised: "127.0.0.1:6080".into(),
+    };
+    assert_eq!(settings.listeners, [listener(Transport::Udp), listener(Transport::Tcp)]);
+    assert_eq!(config.metrics, Some("127.0.0.1:9180".parse().unwrap()));
+    assert_eq!((settings.limits.transactions, settings.limits.calls_per_number), (2_000_000, 0));
+    let [trunk] = &settings.trunks[..] else { panic!("one trunk") };
+    assert!(settings.trunk_of("127.0.0.9".parse().unwrap()).is_some());
+    let [target] = trunk.targets[..] else { panic!("one target") };
+    assert_eq!((target.transport, target.address), (Transport::Udp, "127.0.0.1:6099".parse().unwrap()));
+    // 3,000 calls a second of 1 s, two ports each, and those that rest.
+    let pairs = f64::from((settings.media.ports.1 - settings.media.ports.0) / 2 + 1);
+    assert!(pairs >= 3_000.0 * 2.0 * (1.0 + settings.media.quarantine.as_secs_f64()));
+
+    let spelt: Vec<String> = config
+        .bindings
+        .iter()
+        .map(|binding| {
+            let mut out = Vec::new();
+            trunk.write.write(axb(binding).b, &mut out);
+            String::from_utf8(out).unwrap()
+        })
+        .collect();
+    assert_eq!(spelt, ["15552224444", "15552224444"]);
+    for (x, place) in [("15550001111", 0), ("25550001111", 1)] {
+        let binding = axb(&config.bindings[place]);
+        assert_eq!(trunk.read.read(x.as_bytes()).unwrap(), binding.x);
+        assert_eq!(trunk.read.read(b"15552223333").unwrap(), binding.a);
+        let app = settings.app(binding.app).unwrap();
+        let recorded = place == 1;
+        assert_eq!((binding.record, app.recording, app.hint_tone.is_some()), (recorded, recorded, recorded));
+        assert!(app.hint_tone.is_some() || !app.require_hint_tone);
+    }
+}
+
+#[test]
+fn the_file_of_the_demo_takes_free_ports_and_plays_every_kind_of_prompt() {
+    let mut config = parse(DEMO, &etc("demo.toml")).unwrap();
+    let app = &config.settings.apps[0];
+    assert!(app.hint_tone.is_some() && app.recording && app.prompts.last_minute.is_some());
+    let binding = axb(&config.bindings[0]);
+    assert!(binding.record && binding.max_minutes == 2);
+    assert_eq!(binding.voice.as_ref().unwrap().caller_hint_tone.as_deref(), Some("zh/announcement.wav"));
+    assert!(app.named.contains_key("zh/announcement.wav"));
+
+    let bound = ["127.0.0.1:41000".parse().unwrap(), "127.0.0.1:41001".parse().unwrap()];
+    settle_ports(&mut config.settings.listeners, &bound);
+    let advertised: Vec<&str> = config.settings.listeners.iter().map(|listener| &*listener.advertised).collect();
+    assert_eq!(advertised, ["127.0.0.1:41000", "127.0.0.1:41001"]);
+    assert_eq!(config.settings.listeners[1].bind, bound[1]);
+}
+
+#[test]
+fn a_settled_port_leaves_what_the_operator_wrote() {
+    let listener = |bind: &str, advertised: &str| Listener {
+        transport: Transport::Udp,
+        bind: bind.parse().unwrap(),
+        advertised: advertised.into(),
+    };
+    let mut listeners =
+        [listener("[::1]:0", "[::1]:0"), listener("0.0.0.0:0", "sip.example:5070"), listener("1.2.3.4:5060", "a:5060")];
+    let bound = ["[::1]:7".parse().unwrap(), "0.0.0.0:8".parse().unwrap(), "1.2.3.4:5060".parse().unwrap()];
+    settle_ports(&mut listeners, &bound);
+    let advertised: Vec<&str> = listeners.iter().map(|listener| &*listener.advertised).collect();
+    assert_eq!(advertised, ["[::1]:7", "sip.example:5070", "a:5060"]);
+}
+
+#[test]
+fn every_value_of_the_shipped_file_arrives() {
+    let config = parse(AXBRIDGE, &etc("axbridge.toml")).unwrap();
+    let settings = &config.settings;
+    assert_eq!(&*settings.listeners[1].advertised, "127.0.0.1:5060");
+    assert_eq!(settings.product_name.as_deref(), Some("axbridge"));
+    assert_eq!(settings.limits.retry_after, 5);
+    assert_eq!(settings.limits.message.max_message, 65_535);
+    assert_eq!(settings.timers.safety_ceiling, Duration::from_secs(4 * 3_600));
+    assert_eq!(settings.media.ports, (30_000, 59_998));
+    assert_eq!(config.recording.dir, etc("recordings"));
+    assert_eq!(config.recording.keep, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.cdr_file, etc("cdr.jsonl"));
+    assert_eq!((config.log.level.as_str(), config.log.format), ("info", Format::Text));
+    let trunk = &settings.trunks[0];
+    assert_eq!(trunk.sources[1], "198.51.100.7/32".parse().unwrap());
+    assert_eq!(trunk.targets[1].transport, Transport::Tcp);
+    assert_eq!((trunk.read.area.as_deref(), &trunk.read.strip[..]), (Some("0755"), &["17951".to_owned()][..]));
+    assert_eq!(trunk.caller_in, [CallerHeader::PAssertedIdentity, CallerHeader::From]);
+    assert_eq!(trunk.called_in, CalledIn::RequestUri);
+    assert_eq!(trunk.write.form, Form::Global);
+    assert_eq!(trunk.codecs, [Codec::Pcma, Codec::Pcmu]);
+    assert_eq!(trunk.media_source, SourcePolicy::Learn);
+    assert_eq!(settings.apps[0].safety_ceiling, Duration::from_secs(2 * 3_600));
+    assert_eq!(&*settings.apps[0].hint_tone.as_ref().unwrap().name, "zh/hint_tone.wav");
+    assert_eq!(config.numbers[0].trunk.as_deref(), Some("carrier-1"));
+    let binding = axb(&config.bindings[0]);
+    assert_eq!(binding.direction, CallDirection::Both);
+    assert_eq!((binding.max_minutes, binding.record), (60, true));
+    assert_eq!(binding.user_text.as_deref(), Some("order 20261123-0001"));
+    assert_eq!(binding.id.to_string(), "7d5b2b0e-3a67-4c55-9d3a-5f0e6f2c9a01");
+    let voice = binding.voice.as_ref().unwrap();
+    assert_eq!(voice.callee_hint_tone, None);
+    for name in [&voice.caller_hint_tone, &voice.record_hint_tone, &voice.last_minute] {
+        assert!(settings.apps[0].named.contains_key(name.as_ref().unwrap()));
+    }
+}
+
+#[test]
+fn what_is_left_away_has_its_default_and_is_not_invented() {
+    let config = parse(SMALL, Path::new("/etc/axbridge/axbridge.toml")).unwrap();
+    let app = &config.settings.apps[0];
+    assert!(app.hint_tone.is_none() && app.require_hint_tone, "a tone is never assumed to be approved");
+    assert_eq!(&*app.prompts.busy.as_ref().unwrap().name, "zh/busy.wav");
+    assert_eq!(&*app.prompts.ringback.as_ref().unwrap().name, "ringback.wav");
+    assert_eq!(config.metrics, None);
+    assert_eq!(config.cdr_file, Path::new("/etc/axbridge/cdr.jsonl"));
+    assert_eq!(config.settings.media.advertised, config.settings.media.bind);
+    assert!(config.bindings.iter().all(|binding| axb(binding).voice.is_none() && !axb(binding).record));
+}
+
+#[test]
+fn prompts_are_shared_and_an_empty_name_plays_nothing() {
+    let text = SMALL.replace("recording = true", "prompts = { busy = \"\", no_binding = \"en/no_binding.wav\" }")
+        + "caller_hint_tone = \"en/no_binding.wav\"\n";
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    let app = &config.settings.apps[0];
+    assert!(app.prompts.busy.is_none() && app.prompts.last_minute.is_some());
+    let (one, two) = (app.prompts.no_binding.as_ref().unwrap(), &app.named["en/no_binding.wav"]);
+    assert!(std::sync::Arc::ptr_eq(one, two));
+}
+
+#[test]
+fn a_binding_without_id_has_the_same_one_each_time_and_its_own() {
+    let ids = |text: &str| -> Vec<String> {
+        parse(text, Path::new("c.toml")).unwrap().bindings.iter().map(|binding| axb(binding).id.to_string()).collect()
+    };
+    let first = ids(SMALL);
+    assert_eq!(first, ids(SMALL));
+    assert_ne!(first[0], first[1]);
+    for id in &first {
+        assert_eq!((id.as_bytes()[14], b"89ab".contains(&id.as_bytes()[19])), (b'8', true), "{id} is of version 8");
+    }
+    let swapped = SMALL.replace("\"+8613800000001\"", "Z").replace("\"+8613900000002\"", "\"+8613800000001\"");
+    assert_ne!(first[0], ids(&swapped.replace('Z', "\"+8613900000002\""))[0]);
+}
+
+/// What is broken in [`SMALL`], and every complaint that it earns.
+const BROKEN: &[(&str, &str, &[&str])] = &[
+    // The writing itself.
+    ("[media]", "[media", &["c.toml:3: unclosed table — write [NAME]"]),
+    ("\"127.0.0.1\"", "127.0.0.1", &["c.toml:4: invalid float — put the text in quotation marks"]),
+    ("name = \"two\"", "name = two", &["c.toml:10: invalid boolean — put the text in quotation marks"]),
+    ("name = \"two\"", "name = \"two", &["c.toml:10: invalid basic string — close the text with \""]),
+    ("name = \"two\"", "name", &["c.toml:10: key with no value — write KEY = VALUE"]),
+    (
+        "[\"198.51.100.0/24\"]",
+        "[\"198.51.100.0/24\"",
+        &["c.toml:12: missing comma between array elements — put a comma between the two, or close the list with ]"],
+    ),
+    (
+        "[[app]]",
+        "[sip]",
+        &[
+            "c.toml:12: `sip` stands here for the second time — leave one of the two out",
+            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4",
+            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4",
+        ],
+    ),
+    (
+        "[[app]]",
+        "name = \"three\"\n[[app]]",
+        &["c.toml:12: `name` stands here for the second time — leave one of the two out"],
+    ),
+    (
+        "recording = true",
+        "no_answer = 060\nrecoding = true\nlanguage = zh",
+        &[
+            "c.toml:14: unexpected leading zero — leave the leading 0 out, or put the text in quotation marks",
+            "c.toml:15: app[0].recoding: `recoding` is no key — did you mean `recording`?",
+            "c.toml:16: string values must be quoted — put the text in quotation marks",
+        ],
+    ),
+    // Keys.
+    (
+        "listen =",
+        "lisen =",
+        &[
+            "c.toml:1: sip.listen: is missing — write e.g. `listen = [\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"]`",
+            "c.toml:2: sip.lisen: `lisen` is no key — did you mean `listen`?",
+        ],
+    ),
+    (
+        "[media]",
+        "[medai]",
+        &[
+            "c.toml:1: media: is missing — write [media] with at least `bind`",
+            "c.toml:3: medai: `medai` is no key — did you mean `media`?",
+        ],
+    ),
+    (
+        "bind =",
+        "colour = 1\nbind =",
+        &[
+            "c.toml:4: media.colour: `colour` is no key — known here: bind, advertised, ports, quarantine, dead_after, workers",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nread.contry = 86",
+        &["c.toml:7: trunk[0].read.contry: `contry` is no key — did you mean `country`?"],
+    ),
+    // Kinds.
+    (
+        "[\"udp:127.0.0.1:5060\"]",
+        "\"udp:127.0.0.1:5060\"",
+        &["c.toml:2: sip.listen: is a text, not a list — put it in [ ]"],
+    ),
+    (
+        "recording = true",
+        "recording = \"yes\"",
+        &["c.toml:14: app[0].recording: is a text, not true or false — write true or false, without quotation marks"],
+    ),
+    ("[[app]]", "[app]", &["c.toml:12: app: is a table, not a list of tables — write `[[app]]`, with two brackets"]),
+    (
+        "[media]",
+        "[[media]]",
+        &["c.toml:3: media: is a list, not a table — write `[media]`, once and with single brackets"],
+    ),
+    (
+        "name = \"one\"",
+        "name = 1",
+        &["c.toml:6: trunk[0].name: is a number, not a text — write 1 to 64 of the characters A-Z a-z 0-9 . _ -"],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nread = 86",
+        &[
+            "c.toml:7: trunk[0].read: is a number, not a table — write `read = { … }` with any of: country, area, strip, caller_in, called_in",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nmax_calls = 1.5",
+        &[
+            "c.toml:7: trunk[0].max_calls: is a number with a fraction, not a whole number — write a whole number of 1 to 1000000",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nmax_calls = \"many\"",
+        &["c.toml:7: trunk[0].max_calls: is a text, not a whole number — write a whole number of 1 to 1000000"],
+    ),
+    (
+        "\"192.0.2.0/24\"",
+        "192",
+        &[
+            "c.toml:7: trunk[0].sources[0]: is a number, not a text — write ADDRESS or ADDRESS/LENGTH, e.g. \"192.0.2.0/24\"",
+        ],
+    ),
+    // SIP.
+    (
+        "udp:127.0.0.1:5060",
+        "upd:127.0.0.1:5060",
+        &[
+            "c.toml:2: sip.listen[0]: `upd:127.0.0.1:5060` is no address to listen at — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+        ],
+    ),
+    (
+        "udp:127.0.0.1:5060",
+        "udp:127.0.0.1",
+        &[
+            "c.toml:2: sip.listen[0]: `udp:127.0.0.1` is no address to listen at — write the port too: udp:127.0.0.1:5060",
+        ],
+    ),
+    (
+        "udp:127.0.0.1:5060",
+        "udp:2001:db8::1",
+        &[
+            "c.toml:2: sip.listen[0]: `udp:2001:db8::1` is no address to listen at — write the address in brackets and the port: udp:[2001:db8::1]:5060",
+        ],
+    ),
+    (
+        "udp:127.0.0.1:5060",
+        "udp:sip.example:5060",
+        &[
+            "c.toml:2: sip.listen[0]: `udp:sip.example:5060` is no address to listen at — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+        ],
+    ),
+    (
+        "udp:127.0.0.1:5060",
+        "udp:0.0.0.0:5060",
+        &[
+            "c.toml:2: sip.listen[0]: peers cannot be told to send to 0.0.0.0 — write advertised = \"HOST\", the address that they reach this machine at",
+        ],
+    ),
+    (
+        "\"udp:127.0.0.1:5060\"",
+        "\"udp:127.0.0.1:5060\", \"udp:127.0.0.1:5060\"",
+        &["c.toml:2: sip.listen[1]: 127.0.0.1:5060 stands here twice — leave one of them out"],
+    ),
+    (
+        "[media]",
+        "advertised = \"0.0.0.0\"\n[media]",
+        &["c.toml:3: sip.advertised: nobody can send to 0.0.0.0 — write the address that peers reach this machine at"],
+    ),
+    (
+        "[media]",
+        "advertised = \"2001:db8::1\"\n[media]",
+        &["c.toml:3: sip.advertised: `2001:db8::1` is no host — write it in brackets: \"[2001:db8::1]\""],
+    ),
+    (
+        "[media]",
+        "advertised = \"host:0\"\n[media]",
+        &["c.toml:3: sip.advertised: `host:0` is no host — write \"HOST\" or \"HOST:PORT\""],
+    ),
+    (
+        "[media]",
+        "advertised = \"not a host\"\n[media]",
+        &["c.toml:3: sip.advertised: `not a host` is no host — write \"HOST\" or \"HOST:PORT\""],
+    ),
+    (
+        "[media]",
+        "server_name = \"a\\r\\nVia: x\"\n[media]",
+        &[
+            "c.toml:3: sip.server_name: `a\\r\\nVia: x` cannot stand in a Server header — write at most 64 letters, digits and - . _ /, or \"\" to send no such header",
+        ],
+    ),
+    (
+        "[media]",
+        "max_calls = 0\nmax_message_bytes = 70000\n[media]",
+        &[
+            "c.toml:3: sip.max_calls: 0 is out of range — write a whole number of 1 to 1000000",
+            "c.toml:4: sip.max_message_bytes: 70000 is out of range — write a whole number of 1300 to 65535",
+        ],
+    ),
+    (
+        "[media]",
+        "max_calls = 99999999999999999999999999999999999999999999\n[media]",
+        &[
+            "c.toml:3: sip.max_calls: 99999999999999999999999999999999999999999999 is out of range — write a whole number of 1 to 1000000",
+        ],
+    ),
+    (
+        "[media]",
+        "retry_after = \"1500ms\"\n[media]",
+        &["c.toml:3: sip.retry_after: SIP knows only whole seconds here — write \"2s\""],
+    ),
+    (
+        "[media]",
+        "retry_after = 5\nt1 = \"half a second\"\n[media]",
+        &[
+            "c.toml:3: sip.retry_after: is a number, not a time — write its unit: \"5s\" or \"5ms\"",
+            "c.toml:4: sip.t1: `half a second` is no time — write e.g. \"500ms\", \"5s\", \"2m\", \"4h\" or \"7d\"",
+        ],
+    ),
+    (
+        "[media]",
+        "t1 = \"5s\"\nt2 = \"4s\"\n[media]",
+        &["c.toml:4: sip.t2: 4s is shorter than t1, 5s — write a time of at least t1"],
+    ),
+    (
+        "[media]",
+        "safety_ceiling = \"2d\"\nno_answer = \"99999999999999999999d\"\n[media]",
+        &[
+            "c.toml:3: sip.safety_ceiling: `2d` is out of range — write a time of 1s to 1d",
+            "c.toml:4: sip.no_answer: `99999999999999999999d` is no time — write e.g. \"500ms\", \"5s\", \"2m\", \"4h\" or \"7d\"",
+        ],
+    ),
+    // Media.
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1:5004\"",
+        &[
+            "c.toml:4: media.bind: `127.0.0.1:5004` is no IP address — write an IP address without a port, e.g. \"192.0.2.1\"",
+        ],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"0.0.0.0\"",
+        &[
+            "c.toml:3: media.advertised: is missing, and 0.0.0.0 cannot stand in SDP — write e.g. `advertised = \"203.0.113.5\"`, the address that peers reach this machine at",
+        ],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"0.0.0.0\"\nadvertised = \"::1\"",
+        &[
+            "c.toml:5: media.advertised: is of another IP version than bind, 0.0.0.0 — write both as IPv4 or both as IPv6",
+        ],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"0.0.0.0\"\nadvertised = \"224.0.0.1\"",
+        &[
+            "c.toml:5: media.advertised: nobody can send to 224.0.0.1 — write the address that peers reach this machine at",
+        ],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"30001-30999\"",
+        &["c.toml:5: media.ports: 30001 is odd, but RTP ports are even — write \"30000-30999\""],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"30000-31000\"",
+        &["c.toml:5: media.ports: 31000 is even, so its RTCP port would lie outside — write \"30000-31001\""],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"30000-30001\"",
+        &[
+            "c.toml:5: media.ports: `30000-30001` does not hold the four ports of one call — write a last port of 30003 or above",
+        ],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"30000-29999\"",
+        &[
+            "c.toml:5: media.ports: `30000-29999` does not hold the four ports of one call — write a last port of 30003 or above",
+        ],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"30000\"",
+        &["c.toml:5: media.ports: `30000` is no range of ports — write FIRST-LAST, e.g. \"30000-59999\""],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"80-99\"",
+        &["c.toml:5: media.ports: `80-99` begins below 1024 — write a first port of 1024 to 65532"],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"5000-5999\"",
+        &[
+            "c.toml:5: media.ports: overlaps with SIP, which listens at udp:127.0.0.1:5060 — write a range without that port",
+        ],
+    ),
+    (
+        "bind = \"127.0.0.1\"",
+        "bind = \"127.0.0.1\"\nports = \"4000-5061\"\nworkers = 0",
+        &[
+            "c.toml:5: media.ports: overlaps with SIP, which listens at udp:127.0.0.1:5060 — write a range without that port",
+            "c.toml:6: media.workers: 0 is out of range — write a whole number of 1 to 64",
+        ],
+    ),
+    // Files, figures, logs.
+    (
+        "[media]",
+        "[recording]\ndir = \"\"\nkeep = \"1s\"\n[media]",
+        &[
+            "c.toml:4: recording.dir: `` is no path — write e.g. \"recordings\"",
+            "c.toml:5: recording.keep: `1s` is out of range — write a time of 1m to 3650d",
+        ],
+    ),
+    (
+        "[media]",
+        "[cdr]\nfile = 1\n[media]",
+        &["c.toml:4: cdr.file: is a number, not a text — put it in quotation marks: \"1\""],
+    ),
+    (
+        "[media]",
+        "[metrics]\n[media]",
+        &["c.toml:3: metrics.listen: is missing — write e.g. `listen = \"127.0.0.1:9090\"`"],
+    ),
+    (
+        "[media]",
+        "[metrics]\nlisten = \"9090\"\n[media]",
+        &["c.toml:4: metrics.listen: `9090` is no address with a port — write \"ADDRESS:PORT\""],
+    ),
+    (
+        "[media]",
+        "[log]\nlevel = \"inf\"\nformat = \"xml\"\n[media]",
+        &[
+            "c.toml:4: log.level: `inf` is not known — did you mean \"info\"?",
+            "c.toml:5: log.format: `xml` is not known — write \"text\" or \"json\"",
+        ],
+    ),
+    ("[media]", "[prompts]\n[media]", &["c.toml:3: prompts.dir: is missing — write e.g. `dir = \"prompts\"`"]),
+    (
+        "[media]",
+        "[prompts]\ndir = \"no/such/folder\"\n[media]",
+        &[
+            "c.toml:4: prompts.dir: there is no folder no/such/folder — make it, or leave [prompts] out to use the default set alone",
+        ],
+    ),
+    // Trunks.
+    ("name = \"one\"\n", "\n", &["c.toml:5: trunk[0].name: is missing — write e.g. `name = \"trunk-1\"`"]),
+    (
+        "name = \"two\"",
+        "name = \"one\"",
+        &["c.toml:10: trunk[1].name: another trunk has the name `one`, in line 6 — write a name of its own"],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"the first\"",
+        &["c.toml:6: trunk[0].name: `the first` is no name — write 1 to 64 of the characters A-Z a-z 0-9 . _ -"],
+    ),
+    (
+        "sources = [\"198.51.100.0/24\"]",
+        "sources = []",
+        &[
+            "c.toml:9: trunk[1]: has neither sources nor targets, so nobody can use it — write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls",
+        ],
+    ),
+    (
+        "\"192.0.2.0/24\"",
+        "\"192.0.2.7/24\"",
+        &[
+            "c.toml:7: trunk[0].sources[0]: `192.0.2.7/24` has bits beyond its prefix — write \"192.0.2.0/24\" or \"192.0.2.7\"",
+        ],
+    ),
+    (
+        "\"192.0.2.0/24\"",
+        "\"192.0.2.0/33\"",
+        &[
+            "c.toml:7: trunk[0].sources[0]: `192.0.2.0/33` has no prefix length of 0 to 32 — write e.g. \"192.0.2.0/32\"",
+        ],
+    ),
+    (
+        "\"192.0.2.0/24\"",
+        "\"carrier.example\"",
+        &[
+            "c.toml:7: trunk[0].sources[0]: `carrier.example` is no network — write ADDRESS or ADDRESS/LENGTH, e.g. \"192.0.2.0/24\"",
+        ],
+    ),
+    (
+        "\"198.51.100.0/24\"",
+        "\"192.0.2.0/24\"",
+        &[
+            "c.toml:11: trunk[1].sources[0]: 192.0.2.0/24 calls for trunk `one` already — write it once, or a longer prefix here",
+        ],
+    ),
+    (
+        "sources = [\"198.51.100.0/24\"]",
+        "targets = [\"upd:1.2.3.4:5060\"]",
+        &[
+            "c.toml:11: trunk[1].targets[0]: `upd:1.2.3.4:5060` is no target — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+        ],
+    ),
+    (
+        "udp:192.0.2.10:5060",
+        "udp:192.0.2.10:0",
+        &[
+            "c.toml:8: trunk[0].targets[0]: nobody can be reached at 192.0.2.10:0 — write the address and the port that the peer takes calls at",
+        ],
+    ),
+    (
+        "udp:192.0.2.10:5060",
+        "tcp:192.0.2.10:5060",
+        &[
+            "c.toml:8: trunk[0].targets[0]: we do not listen at tcp with IPv4, so we cannot send from there — add \"tcp:ADDRESS:PORT\" with an IPv4 address to listen in [sip]",
+        ],
+    ),
+    (
+        "udp:192.0.2.10:5060",
+        "udp:[2001:db8::1]:5060",
+        &[
+            "c.toml:8: trunk[0].targets[0]: we do not listen at udp with IPv6, so we cannot send from there — add \"udp:ADDRESS:PORT\" with an IPv6 address to listen in [sip]",
+        ],
+    ),
+    (
+        "udp:192.0.2.10:5060",
+        "udp:127.0.0.1:5060",
+        &[
+            "c.toml:8: trunk[0].targets[0]: 127.0.0.1:5060 is our own address: calls would come back to us — write the address of the peer",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nread = { country = 0, area = \"755\", strip = [\"a\"], caller_in = [], called_in = \"form\" }",
+        &[
+            "c.toml:7: trunk[0].read.country: 0 is out of range — write a whole number of 1 to 999",
+            "c.toml:7: trunk[0].read.area: `755` is no area code — write it with its 0, e.g. \"0755\"",
+            "c.toml:7: trunk[0].read.strip[0]: `a` is no prefix of a number — write 1 to 15 digits",
+            "c.toml:7: trunk[0].read.caller_in: names none — write at least one of p-asserted-identity, remote-party-id, from, or leave the key out",
+            "c.toml:7: trunk[0].read.called_in: `form` is not known — write \"request-uri\" or \"to\"",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nwrite = { form = \"e164\", prefix = \"abc\", assert_identity = 1 }",
+        &[
+            "c.toml:7: trunk[0].write.form: `e164` is not known — write \"global\", \"international\", \"00\" or \"national\"",
+            "c.toml:7: trunk[0].write.prefix: `abc` is no prefix of a number — write at most 15 of 0-9 + * #",
+            "c.toml:7: trunk[0].write.assert_identity: is a number, not true or false — write true or false, without quotation marks",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\ncodecs = [\"PCMA\", \"PCMA\", \"G729\"]\nmedia_source = \"learned\"",
+        &[
+            "c.toml:7: trunk[0].codecs[1]: stands here twice — leave one of the two out",
+            "c.toml:7: trunk[0].codecs[2]: `G729` is not known — write \"PCMA\" or \"PCMU\"",
+            "c.toml:8: trunk[0].media_source: `learned` is not known — did you mean \"learn\"?",
+        ],
+    ),
+    // Applications and prompts.
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\n[[app]]\nname = \"shop\"",
+        &["c.toml:15: app[1].name: another app has the name `shop`, in line 13 — write a name of its own"],
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nhint_tone = \"zh/hint-tone.wav\"",
+        &[
+            "c.toml:14: app[0].hint_tone: `zh/hint-tone.wav` is neither in the folder of prompts nor in the default set — did you mean \"zh/hint_tone.wav\"?",
+        ],
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nhint_tone = \"own.wav\"",
+        &[
+            "c.toml:14: app[0].hint_tone: `own.wav` is neither in the folder of prompts nor in the default set — put the file into the folder of [prompts] dir, or write \"\" for none",
+        ],
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nhint_tone = \"/etc/passwd\"",
+        &[
+            "c.toml:14: app[0].hint_tone: `/etc/passwd` is not a path below the folder of prompts — write a name such as \"zh/busy.wav\", or \"\" for none",
+        ],
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nlanguage = \"fr\"\nsafety_ceiling = \"5h\"",
+        &[
+            "c.toml:14: app[0].language: `fr` is not known — write \"zh\" or \"en\"",
+            "c.toml:15: app[0].safety_ceiling: `5h` is out of range — write a time of 1s to 4h",
+        ],
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nprompts.busy = \"zh/busi.wav\"\nprompts.enter_extension = \"\"",
+        &[
+            "c.toml:14: app[0].prompts.busy: `zh/busi.wav` is neither in the folder of prompts nor in the default set — did you mean \"zh/busy.wav\"?",
+            "c.toml:15: app[0].prompts.enter_extension: `enter_extension` is no key — known here: ringback, busy, no_permission, no_binding, service_fault, last_minute",
+        ],
+    ),
+    // Numbers.
+    ("app = \"shop\"", "app = \"shp\"", &["c.toml:17: number[0].app: there is no app `shp` — did you mean \"shop\"?"]),
+    ("app = \"shop\"", "", &["c.toml:15: number[0].app: is missing — write e.g. `app = \"NAME\"`"]),
+    (
+        "name = \"shop\"",
+        "name = \"online-shop\"",
+        &["c.toml:17: number[0].app: there is no app `shop` — known: online-shop"],
+    ),
+    (
+        "trunk = \"one\"",
+        "trunk = \"three\"",
+        &["c.toml:18: number[0].trunk: there is no trunk `three` — known: one, two"],
+    ),
+    (
+        "trunk = \"one\"",
+        "trunk = \"two\"",
+        &["c.toml:18: number[0].trunk: trunk `two` takes no calls — give that trunk `targets`"],
+    ),
+    (
+        "targets = [\"udp:192.0.2.10:5060\"]\n[[trunk]]\nname = \"two\"\nsources = [\"198.51.100.0/24\"]\n",
+        "[[trunk]]\nname = \"two\"\ntargets = [\"udp:192.0.2.10:5060\"]\n",
+        &["c.toml:17: number[0].trunk: trunk `one` takes no calls — give that trunk `targets`"],
+    ),
+    (
+        "trunk = \"one\"",
+        "[[number]]\nx = \"+8675512340001\"\napp = \"shop\"",
+        &["c.toml:19: number[1].x: stands in line 16 already — leave one of the two out"],
+    ),
+    (
+        "x = \"+8675512340001\"",
+        "x = \"075512340001\"",
+        &[
+            "c.toml:16: number[0].x: `075512340001` is no number in global form: it does not begin with + and a country code — write \"+8675512340001\"",
+        ],
+    ),
+    // Bindings.
+    (
+        "a = \"+8613800000001\"",
+        "a = \"13800000001\"",
+        &[
+            "c.toml:21: binding[0].a: `13800000001` is no number in global form: it does not begin with + and a country code — write \"+8613800000001\"",
+        ],
+    ),
+    (
+        "a = \"+8613800000001\"",
+        "a = 13800000001",
+        &[
+            "c.toml:21: binding[0].a: `13800000001` is no number in global form: it is not a text in quotation marks — write \"+8613800000001\"",
+        ],
+    ),
+    (
+        "a = \"+8613800000001\"",
+        "a = \"0755-2878 0001\"",
+        &[
+            "c.toml:21: binding[0].a: `0755-2878 0001` is no number in global form: it does not begin with + and a country code — write \"+8675528780001\"",
+        ],
+    ),
+    (
+        "a = \"+8613800000001\"",
+        "a = \"anonymous\"",
+        &[
+            "c.toml:21: binding[0].a: `anonymous` is no number in global form: it does not begin with + and a country code — write e.g. \"+8613800000001\": +, country, number",
+        ],
+    ),
+    ("a = \"+8613800000001\"\n", "", &["c.toml:19: binding[0].a: is missing — write e.g. `a = \"+8613800000001\"`"]),
+    (
+        "a = \"+8613800000003\"",
+        "a = \"+8613800000001\"",
+        &[
+            "c.toml:25: binding[1].a: +86138****0001 is bound on this x already, in line 19 — bind it on another x: a number occurs on an x only once",
+        ],
+    ),
+    (
+        "b = \"+8613900000004\"",
+        "b = \"+8613800000001\"",
+        &[
+            "c.toml:26: binding[1].b: +86138****0001 is bound on this x already, in line 19 — bind it on another x: a number occurs on an x only once",
+        ],
+    ),
+    (
+        "b = \"+8613900000002\"",
+        "b = \"+8613800000001\"",
+        &["c.toml:22: binding[0].b: is the same number as a — write two different numbers"],
+    ),
+    (
+        "b = \"+8613900000002\"",
+        "b = \"+8675512340001\"",
+        &["c.toml:22: binding[0].b: +86755****0001 is a virtual number — write the party's real number"],
+    ),
+    (
+        "b = \"+8613900000002\"",
+        "b = \"+864008001234\"",
+        &[
+            "c.toml:22: binding[0].b: +86400***1234 is a service number (400, 800, 95 or 96) — write a mobile or fixed-line number",
+        ],
+    ),
+    (
+        "x = \"+8675512340001\"\na",
+        "x = \"+8675512340002\"\na",
+        &[
+            "c.toml:20: binding[0].x: is no virtual number of ours — add [[number]] with x = \"+8675512340001\"",
+            "c.toml:24: binding[1].x: is no virtual number of ours — add [[number]] with x = \"+8675512340001\"",
+        ],
+    ),
+    (
+        "b = \"+8613900000002\"",
+        "b = \"+8613900000002\"\ndirection = 1\nmax_minutes = 1441\nrecord = 1",
+        &[
+            "c.toml:23: binding[0].direction: is a number, not a word — write \"both\", \"a-to-b\" or \"b-to-a\"",
+            "c.toml:24: binding[0].max_minutes: 1441 is out of range — write a whole number of 0 to 1440",
+            "c.toml:25: binding[0].record: is a number, not true or false — write true or false, without quotation marks",
+        ],
+    ),
+    (
+        "recording = true\n[[number]]\nx = \"+8675512340001\"\napp = \"shop\"\ntrunk = \"one\"\n[[binding]]",
+        "[[number]]\nx = \"+8675512340001\"\napp = \"shop\"\ntrunk = \"one\"\n[[binding]]\nrecord = true",
+        &["c.toml:19: binding[0].record: app `shop` does not allow recording — write recording = true for that app"],
+    ),
+    (
+        "b = \"+8613900000002\"",
+        "b = \"+8613900000002\"\nid = \"7\"",
+        &[
+            "c.toml:23: binding[0].id: `7` is no UUID — write a UUID, e.g. \"7d5b2b0e-3a67-4c55-9d3a-5f0e6f2c9a01\", or leave it out",
+        ],
+    ),
+    (
+        "b = \"+8613900000002\"",
+        "b = \"+8613900000002\"\nrecord_hint_tone = \"zh/nothing.wav\"\nlast_minute_prompt = \"\"",
+        &[
+            "c.toml:23: binding[0].record_hint_tone: `zh/nothing.wav` is neither in the folder of prompts nor in the default set — put the file into the folder of [prompts] dir, or write \"\" for none",
+        ],
+    ),
+];
+
+#[test]
+fn every_mistake_is_named_with_its_line_its_key_and_the_mend() {
+    assert_eq!(complaints(SMALL), [""; 0]);
+    for (good, bad, expected) in BROKEN {
+        assert!(SMALL.contains(good), "{good}");
+        assert_eq!(complaints(&SMALL.replacen(good, bad, 1)), *expected, "{good} → {bad}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_file_come_in_one_go() {
+    let text = SMALL
+        .replace("listen =", "lisen =")
+        .replace("\"192.0.2.0/24\"", "\"192.0.2.0/99\"")
+        .replace("recording = true", "recording = maybe")
+        .replace("\"+8613800000003\"", "\"+8613900000002\"");
+    let lines: Vec<usize> =
+        parse(&text, Path::new("c.toml")).unwrap_err().iter().map(|complaint| complaint.line).collect();
+    // Line 1 misses `listen`: not said, since line 14 cannot be read and might hold anything.
+    assert_eq!(lines, [2, 7, 14, 25]);
+}
+
+#[test]
+fn a_file_without_anything_says_what_it_needs() {
+    assert_eq!(
+        complaints(""),
+        [
+            "c.toml:1: sip: is missing — write [sip] with at least `listen`",
+            "c.toml:1: media: is missing — write [media] with at least `bind`",
+            "c.toml:1: trunk: is missing — add [[trunk]] with name, sources and targets: without one nobody can call",
+        ]
+    );
+}
+
+#[test]
+fn a_number_whose_calls_go_nowhere_is_complained_of() {
+    let text = SMALL.replace("targets = [\"udp:192.0.2.10:5060\"]\n", "").replace("trunk = \"one\"\n", "");
+    assert_eq!(
+        complaints(&text),
+        ["c.toml:14: number[0].trunk: is missing, and no trunk both calls and takes calls — write the trunk that its \
+          calls go out by"]
+    );
+}
+
+#[test]
+fn the_same_id_twice_is_complained_of() {
+    let id = "id = \"7d5b2b0e-3a67-4c55-9d3a-5f0e6f2c9a01\"\n";
+    let text = SMALL.replace("b = \"+8613900000002\"\n", &format!("b = \"+8613900000002\"\n{id}")) + id;
+    assert_eq!(
+        complaints(&text),
+        ["c.toml:28: binding[1].id: another binding has this id, in line 19 — write an id of its own, or leave it out"]
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_complained_of_without_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.toml");
+    let [complaint] = &load(&missing).unwrap_err()[..] else { panic!("one complaint") };
+    assert!(complaint.to_string().starts_with(&format!("{}: cannot be read: ", missing.display())), "{complaint}");
+
+    let latin = folder.path().join("latin.toml");
+    std::fs::write(&latin, b"[sip]\n# caf\xe9\n").unwrap();
+    let [complaint] = &load(&latin).unwrap_err()[..] else { panic!("one complaint") };
+    assert_eq!(complaint.to_string(), format!("{}:2: is not UTF-8 — save the file as UTF-8", latin.display()));
+}
+
+#[test]
+fn a_prompt_that_cannot_be_played_is_complained_of_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("sounds/zh")).unwrap();
+    std::fs::write(folder.path().join("sounds/own.wav"), "no sound").unwrap();
+    // This one takes the place of the default set's.
+    std::fs::write(folder.path().join("sounds/zh/busy.wav"), "no sound").unwrap();
+    let text = SMALL.replace("recording = true", "hint_tone = \"own.wav\"") + "[prompts]\ndir = \"sounds\"\n";
+    let complaints = parse(&text, &folder.path().join("c.toml")).unwrap_err();
+    let places: Vec<(usize, &str)> = complaints.iter().map(|complaint| (complaint.line, &*complaint.key)).collect();
+    assert_eq!(places, [(12, "app[0].prompts.busy"), (14, "app[0].hint_tone")]);
+    for complaint in complaints {
+        assert_eq!(complaint.mend, "make it a WAV of at most 2 MB: 8,000 Hz, mono, A-law or 16-bit PCM");
+    }
+}
+
+fn with_pairs(numbers: u64, pairs: u64) -> String {
+    use std::fmt::Write as _;
+    let mut text = SMALL.split_once("[[number]]").unwrap().0.to_owned();
+    for x in 0..numbers {
+        writeln!(text, "[[number]]\nx = \"+8675512{x:06}\"\napp = \"shop\"\ntrunk = \"one\"").unwrap();
+    }
+    for pair in 0..numbers * pairs {
+        let x = pair / pairs;
+        writeln!(text, "[[binding]]\nx = \"+8675512{x:06}\"\na = \"+86138{pair:08}\"\nb = \"+86139{pair:08}\"")
+            .unwrap();
+        writeln!(text, "record = true\ncaller_hint_tone = \"zh/announcement.wav\"").unwrap();
+    }
+    text
+}
+
+#[test]
+fn many_pairs_on_many_numbers_load_and_no_two_share_an_id() {
+    let config = parse(&with_pairs(10, 300), Path::new("c.toml")).unwrap();
+    let ids: std::collections::HashSet<_> = config.bindings.iter().map(|binding| axb(binding).id).collect();
+    assert_eq!((config.numbers.len(), config.bindings.len(), ids.len()), (10, 3_000, 3_000));
+    let name = |place: usize| axb(&config.bindings[place]).voice.as_ref().unwrap().caller_hint_tone.clone().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&name(0), &name(2_999)), "a name is kept once");
+}
+
+#[test]
+fn more_pairs_than_a_number_carries_are_complained_of() {
+    let complaints = complaints(&with_pairs(1, 5_002));
+    assert_eq!(complaints.len(), 2);
+    assert!(complaints[0].starts_with("c.toml:30020: binding[5000].x: "), "{}", complaints[0]);
+}
+
+/// A small generator, seeded (Marsaglia's xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(bound.max(1)).unwrap()).unwrap()
+    }
+}
+
+fn mutated(text: &str, dice: &mut Dice) -> String {
+    const BITS: [&str; 28] = [
+        "\"",
+        "'",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        "=",
+        ",",
+        ".",
+        "\n",
+        "#",
+        "\\",
+        "\"\"\"",
+        "'''",
+        "\0",
+        "\r",
+        "\u{feff}",
+        "号",
+        "-1",
+        "1e999",
+        "0x",
+        "99999999999999999999",
+        "1979-05-27",
+        "[[[[[[[[[[[[[[[[",
+        "[trunk.read]\n",
+        "[[binding]]\n",
+    ];
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..1 + dice.below(4) {
+        let at = dice.below(bytes.len());
+        let end = (at + dice.below(40)).min(bytes.len());
+        match dice.below(5) {
+            0 => drop(bytes.drain(at..end)),
+            1 => drop(bytes.splice(at..at, BITS[dice.below(BITS.len())].bytes())),
+            2 => drop(bytes.splice(at..end, BITS[dice.below(BITS.len())].bytes())),
+            3 => {
+                let piece = bytes[at..end].to_vec();
+                let to = dice.below(bytes.len());
+                drop(bytes.splice(to..to, piece));
+            }
+            _ => bytes[at] = u8::try_from(dice.below(256)).unwrap(),
+        }
+        if bytes.is_empty() {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn a_file_broken_at_random_never_panics_and_each_complaint_has_its_place() {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut good = 0;
+    for round in 0..40_000 {
+        // The shipped file names a folder of prompts, which is not there in these rounds.
+        let whole = AXBRIDGE.replace("[prompts]\ndir = \"prompts\"\n", "");
+        let text = mutated(if round % 3 == 0 { &whole } else { SMALL }, &mut dice);
+        let lines = text.split('\n').count();
+        match parse(&text, Path::new("/no/such/folder/c.toml")) {
+            Ok(_) => good += 1,
+            Err(complaints) => {
+                assert!(!complaints.is_empty(), "round {round}: refused without a word");
+                for complaint in complaints {
+                    let placed = (1..=lines).contains(&complaint.line) && complaint.column >= 1;
+                    assert!(placed, "round {round}: {complaint}");
+                    assert!(!complaint.problem.is_empty() && !complaint.mend.is_empty(), "round {round}: {complaint}");
+                }
+            }
+        }
+    }
+    assert!((50..39_000).contains(&good), "{good} of 1,500 were good: the mutations test little");
+}
+
+#[test]
+fn every_end_of_the_shipped_file_is_read_without_a_panic() {
+    for end in (0..AXBRIDGE.len()).step_by(23).filter(|end| AXBRIDGE.is_char_boundary(*end)) {
+        let _ = parse(&AXBRIDGE[..end], Path::new("/no/such/folder/c.toml"));
+    }
 }

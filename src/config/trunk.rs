@@ -13,17 +13,8 @@ use super::names::Names;
 use super::section::Section;
 use super::{number, value};
 
-pub(super) const KEYS: &[&str] = &[
-    "name",
-    "sources",
-    "targets",
-    "read",
-    "write",
-    "codecs",
-    "media_source",
-    "max_calls",
-    "calls_per_second",
-];
+pub(super) const KEYS: &[&str] =
+    &["name", "sources", "targets", "read", "write", "codecs", "media_source", "max_calls", "calls_per_second"];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
 
@@ -43,11 +34,20 @@ const SOURCES: &[(&str, SourcePolicy)] = &[("learn", SourcePolicy::Learn), ("sig
 pub(super) struct Trunks {
     pub(super) trunks: Vec<Trunk>,
     pub(super) names: Names,
+    /// What each is for, as the file says it: a target that was complained of is one all the same.
+    pub(super) uses: Vec<Use>,
+}
+
+/// What a trunk is for.
+#[derive(Clone, Copy)]
+pub(super) struct Use {
+    pub(super) calls: bool,
+    pub(super) takes_calls: bool,
 }
 
 /// Reads the trunks. `listeners` is `None` when they could not be read: then targets are not held against them.
 pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &mut Report<'_>) -> Trunks {
-    let mut out = Trunks { trunks: Vec::new(), names: Names::new("trunk") };
+    let mut out = Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new() };
     let sections = root.sections("trunk", KEYS, report);
     if !root.has("trunk") {
         let mend = "add [[trunk]] with name, sources and targets: without one nobody can call";
@@ -58,11 +58,13 @@ pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &
         root.complain("trunk", fault, report);
     }
     let mut networks = HashMap::new();
-    for section in &sections {
+    for section in sections.iter().take(MAX_TRUNKS) {
         let name = out.names.claim(section, report);
         let sources = section.list("sources", value::network, report);
         let targets = section.list("targets", target, report);
-        check_use(section, report);
+        let usage = Use { calls: !section.lacks("sources"), takes_calls: !section.lacks("targets") };
+        check_use(section, usage, report);
+        out.uses.push(usage);
         check_sources(section, &name, &sources, &mut networks, report);
         if let Some(listeners) = listeners.filter(|listeners| !listeners.is_empty()) {
             check_targets(section, &targets, listeners, report);
@@ -139,8 +141,8 @@ fn order<T: Copy + PartialEq>(
     out
 }
 
-fn check_use(section: &Section<'_>, report: &mut Report<'_>) {
-    if section.lacks("sources") && section.lacks("targets") {
+fn check_use(section: &Section<'_>, usage: Use, report: &mut Report<'_>) {
+    if !usage.calls && !usage.takes_calls {
         let problem = "has neither sources nor targets, so nobody can use it";
         let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls";
         report.add(&section.own_span(), section.own_path(), Fault::absence(problem, mend));
@@ -167,12 +169,7 @@ fn check_sources(
     }
 }
 
-fn check_targets(
-    section: &Section<'_>,
-    targets: &[Option<Target>],
-    listeners: &[Listener],
-    report: &mut Report<'_>,
-) {
+fn check_targets(section: &Section<'_>, targets: &[Option<Target>], listeners: &[Listener], report: &mut Report<'_>) {
     for (place, target) in targets.iter().enumerate() {
         let Some(target) = target else { continue };
         let fits = |listener: &&Listener| {

@@ -69,7 +69,11 @@ where
 /// One of a few words.
 pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, Fault> {
     move |value| {
-        let all = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+        let all = || {
+            let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let (last, others) = quoted.split_last().expect("there is a choice of words");
+            format!("{} or {last}", others.join(", "))
+        };
         let DeValue::String(found) = value else {
             return Err(wrong_kind(value, "a word", &format!("write {}", all())));
         };
@@ -159,7 +163,9 @@ pub(super) fn endpoint(noun: &'static str) -> impl Fn(&DeValue<'_>) -> Result<(T
 /// An address and a port.
 pub(super) fn socket(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
     let found = text_or(value, "write \"ADDRESS:PORT\"")?;
-    found.parse().map_err(|_| Fault::new(format!("{} is no address with a port", quote(found)), "write \"ADDRESS:PORT\""))
+    found
+        .parse()
+        .map_err(|_| Fault::new(format!("{} is no address with a port", quote(found)), "write \"ADDRESS:PORT\""))
 }
 
 /// An address.
@@ -284,5 +290,133 @@ fn text_or<'v>(value: &'v DeValue<'v>, mend: &str) -> Result<&'v str, Fault> {
     match value {
         DeValue::String(text) => Ok(text),
         other => Err(wrong_kind(other, "a text", mend)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a reader says of a TOML value.
+    fn read<T: fmt::Debug>(toml: &str, reader: impl Fn(&DeValue<'_>) -> Result<T, Fault>) -> String {
+        let value = DeValue::parse(toml).unwrap();
+        match reader(value.get_ref()) {
+            Ok(value) => format!("{value:?}"),
+            Err(fault) => format!("{} — {}", fault.problem, fault.mend),
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_whole_number_and_its_unit() {
+        let all = || duration(Duration::ZERO..=Duration::from_secs(7 * 86_400));
+        for (toml, time) in [
+            ("\"500ms\"", "500ms"),
+            ("\"5s\"", "5s"),
+            ("\"5 s\"", "5s"),
+            ("\"2m\"", "120s"),
+            ("\"4h\"", "14400s"),
+            ("\"7d\"", "604800s"),
+            ("\"0s\"", "0ns"),
+        ] {
+            assert_eq!(read(toml, all()), time, "{toml}");
+        }
+        for toml in
+            ["\"\"", "\"s\"", "\"5\"", "\"5S\"", "\"-5s\"", "\"5.5s\"", "\"5s \"", "\"1h30m\"", "\"9999999999999999d\""]
+        {
+            assert!(read(toml, all()).contains(" is no time — write e.g."), "{toml}");
+        }
+        assert_eq!(read("\"8d\"", all()), "`8d` is out of range — write a time of 0s to 7d");
+        assert_eq!(read("5", all()), "is a number, not a time — write its unit: \"5s\" or \"5ms\"");
+        assert_eq!(
+            read("true", all()),
+            "is true or false, not a time — write e.g. \"500ms\", \"5s\", \"2m\", \"4h\" or \"7d\""
+        );
+    }
+
+    #[test]
+    fn a_time_is_written_with_its_largest_whole_unit() {
+        for (millis, expected) in
+            [(0, "0s"), (1, "1ms"), (1_500, "1500ms"), (60_000, "1m"), (90_000, "90s"), (86_400_000, "1d")]
+        {
+            assert_eq!(written(Duration::from_millis(millis)), expected);
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_read_in_every_base_and_kept_within_limits() {
+        for (toml, number) in [("10", "10"), ("1_0", "10"), ("0x0a", "10"), ("0b1010", "10"), ("+10", "10")] {
+            assert_eq!(read(toml, whole(1_u16..=10)), number, "{toml}");
+        }
+        for toml in ["11", "0", "-1", "0x1_0000_0000", "170141183460469231731687303715884105728"] {
+            assert!(
+                read(toml, whole(1_u16..=10)).ends_with(" is out of range — write a whole number of 1 to 10"),
+                "{toml}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endpoint_has_a_protocol_an_address_and_a_port() {
+        assert_eq!(read("\"udp:192.0.2.1:5060\"", endpoint("target")), "(Udp, 192.0.2.1:5060)");
+        assert_eq!(read("\"tcp:[2001:db8::1]:0\"", endpoint("target")), "(Tcp, [2001:db8::1]:0)");
+        for found in
+            ["", "udp", "udp:", ":::", "tls:192.0.2.1:5061", "192.0.2.1:5060", "udp:192.0.2.1:70000", "UDP:192.0.2.1:1"]
+        {
+            assert_eq!(
+                read(&format!("\"{found}\""), endpoint("target")),
+                format!("`{found}` is no target — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT")
+            );
+        }
+    }
+
+    #[test]
+    fn a_network_says_no_more_bits_than_its_prefix() {
+        for (toml, expected) in [
+            ("\"192.0.2.0/24\"", "192.0.2.0/24"),
+            ("\"192.0.2.7\"", "192.0.2.7/32"),
+            ("\"2001:db8::/32\"", "2001:db8::/32"),
+            ("\"2001:db8::1\"", "2001:db8::1/128"),
+            ("\"0.0.0.0/0\"", "0.0.0.0/0"),
+        ] {
+            assert_eq!(read(toml, network), expected, "{toml}");
+        }
+        assert_eq!(
+            read("\"2001:db8::1/32\"", network),
+            "`2001:db8::1/32` has bits beyond its prefix — write \"2001:db8::/32\" or \"2001:db8::1\""
+        );
+        for found in ["", "/", "192.0.2.0/", "192.0.2.0/-1", "192.0.2.0/256", "2001:db8::/129", "192.0.2/24", "/24"] {
+            let said = read(&format!("\"{found}\""), network);
+            assert!(said.contains(" is no network — ") || said.contains(" has no prefix length of "), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for (found, expected) in [
+            ("sip.example", "(\"sip.example\", None)"),
+            ("sip.example:5070", "(\"sip.example\", Some(5070))"),
+            ("203.0.113.5:5060", "(\"203.0.113.5\", Some(5060))"),
+            ("[2001:db8::1]", "(\"[2001:db8::1]\", None)"),
+            ("[2001:db8::1]:5060", "(\"[2001:db8::1]\", Some(5060))"),
+        ] {
+            assert_eq!(
+                read(&format!("\"{found}\""), |value| host_port(value).map(|read| format!("{read:?}"))),
+                format!("{expected:?}")
+            );
+        }
+        for found in [
+            "", ":", ":5060", "a:", "a:b", "a:65536", "a b", "-a", "a-", "a..b", "[::1", "::1]", "[a]:1", "a;b", "a>b",
+            "号",
+        ] {
+            let said = read(&format!("\"{found}\""), |value| host_port(value).map(|_| ()));
+            assert_eq!(said, format!("{} is no host — write \"HOST\" or \"HOST:PORT\"", quote(found)));
+        }
+        assert!(read("\"[::]:5060\"", |value| host_port(value).map(|_| ())).starts_with("nobody can send to [::] — "));
+    }
+
+    #[test]
+    fn what_is_quoted_stays_one_short_line() {
+        assert_eq!(quote("a\r\nb\u{1b}"), "`a\\r\\nb\\u{1b}`");
+        assert_eq!(quote(&"号".repeat(500)).chars().count(), 80 + 3);
     }
 }

@@ -265,8 +265,12 @@ mod tests {
 
     #[test]
     fn a_disconnected_socket_takes_packets_from_anywhere_and_keeps_its_port() {
-        let (here, friend, stranger) = (socket(), socket(), socket());
-        let address = here.local_addr().unwrap();
+        let (free, friend, stranger) = (socket(), socket(), socket());
+        // A port that the system has chosen is given up; ours are chosen by us.
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let here = UdpSocket::bind(address).unwrap();
+        here.set_nonblocking(true).unwrap();
         here.connect(friend.local_addr().unwrap()).unwrap();
         stranger.send_to(b"stranger", address).unwrap();
         assert_eq!(here.recv(&mut [0; 16]).unwrap_err().kind(), io::ErrorKind::WouldBlock);

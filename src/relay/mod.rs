@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use b2bua::SessionId;
+use b2bua::core::SessionId;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use media::{Command, Event};
 use prometheus::Histogram;

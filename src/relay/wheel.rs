@@ -69,7 +69,7 @@ impl Wheel {
     pub(super) fn pop_due(&mut self, now: Duration) -> Option<(usize, Duration)> {
         let present = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         loop {
-            let Some((_, slot)) = self.first().filter(|(millisecond, _)| *millisecond <= present) else {
+            let Some((millisecond, slot)) = self.first().filter(|(millisecond, _)| *millisecond <= present) else {
                 self.tick = self.tick.max(present);
                 return None;
             };
@@ -79,8 +79,9 @@ impl Wheel {
             if at <= now {
                 return Some((key, at));
             }
-            // It lay beyond the wheel. Dealt from the present, or it would fall into the same slot again.
-            self.tick = self.tick.max(present);
+            // It lay beyond the wheel. No slot before this one holds anything, so the wheel may turn up to here: seen from
+            // the old tick it would fall into the same slot again.
+            self.tick = millisecond;
             self.link(key, at);
         }
     }

@@ -220,6 +220,14 @@ impl Core {
         self.settings = settings;
     }
 
+    /// Ends every call in progress.
+    pub fn end_all(&mut self, now: Duration) {
+        let keys: Vec<CallKey> = self.calls.iter().map(|(_, call)| call.key).collect();
+        for key in keys {
+            self.with_call(now, key, |call, cx| call.end(cx, Cause::Draining, None));
+        }
+    }
+
     /// Refuses new calls from now on; calls in progress go on.
     pub fn drain(&mut self) {
         self.draining = true;

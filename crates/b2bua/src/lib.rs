@@ -19,3 +19,5 @@ pub mod observe;
 mod offer_answer;
 pub mod outcome;
 pub mod settings;
+
+pub use crate::core::{Core, Output, SessionId};

@@ -10,9 +10,7 @@
 //! entries is ours: A-law keeps 12 bits of the sign-and-magnitude value, so the low four bits of a sample never matter.
 
 use crate::Codec;
-use audio_codec_algorithms::{
-    convert_alaw_to_ulaw, convert_ulaw_to_alaw, decode_alaw, decode_ulaw,
-};
+use audio_codec_algorithms::{convert_alaw_to_ulaw, convert_ulaw_to_alaw, decode_alaw, decode_ulaw};
 
 /// A-law's quietest positive value: silence.
 pub const SILENCE_ALAW: u8 = 0xd5;
@@ -58,12 +56,8 @@ pub fn linear_to_alaw(sample: i16) -> u8 {
 pub fn convert(from: Codec, to: Codec, samples: &mut [u8]) {
     match (from, to) {
         (Codec::Pcma, Codec::Pcma) | (Codec::Pcmu, Codec::Pcmu) => {}
-        (Codec::Pcma, Codec::Pcmu) => samples
-            .iter_mut()
-            .for_each(|sample| *sample = convert_alaw_to_ulaw(*sample)),
-        (Codec::Pcmu, Codec::Pcma) => samples
-            .iter_mut()
-            .for_each(|sample| *sample = convert_ulaw_to_alaw(*sample)),
+        (Codec::Pcma, Codec::Pcmu) => samples.iter_mut().for_each(|sample| *sample = convert_alaw_to_ulaw(*sample)),
+        (Codec::Pcmu, Codec::Pcma) => samples.iter_mut().for_each(|sample| *sample = convert_ulaw_to_alaw(*sample)),
     }
 }
 
@@ -126,14 +120,8 @@ mod tests {
         for sample in 0..=u8::MAX {
             let mut one = [sample];
             convert(Codec::Pcma, Codec::Pcmu, &mut one);
-            let (before, after) = (
-                i32::from(alaw_to_linear(sample)),
-                i32::from(ulaw_to_linear(one[0])),
-            );
-            assert!(
-                (before - after).abs() <= 64 + before.abs() / 16,
-                "{before} became {after}"
-            );
+            let (before, after) = (i32::from(alaw_to_linear(sample)), i32::from(ulaw_to_linear(one[0])));
+            assert!((before - after).abs() <= 64 + before.abs() / 16, "{before} became {after}");
         }
     }
 

@@ -43,13 +43,7 @@ enum State {
     /// Nothing has come since the SDP address changed.
     Reopened { old: SocketAddr, until: Duration },
     /// A source that is not in the SDP sends.
-    Candidate {
-        source: SocketAddr,
-        ssrc: u32,
-        next_sequence: u16,
-        packets: u8,
-        last: Duration,
-    },
+    Candidate { source: SocketAddr, ssrc: u32, next_sequence: u16, packets: u8, last: Duration },
     /// Only this source sends and is sent to.
     Locked { source: SocketAddr },
 }
@@ -58,11 +52,7 @@ impl Latch {
     /// An open latch for the RTP address in the SDP.
     #[must_use]
     pub const fn new(signalled: SocketAddr, policy: SourcePolicy) -> Latch {
-        Latch {
-            signalled,
-            policy,
-            state: State::Open,
-        }
+        Latch { signalled, policy, state: State::Open }
     }
 
     /// Takes a new SDP's address and policy. Another address reopens the latch, also a stricter policy when what was locked is
@@ -77,14 +67,12 @@ impl Latch {
         };
         match policy {
             SourcePolicy::Learn if !moved => {}
-            SourcePolicy::Signalled
-                if !moved && locked.is_some_and(|source| same(source, signalled)) => {}
+            SourcePolicy::Signalled if !moved && locked.is_some_and(|source| same(source, signalled)) => {}
             SourcePolicy::Learn | SourcePolicy::Signalled => {
                 self.state = match locked {
-                    Some(old) if !same(old, signalled) => State::Reopened {
-                        old,
-                        until: now.saturating_add(OLD_SOURCE_BARRED),
-                    },
+                    Some(old) if !same(old, signalled) => {
+                        State::Reopened { old, until: now.saturating_add(OLD_SOURCE_BARRED) }
+                    }
                     Some(_) | None => State::Open,
                 };
             }
@@ -92,13 +80,7 @@ impl Latch {
     }
 
     /// Whether a valid RTP packet from `source` is admitted; it may lock the latch.
-    pub fn admit(
-        &mut self,
-        now: Duration,
-        source: SocketAddr,
-        ssrc: u32,
-        sequence_number: u16,
-    ) -> bool {
+    pub fn admit(&mut self, now: Duration, source: SocketAddr, ssrc: u32, sequence_number: u16) -> bool {
         if let State::Locked { source: locked } = self.state {
             return same(locked, source);
         }
@@ -124,8 +106,7 @@ impl Latch {
     /// The locked source, where it is not the one in the SDP.
     #[must_use]
     pub fn learnt(&self) -> Option<SocketAddr> {
-        self.locked()
-            .filter(|source| !same(*source, self.signalled))
+        self.locked().filter(|source| !same(*source, self.signalled))
     }
 
     /// Where RTP is sent to: the locked source, until then the SDP's address.
@@ -134,13 +115,7 @@ impl Latch {
         self.locked().unwrap_or(self.signalled)
     }
 
-    fn learn(
-        &mut self,
-        now: Duration,
-        source: SocketAddr,
-        ssrc: u32,
-        sequence_number: u16,
-    ) -> bool {
+    fn learn(&mut self, now: Duration, source: SocketAddr, ssrc: u32, sequence_number: u16) -> bool {
         let mut packets_before = 0;
         match self.state {
             State::Open => {}
@@ -149,13 +124,7 @@ impl Latch {
                     return false;
                 }
             }
-            State::Candidate {
-                source: candidate,
-                ssrc: its_ssrc,
-                next_sequence,
-                packets,
-                last,
-            } => {
+            State::Candidate { source: candidate, ssrc: its_ssrc, next_sequence, packets, last } => {
                 if same(candidate, source) {
                     if its_ssrc == ssrc && next_sequence == sequence_number {
                         packets_before = packets;
@@ -170,13 +139,7 @@ impl Latch {
         self.state = if packets >= LOCK_AFTER {
             State::Locked { source }
         } else {
-            State::Candidate {
-                source,
-                ssrc,
-                next_sequence: sequence_number.wrapping_add(1),
-                packets,
-                last: now,
-            }
+            State::Candidate { source, ssrc, next_sequence: sequence_number.wrapping_add(1), packets, last: now }
         };
         true
     }
@@ -237,14 +200,8 @@ mod tests {
         assert_eq!(latch.learnt(), Some(address(NAT)));
         assert_eq!(latch.destination(), address(NAT));
         assert!(!latch.admit(ms(1), address(STRANGER), 7, 1));
-        assert!(
-            !latch.admit(ms(1), address(SDP), 7, 1),
-            "after the lock the SDP address is a stranger too"
-        );
-        assert!(
-            latch.admit(ms(1), address(NAT), 8, 1),
-            "a locked source may change its SSRC"
-        );
+        assert!(!latch.admit(ms(1), address(SDP), 7, 1), "after the lock the SDP address is a stranger too");
+        assert!(latch.admit(ms(1), address(NAT), 8, 1), "a locked source may change its SSRC");
     }
 
     #[test]
@@ -259,12 +216,9 @@ mod tests {
 
     #[test]
     fn a_candidate_that_is_not_consistent_is_not_locked() {
-        for packets in [
-            [(7, 1), (7, 3), (7, 4)],
-            [(7, 1), (7, 2), (8, 3)],
-            [(7, 2), (7, 2), (7, 3)],
-            [(7, 3), (7, 2), (7, 1)],
-        ] {
+        for packets in
+            [[(7, 1), (7, 3), (7, 4)], [(7, 1), (7, 2), (8, 3)], [(7, 2), (7, 2), (7, 3)], [(7, 3), (7, 2), (7, 1)]]
+        {
             let mut latch = latch(SourcePolicy::Learn);
             for (ssrc, sequence) in packets {
                 assert!(latch.admit(ms(0), address(NAT), ssrc, sequence));
@@ -296,15 +250,9 @@ mod tests {
         assert_eq!(latch.locked(), None);
         assert_eq!(latch.destination(), address("192.0.2.1:4002"));
         for sequence in 3..9 {
-            assert!(
-                !latch.admit(ms(1499), address(NAT), 7, sequence),
-                "the old source's packets in flight"
-            );
+            assert!(!latch.admit(ms(1499), address(NAT), 7, sequence), "the old source's packets in flight");
         }
-        assert!(
-            latch.admit(ms(1499), address(STRANGER), 7, 9),
-            "a new source need not wait"
-        );
+        assert!(latch.admit(ms(1499), address(STRANGER), 7, 9), "a new source need not wait");
     }
 
     #[test]
@@ -341,11 +289,7 @@ mod tests {
         let mut latch = latch(SourcePolicy::Signalled);
         let mapped = address("[::ffff:192.0.2.1]:4000");
         assert!(latch.admit(ms(0), mapped, 1, 1));
-        assert_eq!(
-            latch.destination(),
-            mapped,
-            "sent to as the socket knows it"
-        );
+        assert_eq!(latch.destination(), mapped, "sent to as the socket knows it");
         assert_eq!(latch.learnt(), None);
     }
 }

@@ -98,11 +98,7 @@ impl Leg {
         Leg {
             settled: None,
             hearing: Hearing::Nothing,
-            splice: Splice::new(
-                random.next_u32(),
-                random.next_u32() as u16,
-                random.next_u32(),
-            ),
+            splice: Splice::new(random.next_u32(), random.next_u32() as u16, random.next_u32()),
             reception: Reception::default(),
             control: Control {
                 cname: cname(random),
@@ -124,17 +120,9 @@ impl Leg {
 
     /// Takes what has been settled. True when media may only now be expected from the party: the first time, from another
     /// address, or after a hold.
-    pub(crate) fn set_remote(
-        &mut self,
-        now: Duration,
-        remote: Remote,
-        random: &mut Random,
-    ) -> bool {
+    pub(crate) fn set_remote(&mut self, now: Duration, remote: Remote, random: &mut Random) -> bool {
         let Some(settled) = &mut self.settled else {
-            self.settled = Some(Settled {
-                remote,
-                latch: Latch::new(remote.rtp, remote.source),
-            });
+            self.settled = Some(Settled { remote, latch: Latch::new(remote.rtp, remote.source) });
             self.control.next_report = Some(now.saturating_add(report_interval(random) / 2));
             // A prompt that was asked for before there was anyone to play it to begins now, from its beginning.
             if let Hearing::Playing(player) = &mut self.hearing {
@@ -172,10 +160,7 @@ impl Leg {
 
     /// When the last RTP was admitted, where the party is expected to send at all.
     pub(crate) fn expected_since(&self) -> Option<Option<Duration>> {
-        self.settled
-            .as_ref()
-            .filter(|settled| settled.remote.direction.receive)
-            .map(|_| self.last_rtp)
+        self.settled.as_ref().filter(|settled| settled.remote.direction.receive).map(|_| self.last_rtp)
     }
 
     pub(crate) fn locked_source(&self) -> Option<SocketAddr> {
@@ -206,12 +191,7 @@ impl Leg {
     }
 
     /// Checks a packet from the party; `None` when it is turned away, which is counted.
-    pub(crate) fn admit(
-        &mut self,
-        now: Duration,
-        source: SocketAddr,
-        packet: &[u8],
-    ) -> Option<Admitted> {
+    pub(crate) fn admit(&mut self, now: Duration, source: SocketAddr, packet: &[u8]) -> Option<Admitted> {
         let admitted = self.check(now, source, packet);
         match &admitted {
             Some(packet) => {
@@ -232,16 +212,8 @@ impl Leg {
         if !latch.admit(now, source, header.ssrc, header.sequence_number) {
             return None;
         }
-        let content = if remote.direction.receive {
-            content
-        } else {
-            Content::Nothing
-        };
-        Some(Admitted {
-            header,
-            payload,
-            content,
-        })
+        let content = if remote.direction.receive { content } else { Content::Nothing };
+        Some(Admitted { header, payload, content })
     }
 
     /// Rewrites a packet of the other party for this one; `None` when this party is not to hear it. Nothing is written outside
@@ -286,11 +258,7 @@ impl Leg {
             ssrc: self.splice.ssrc(),
         };
         if let Content::Audio(codec) = admitted.content {
-            g711::convert(
-                codec,
-                format.codec,
-                packet.get_mut(admitted.payload.clone())?,
-            );
+            g711::convert(codec, format.codec, packet.get_mut(admitted.payload.clone())?);
         }
         let range = outgoing.write_before(packet, admitted.payload.clone())?;
         self.count_sent(admitted.payload.len());
@@ -305,8 +273,7 @@ impl Leg {
         let ptime_ms = format.ptime_ms.clamp(10, 60);
         let samples = usize::from(ptime_ms) * 8;
         if let Hearing::Playing(player) = &mut self.hearing
-            && now.saturating_sub(player.due())
-                > Duration::from_millis(u64::from(ptime_ms)) * MAX_CATCH_UP
+            && now.saturating_sub(player.due()) > Duration::from_millis(u64::from(ptime_ms)) * MAX_CATCH_UP
         {
             player.postpone(now);
             self.splice.interrupt();
@@ -338,9 +305,7 @@ impl Leg {
             return;
         };
         let samples = packet.len() - HEADER_LEN;
-        let place = self
-            .splice
-            .on_prompt(due, u32::try_from(samples).unwrap_or(0));
+        let place = self.splice.on_prompt(due, u32::try_from(samples).unwrap_or(0));
         let header = Header {
             payload_type: format.payload_type,
             marker: place.marker,
@@ -393,42 +358,27 @@ impl Leg {
     }
 
     /// Sends the report when it is due.
-    pub(crate) fn on_report(
-        &mut self,
-        now: Duration,
-        ntp: u64,
-        random: &mut Random,
-        sink: &mut LegSink<'_>,
-    ) {
+    pub(crate) fn on_report(&mut self, now: Duration, ntp: u64, random: &mut Random, sink: &mut LegSink<'_>) {
         if self.control.next_report.is_none_or(|due| due > now) {
             return;
         }
         self.control.next_report = Some(now.saturating_add(report_interval(random)));
-        let Some(destination) = self
-            .settled
-            .as_ref()
-            .and_then(|settled| settled.rtcp_destination(self.control.source))
+        let Some(destination) = self.settled.as_ref().and_then(|settled| settled.rtcp_destination(self.control.source))
         else {
             return;
         };
         let active = self.sent != self.control.sent_at_report;
         self.control.sent_at_report = self.sent;
-        let sent = self
-            .splice
-            .timestamp_at(now)
-            .filter(|_| active)
-            .map(|timestamp| Sent {
-                ntp,
-                timestamp,
-                packets: self.sent as u32,
-                octets: self.octets_sent,
-            });
+        let sent = self.splice.timestamp_at(now).filter(|_| active).map(|timestamp| Sent {
+            ntp,
+            timestamp,
+            packets: self.sent as u32,
+            octets: self.octets_sent,
+        });
         let heard = self.reception.report().map(|figures| Heard {
             figures,
             last_sr: match self.control.last_sr {
-                Some((ssrc, middle, at)) if ssrc == figures.ssrc => {
-                    Some((middle, now.saturating_sub(at)))
-                }
+                Some((ssrc, middle, at)) if ssrc == figures.ssrc => Some((middle, now.saturating_sub(at))),
                 Some(_) | None => None,
             },
         });
@@ -452,9 +402,7 @@ impl Settled {
             (Some(learnt), _) => same_ip(learnt, source),
             (None, SourcePolicy::Signalled) => same(self.remote.rtcp, source),
             // Behind a translator the RTCP port is not the one in the SDP.
-            (None, SourcePolicy::Learn) => {
-                same_ip(self.remote.rtcp, source) || same_ip(self.remote.rtp, source)
-            }
+            (None, SourcePolicy::Learn) => same_ip(self.remote.rtcp, source) || same_ip(self.remote.rtp, source),
         }
     }
 
@@ -485,11 +433,7 @@ fn classify(format: &LegFormat, header: &Header, payload: &[u8]) -> Option<Conte
             _ => return None,
         }
     };
-    Some(if payload.is_empty() {
-        Content::Nothing
-    } else {
-        Content::Audio(codec)
-    })
+    Some(if payload.is_empty() { Content::Nothing } else { Content::Audio(codec) })
 }
 
 fn is_sendable(address: SocketAddr) -> bool {

@@ -1,8 +1,8 @@
 //! Media, sans I/O: what an RTP relay with prompts and recording decides, packet by packet.
 //!
-//! Bytes, commands and `now` (a [`Duration`] since the process's epoch) go in by `handle_*`; packets, events, recorded
-//! audio and the next deadline come out by `poll_*` or through the sink a method is given. Nothing here opens a socket,
-//! reads a clock or allocates per packet.
+//! Bytes, commands and `now` (a [`Duration`](std::time::Duration) since the process's epoch) go in by `handle_*`; packets,
+//! events, recorded audio and the next deadline come out by `poll_*` or through the sink a method is given. Nothing here
+//! opens a socket, reads a clock or allocates per packet.
 //!
 //! ```text
 //!   A's socket ─▶ Latch ─▶ (TelephoneEvent) ─▶ Recorder ─▶ Splice ─▶ B's socket

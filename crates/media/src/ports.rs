@@ -67,9 +67,7 @@ impl Ports {
     /// How many more the daemon should bind now, so that [`RESERVE`] stand ready: never more than the limit allows.
     #[must_use]
     pub fn wanted(&self, now: Duration) -> usize {
-        RESERVE
-            .saturating_sub(self.ready(now))
-            .min(self.limit.saturating_sub(self.bound()))
+        RESERVE.saturating_sub(self.ready(now)).min(self.limit.saturating_sub(self.bound()))
     }
 
     /// Hands out an RTP port; `None` when all are in use or rest.
@@ -93,8 +91,7 @@ impl Ports {
             Some(_) | None => return false,
         }
         self.in_use -= 1;
-        self.resting
-            .push_back((now.saturating_add(self.quarantine), port));
+        self.resting.push_back((now.saturating_add(self.quarantine), port));
         true
     }
 
@@ -159,10 +156,7 @@ mod tests {
     #[test]
     fn a_released_port_rests_and_the_one_that_rested_longest_comes_first() {
         let mut pool = pool([10_000, 10_002]);
-        assert_eq!(
-            (pool.take(s(0)), pool.take(s(0)), pool.take(s(0))),
-            (Some(10_000), Some(10_002), None)
-        );
+        assert_eq!((pool.take(s(0)), pool.take(s(0)), pool.take(s(0))), (Some(10_000), Some(10_002), None));
         assert!(pool.release(s(1), 10_002));
         assert!(pool.release(s(2), 10_000));
         assert_eq!(pool.take(Duration::from_millis(10_999)), None);
@@ -176,10 +170,7 @@ mod tests {
         pool.take(s(0));
         pool.release(s(0), 10_000);
         assert!(pool.add(10_002));
-        assert_eq!(
-            (pool.take(s(60)), pool.take(s(60))),
-            (Some(10_002), Some(10_000))
-        );
+        assert_eq!((pool.take(s(60)), pool.take(s(60))), (Some(10_002), Some(10_000)));
     }
 
     #[test]
@@ -205,11 +196,7 @@ mod tests {
         for _ in 0..20 {
             pool.take(s(0));
         }
-        assert_eq!(
-            pool.wanted(s(0)),
-            8,
-            "20 are missing but only 8 are left under the limit"
-        );
+        assert_eq!(pool.wanted(s(0)), 8, "20 are missing but only 8 are left under the limit");
         for port in (20_000..).step_by(2).take(8) {
             assert!(pool.add(port));
         }
@@ -243,19 +230,15 @@ mod tests {
                 let port = 10_000 + (random.next_u32() % 100) as u16;
                 match random.next_u32() % 4 {
                     0 => {
-                        let allowed =
-                            port % 2 == 0 && bound.len() < limit && !bound.contains(&port);
+                        let allowed = port.is_multiple_of(2) && bound.len() < limit && !bound.contains(&port);
                         assert_eq!(pool.add(port), allowed);
                         if allowed {
                             bound.insert(port);
                         }
                     }
                     1 | 2 => {
-                        let resting =
-                            |port| rests_until.get(port).is_some_and(|until| *until > now);
-                        let possible = bound
-                            .iter()
-                            .any(|port| !taken.contains(port) && !resting(port));
+                        let resting = |port| rests_until.get(port).is_some_and(|until| *until > now);
+                        let possible = bound.iter().any(|port| !taken.contains(port) && !resting(port));
                         let port = pool.take(now);
                         assert_eq!(port.is_some(), possible);
                         if let Some(port) = port {

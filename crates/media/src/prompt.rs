@@ -56,21 +56,10 @@ impl Hearing {
         match hear {
             Hear::Nothing => Hearing::Nothing,
             Hear::Peer => Hearing::Peer,
-            Hear::Prompt {
-                prompt,
-                repeat: Repeat::Loop,
-                then: _,
-            } => Hearing::looped(now, prompt),
-            Hear::Prompt {
-                prompt,
-                repeat: Repeat::Once,
-                then,
-            } => Hearing::Playing(Player {
-                prompt,
-                position: 0,
-                ending: Ending::Then(then),
-                due: now,
-            }),
+            Hear::Prompt { prompt, repeat: Repeat::Loop, then: _ } => Hearing::looped(now, prompt),
+            Hear::Prompt { prompt, repeat: Repeat::Once, then } => {
+                Hearing::Playing(Player { prompt, position: 0, ending: Ending::Then(then), due: now })
+            }
         }
     }
 
@@ -79,12 +68,7 @@ impl Hearing {
         if prompt.alaw.is_empty() {
             return Hearing::Nothing;
         }
-        Hearing::Playing(Player {
-            prompt,
-            position: 0,
-            ending: Ending::Never,
-            due: now,
-        })
+        Hearing::Playing(Player { prompt, position: 0, ending: Ending::Never, due: now })
     }
 }
 
@@ -116,9 +100,7 @@ impl Player {
                 self.fill_once(samples);
             }
         }
-        self.due = self
-            .due
-            .saturating_add(Duration::from_micros(samples.len() as u64 * 125));
+        self.due = self.due.saturating_add(Duration::from_micros(samples.len() as u64 * 125));
         Tick::Packet
     }
 
@@ -151,21 +133,11 @@ mod tests {
     use super::*;
 
     fn prompt(alaw: impl Into<Box<[u8]>>) -> Arc<Prompt> {
-        Arc::new(Prompt {
-            name: Arc::from("test.wav"),
-            alaw: alaw.into(),
-        })
+        Arc::new(Prompt { name: Arc::from("test.wav"), alaw: alaw.into() })
     }
 
     fn player(alaw: &[u8], repeat: Repeat, then: Then) -> Player {
-        match Hearing::new(
-            Duration::ZERO,
-            Hear::Prompt {
-                prompt: prompt(alaw),
-                repeat,
-                then,
-            },
-        ) {
+        match Hearing::new(Duration::ZERO, Hear::Prompt { prompt: prompt(alaw), repeat, then }) {
             Hearing::Playing(player) => player,
             other => panic!("{other:?}"),
         }
@@ -179,15 +151,9 @@ mod tests {
         assert_eq!(samples, [1; 160]);
         assert_eq!(player.due(), Duration::from_millis(20));
         assert!(matches!(player.tick(&mut samples), Tick::Packet));
-        assert_eq!(
-            (&samples[..90], &samples[90..]),
-            (&[1; 90][..], &[SILENCE_ALAW; 70][..])
-        );
+        assert_eq!((&samples[..90], &samples[90..]), (&[1; 90][..], &[SILENCE_ALAW; 70][..]));
         assert_eq!(player.due(), Duration::from_millis(40));
-        assert!(matches!(
-            player.tick(&mut samples),
-            Tick::Ended(_, Hearing::Peer)
-        ));
+        assert!(matches!(player.tick(&mut samples), Tick::Ended(_, Hearing::Peer)));
     }
 
     #[test]
@@ -209,19 +175,9 @@ mod tests {
     #[test]
     fn an_empty_prompt_ends_at_once_and_an_empty_loop_is_nothing() {
         let mut once = player(&[], Repeat::Once, Then::Loop(prompt([])));
-        assert!(matches!(
-            once.tick(&mut [0; 160]),
-            Tick::Ended(_, Hearing::Nothing)
-        ));
-        let hear = Hear::Prompt {
-            prompt: prompt([]),
-            repeat: Repeat::Loop,
-            then: Then::Peer,
-        };
-        assert!(matches!(
-            Hearing::new(Duration::ZERO, hear),
-            Hearing::Nothing
-        ));
+        assert!(matches!(once.tick(&mut [0; 160]), Tick::Ended(_, Hearing::Nothing)));
+        let hear = Hear::Prompt { prompt: prompt([]), repeat: Repeat::Loop, then: Then::Peer };
+        assert!(matches!(Hearing::new(Duration::ZERO, hear), Hearing::Nothing));
     }
 
     #[test]

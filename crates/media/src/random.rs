@@ -13,10 +13,7 @@ pub(crate) struct Random {
 impl Random {
     /// Starts the sequence of `seed`.
     pub(crate) const fn new(seed: u64) -> Random {
-        Random {
-            key: [seed, seed.rotate_left(32) ^ 0x6178_6272_6964_6765],
-            counter: 0,
-        }
+        Random { key: [seed, seed.rotate_left(32) ^ 0x6178_6272_6964_6765], counter: 0 }
     }
 
     /// The next 64 bits.

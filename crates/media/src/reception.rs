@@ -79,15 +79,12 @@ impl Reception {
     /// Packets lost, over all streams; never negative.
     pub(crate) fn lost(&self) -> u64 {
         let here = self.stream.as_ref().map_or(0, Stream::lost);
-        self.lost_before
-            .saturating_add(u64::try_from(here).unwrap_or(0))
+        self.lost_before.saturating_add(u64::try_from(here).unwrap_or(0))
     }
 
     /// Jitter of the present stream in microseconds.
     pub(crate) fn jitter_us(&self) -> u32 {
-        self.stream
-            .as_ref()
-            .map_or(0, |stream| (stream.jitter >> 4).saturating_mul(125))
+        self.stream.as_ref().map_or(0, |stream| (stream.jitter >> 4).saturating_mul(125))
     }
 
     /// The figures for a report, which begins a new interval; `None` when nothing has been received.
@@ -99,16 +96,11 @@ impl Reception {
         stream.expected_prior = expected;
         stream.received_prior = stream.received;
         let lost_here = u64::from(expected_here.saturating_sub(received_here));
-        let fraction = if expected_here == 0 {
-            0
-        } else {
-            (lost_here << 8) / u64::from(expected_here)
-        };
+        let fraction = if expected_here == 0 { 0 } else { (lost_here << 8) / u64::from(expected_here) };
         Some(Figures {
             ssrc: stream.ssrc,
             fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
-            cumulative_lost: i32::try_from(stream.lost().clamp(-0x80_0000, 0x7f_ffff))
-                .unwrap_or(0x7f_ffff),
+            cumulative_lost: i32::try_from(stream.lost().clamp(-0x80_0000, 0x7f_ffff)).unwrap_or(0x7f_ffff),
             highest_sequence: stream.cycles.wrapping_add(u32::from(stream.max_sequence)),
             jitter: stream.jitter >> 4,
         })
@@ -159,10 +151,7 @@ impl Stream {
     }
 
     fn expected(&self) -> u32 {
-        self.cycles
-            .wrapping_add(u32::from(self.max_sequence))
-            .wrapping_sub(self.base)
-            .wrapping_add(1)
+        self.cycles.wrapping_add(u32::from(self.max_sequence)).wrapping_sub(self.base).wrapping_add(1)
     }
 
     fn lost(&self) -> i64 {
@@ -175,13 +164,7 @@ mod tests {
     use super::*;
 
     fn header(ssrc: u32, sequence_number: u16, timestamp: u32) -> Header {
-        Header {
-            payload_type: 8,
-            marker: false,
-            sequence_number,
-            timestamp,
-            ssrc,
-        }
+        Header { payload_type: 8, marker: false, sequence_number, timestamp, ssrc }
     }
 
     /// Feeds packets of 20 ms in the order given, each arriving on its tick.
@@ -195,11 +178,7 @@ mod tests {
     #[test]
     fn loss_is_what_the_sequence_numbers_miss() {
         let mut reception = Reception::default();
-        receive(
-            &mut reception,
-            1,
-            (0..100).filter(|sequence| sequence % 10 != 5),
-        );
+        receive(&mut reception, 1, (0..100).filter(|sequence| sequence % 10 != 5));
         assert_eq!(reception.lost(), 10);
         receive(&mut reception, 1, [95]);
         assert_eq!(reception.lost(), 9, "late is not lost");
@@ -240,21 +219,13 @@ mod tests {
     fn each_report_states_the_fraction_lost_since_the_last() {
         let mut reception = Reception::default();
         assert_eq!(reception.report(), None);
-        receive(
-            &mut reception,
-            1,
-            (0..100).filter(|sequence| sequence % 4 != 1),
-        );
+        receive(&mut reception, 1, (0..100).filter(|sequence| sequence % 4 != 1));
         let figures = reception.report().unwrap();
         assert_eq!((figures.fraction_lost, figures.cumulative_lost), (64, 25));
         receive(&mut reception, 1, 100..200);
         let figures = reception.report().unwrap();
         assert_eq!((figures.fraction_lost, figures.cumulative_lost), (0, 25));
-        assert_eq!(
-            reception.report().unwrap().fraction_lost,
-            0,
-            "an interval without a packet"
-        );
+        assert_eq!(reception.report().unwrap().fraction_lost, 0, "an interval without a packet");
     }
 
     #[test]
@@ -269,11 +240,7 @@ mod tests {
             reception.on_packet(at, &header(1, sequence, u32::from(sequence) * 160), true);
         }
         // Every step of the transit time is 4 ms, so the estimate tends to 4 ms.
-        assert!(
-            (3800..=4100).contains(&reception.jitter_us()),
-            "{}",
-            reception.jitter_us()
-        );
+        assert!((3800..=4100).contains(&reception.jitter_us()), "{}", reception.jitter_us());
     }
 
     #[test]
@@ -282,11 +249,7 @@ mod tests {
         for sequence in 0..50_u16 {
             let timestamp = if sequence < 25 { 0 } else { 0x9000_0000 };
             let at = Duration::from_millis(u64::from(sequence) * 20);
-            reception.on_packet(
-                at,
-                &header(1, sequence, timestamp + u32::from(sequence) * 160),
-                true,
-            );
+            reception.on_packet(at, &header(1, sequence, timestamp + u32::from(sequence) * 160), true);
             reception.on_packet(at, &header(1, sequence, 0), false);
         }
         assert_eq!(reception.jitter_us(), 0);

@@ -125,27 +125,12 @@ impl Recorder {
     /// A recording that begins `now`. Allocates its 8 KiB.
     #[must_use]
     pub fn new(now: Duration) -> Recorder {
-        let lane = || Lane {
-            ring: Box::new([SILENCE_ALAW; RING]),
-            stream: None,
-        };
-        Recorder {
-            start: now,
-            drained: 0,
-            lanes: [lane(), lane()],
-            counters: Counters::default(),
-        }
+        let lane = || Lane { ring: Box::new([SILENCE_ALAW; RING]), stream: None };
+        Recorder { start: now, drained: 0, lanes: [lane(), lane()], counters: Counters::default() }
     }
 
     /// Takes the audio of one packet from `side`, without header and padding. Does not allocate.
-    pub fn on_audio(
-        &mut self,
-        now: Duration,
-        side: Side,
-        rtp: &rtp::Header,
-        codec: Codec,
-        payload: &[u8],
-    ) {
+    pub fn on_audio(&mut self, now: Duration, side: Side, rtp: &rtp::Header, codec: Codec, payload: &[u8]) {
         let payload = &payload[..payload.len().min(MAX_PAYLOAD)];
         if payload.is_empty() {
             return;
@@ -176,8 +161,7 @@ impl Recorder {
                 }
             }
             (_, Place::Late | Place::Early) => {
-                let jumped =
-                    order == Order::Newest && position.abs_diff(arrival) > JUMP.unsigned_abs();
+                let jumped = order == Order::Newest && position.abs_diff(arrival) > JUMP.unsigned_abs();
                 if jumped || stream.is_long_astray(now) {
                     stream.restart(rtp, arrival);
                     position = arrival;
@@ -216,9 +200,7 @@ impl Recorder {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let samples = self.drained.saturating_add(WINDOW + DRAIN);
-        self.start.checked_add(Duration::from_micros(
-            samples.saturating_mul(1_000_000 / RATE),
-        ))
+        self.start.checked_add(Duration::from_micros(samples.saturating_mul(1_000_000 / RATE)))
     }
 
     /// What became of the packets so far.
@@ -231,10 +213,7 @@ impl Recorder {
     fn position(&self, now: Duration) -> u64 {
         let elapsed = now.saturating_sub(self.start);
         let micros = u64::from(elapsed.subsec_micros());
-        elapsed
-            .as_secs()
-            .saturating_mul(RATE)
-            .saturating_add(micros * RATE / 1_000_000)
+        elapsed.as_secs().saturating_mul(RATE).saturating_add(micros * RATE / 1_000_000)
     }
 
     /// Appends the samples before `until` and makes the rings silent there.
@@ -254,12 +233,7 @@ impl Recorder {
 
 impl std::fmt::Debug for Recorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Recorder({} ms, {:?})",
-            self.drained / (RATE / 1000),
-            self.counters
-        )
+        write!(f, "Recorder({} ms, {:?})", self.drained / (RATE / 1000), self.counters)
     }
 }
 
@@ -306,17 +280,11 @@ impl Stream {
     fn order(&mut self, sequence_number: u16) -> Order {
         let ahead = sequence_number.wrapping_sub(self.highest_sequence) as i16;
         if ahead > 0 {
-            self.seen = self
-                .seen
-                .checked_shl(u32::from(ahead.unsigned_abs()))
-                .unwrap_or(0)
-                | 1;
+            self.seen = self.seen.checked_shl(u32::from(ahead.unsigned_abs())).unwrap_or(0) | 1;
             self.highest_sequence = sequence_number;
             return Order::Newest;
         }
-        let bit = 1_u64
-            .checked_shl(u32::from(ahead.unsigned_abs()))
-            .unwrap_or(0);
+        let bit = 1_u64.checked_shl(u32::from(ahead.unsigned_abs())).unwrap_or(0);
         if bit == 0 {
             return Order::Old;
         }
@@ -398,13 +366,7 @@ mod tests {
     }
 
     fn header(ssrc: u32, sequence_number: u16, timestamp: u32) -> rtp::Header {
-        rtp::Header {
-            payload_type: 8,
-            marker: false,
-            sequence_number,
-            timestamp,
-            ssrc,
-        }
+        rtp::Header { payload_type: 8, marker: false, sequence_number, timestamp, ssrc }
     }
 
     /// A recorder that is drained when it wants to be, and all that it has given out.
@@ -415,25 +377,17 @@ mod tests {
 
     impl Deck {
         fn new() -> Deck {
-            Deck {
-                recorder: Recorder::new(ms(5000)),
-                out: Vec::new(),
-            }
+            Deck { recorder: Recorder::new(ms(5000)), out: Vec::new() }
         }
 
         /// Audio `at` this time after the beginning.
         fn audio(&mut self, at: Duration, side: Side, rtp: &rtp::Header, payload: &[u8]) {
             self.drain(at);
-            self.recorder
-                .on_audio(ms(5000) + at, side, rtp, Codec::Pcma, payload);
+            self.recorder.on_audio(ms(5000) + at, side, rtp, Codec::Pcma, payload);
         }
 
         fn drain(&mut self, at: Duration) {
-            if self
-                .recorder
-                .poll_timeout()
-                .is_some_and(|due| due <= ms(5000) + at)
-            {
+            if self.recorder.poll_timeout().is_some_and(|due| due <= ms(5000) + at) {
                 self.recorder.drain(ms(5000) + at, &mut self.out);
             }
         }
@@ -453,14 +407,7 @@ mod tests {
 
     /// The value of every 20 ms, where they are of one value.
     fn blocks(out: &[u8]) -> Vec<Option<u8>> {
-        out.chunks(160)
-            .map(|block| {
-                block
-                    .iter()
-                    .all(|sample| *sample == block[0])
-                    .then_some(block[0])
-            })
-            .collect()
+        out.chunks(160).map(|block| block.iter().all(|sample| *sample == block[0]).then_some(block[0])).collect()
     }
 
     #[test]
@@ -470,22 +417,11 @@ mod tests {
         for number in 0..20_u16 {
             let at = ms(u64::from(number) * 32);
             let side = if number < 10 { Side::A } else { Side::B };
-            deck.audio(
-                at,
-                side,
-                &header(1, number, u32::from(number) * 256),
-                &every,
-            );
+            deck.audio(at, side, &header(1, number, u32::from(number) * 256), &every);
         }
         let (out, counters) = deck.finish(ms(640));
         assert_eq!(out, every.repeat(20));
-        assert_eq!(
-            counters,
-            Counters {
-                placed: 20,
-                ..Counters::default()
-            }
-        );
+        assert_eq!(counters, Counters { placed: 20, ..Counters::default() });
     }
 
     #[test]
@@ -525,31 +461,17 @@ mod tests {
     fn what_is_lost_or_never_sent_is_silence() {
         let mut deck = Deck::new();
         for number in [0, 1, 3, 6] {
-            deck.audio(
-                ms(number * 20),
-                Side::A,
-                &header(1, number as u16, number as u32 * 160),
-                &tone(7),
-            );
+            deck.audio(ms(number * 20), Side::A, &header(1, number as u16, number as u32 * 160), &tone(7));
         }
         let (out, _) = deck.finish(ms(160));
         let [s, t] = [Some(SILENCE_ALAW), Some(7)];
         assert_eq!(blocks(&out), [t, t, s, t, s, s, t, s]);
-        assert_eq!(
-            Deck::new().finish(ms(12_345)).0,
-            vec![SILENCE_ALAW; 12_345 * 8]
-        );
+        assert_eq!(Deck::new().finish(ms(12_345)).0, vec![SILENCE_ALAW; 12_345 * 8]);
     }
 
     #[test]
     fn a_packet_up_to_240_ms_late_takes_its_place_and_a_later_one_changes_nothing() {
-        for (late, kept) in [
-            (0, true),
-            (200, true),
-            (239, true),
-            (260, false),
-            (900, false),
-        ] {
+        for (late, kept) in [(0, true), (200, true), (239, true), (260, false), (900, false)] {
             let mut deck = Deck::new();
             deck.audio(ms(0), Side::A, &header(1, 0, 0), &tone(1));
             deck.audio(ms(40), Side::A, &header(1, 2, 320), &tone(3));
@@ -558,15 +480,8 @@ mod tests {
             deck.audio(now, Side::A, &header(1, 1, 160), &tone(2));
             let (out, counters) = deck.finish(ms(1000));
             let middle = if kept { 2 } else { SILENCE_ALAW };
-            assert_eq!(
-                blocks(&out)[..3],
-                [Some(1), Some(middle), Some(3)],
-                "{late} ms"
-            );
-            assert_eq!(
-                (counters.placed, counters.late),
-                (2 + u64::from(kept), u64::from(!kept))
-            );
+            assert_eq!(blocks(&out)[..3], [Some(1), Some(middle), Some(3)], "{late} ms");
+            assert_eq!((counters.placed, counters.late), (2 + u64::from(kept), u64::from(!kept)));
         }
     }
 
@@ -607,10 +522,7 @@ mod tests {
     }
 
     /// Sends a hundred packets, one every 20 ms, changed by `change`, and returns what was recorded in `length`.
-    fn record(
-        length: Duration,
-        change: impl Fn(u16, &mut rtp::Header, &mut Duration),
-    ) -> (Vec<Option<u8>>, Counters) {
+    fn record(length: Duration, change: impl Fn(u16, &mut rtp::Header, &mut Duration)) -> (Vec<Option<u8>>, Counters) {
         let mut deck = Deck::new();
         let mut packets: Vec<_> = (0..100)
             .map(|number| {
@@ -629,23 +541,13 @@ mod tests {
     }
 
     /// As [`record`], as long as it takes to send them.
-    fn two_seconds(
-        change: impl Fn(u16, &mut rtp::Header, &mut Duration),
-    ) -> (Vec<Option<u8>>, Counters) {
+    fn two_seconds(change: impl Fn(u16, &mut rtp::Header, &mut Duration)) -> (Vec<Option<u8>>, Counters) {
         record(ms(2000), change)
     }
 
     /// Every packet at its own place, but silence in `holes`.
     fn all_but(holes: std::ops::Range<u8>) -> Vec<Option<u8>> {
-        (0..100)
-            .map(|number| {
-                Some(if holes.contains(&number) {
-                    SILENCE_ALAW
-                } else {
-                    number
-                })
-            })
-            .collect()
+        (0..100).map(|number| Some(if holes.contains(&number) { SILENCE_ALAW } else { number })).collect()
     }
 
     #[test]
@@ -657,13 +559,7 @@ mod tests {
             }
         });
         assert_eq!(out, all_but(0..0));
-        assert_eq!(
-            counters,
-            Counters {
-                placed: 100,
-                ..Counters::default()
-            }
-        );
+        assert_eq!(counters, Counters { placed: 100, ..Counters::default() });
     }
 
     #[test]
@@ -715,10 +611,7 @@ mod tests {
         let lost = counters.late as usize;
         assert!((23..=28).contains(&lost), "{counters:?}");
         assert_eq!(out[20..20 + lost], vec![Some(SILENCE_ALAW); lost]);
-        assert_eq!(
-            (&out[..20], &out[49..]),
-            (&all_but(0..0)[..20], &all_but(0..0)[49..])
-        );
+        assert_eq!((&out[..20], &out[49..]), (&all_but(0..0)[..20], &all_but(0..0)[49..]));
         assert_eq!(counters.anchored_anew, 0);
     }
 
@@ -734,10 +627,7 @@ mod tests {
             let repeated = if jump == 65_500 { 36 } else { 0 };
             assert_eq!(counters.duplicate, repeated, "{jump}");
             assert_eq!(counters.placed, 100 - repeated, "{jump}");
-            assert_eq!(
-                out[50 + repeated as usize..],
-                all_but(0..0)[50 + repeated as usize..]
-            );
+            assert_eq!(out[50 + repeated as usize..], all_but(0..0)[50 + repeated as usize..]);
         }
     }
 
@@ -758,14 +648,7 @@ mod tests {
             }
         });
         assert_eq!(out, all_but(50..51));
-        assert_eq!(
-            counters,
-            Counters {
-                placed: 99,
-                early: 1,
-                ..Counters::default()
-            }
-        );
+        assert_eq!(counters, Counters { placed: 99, early: 1, ..Counters::default() });
     }
 
     /// One packet on its way: when it arrives, whose, and what it is.
@@ -781,11 +664,7 @@ mod tests {
     /// must be recorded at its place into `model`.
     fn talk(random: &mut Random, side: Side, flights: &mut Vec<Flight>, model: &mut [Option<u8>]) {
         let samples = [80, 160, 240, 320, 480][random.below(5) as usize];
-        let codec = if random.below(2) == 0 {
-            Codec::Pcma
-        } else {
-            Codec::Pcmu
-        };
+        let codec = if random.below(2) == 0 { Codec::Pcma } else { Codec::Pcmu };
         let (mut ssrc, first) = (random.next_u32(), random.below(500) * 1000);
         let mut sequence_number = random.next_u32() as u16;
         let timestamp = u32::MAX - random.below(80_000) as u32;
@@ -794,11 +673,7 @@ mod tests {
         let mut anchor = None;
         while spoken < 80_000 {
             let payload: Vec<u8> = (0..samples).map(|_| random.next_u32() as u8).collect();
-            let delay = if anchor.is_none() {
-                0
-            } else {
-                random.below(jitter * 1000)
-            };
+            let delay = if anchor.is_none() { 0 } else { random.below(jitter * 1000) };
             let at = Duration::from_micros(first + spoken * 125 + delay);
             let rtp = header(ssrc, sequence_number, timestamp.wrapping_add(spoken as u32));
             sequence_number = sequence_number.wrapping_add(1);
@@ -811,21 +686,9 @@ mod tests {
                 }
                 if random.below(100) < repeat {
                     let at = at + Duration::from_micros(random.below(50_000));
-                    flights.push(Flight {
-                        at,
-                        side,
-                        rtp,
-                        codec,
-                        payload: payload.clone(),
-                    });
+                    flights.push(Flight { at, side, rtp, codec, payload: payload.clone() });
                 }
-                flights.push(Flight {
-                    at,
-                    side,
-                    rtp,
-                    codec,
-                    payload,
-                });
+                flights.push(Flight { at, side, rtp, codec, payload });
             }
             spoken += samples;
             match random.below(200) {
@@ -860,20 +723,12 @@ mod tests {
             }
             flights.sort_by_key(|flight| flight.at);
             let mut deck = Deck::new();
-            for Flight {
-                at,
-                side,
-                rtp,
-                codec,
-                payload,
-            } in &flights
-            {
+            for Flight { at, side, rtp, codec, payload } in &flights {
                 if random.below(10) == 0 {
                     deck.recorder.drain(ms(5000) + *at, &mut deck.out);
                 }
                 deck.drain(*at);
-                deck.recorder
-                    .on_audio(ms(5000) + *at, *side, rtp, *codec, payload);
+                deck.recorder.on_audio(ms(5000) + *at, *side, rtp, *codec, payload);
             }
             let (out, counters) = deck.finish(ms(12_000));
             assert_eq!((counters.late, counters.early), (0, 0), "seed {seed}");
@@ -904,15 +759,8 @@ mod tests {
             }
             let end = *arrivals.last().unwrap() + ms(500);
             let (out, counters) = deck.finish(end);
-            assert_eq!(
-                (counters.placed, counters.anchored_anew),
-                (hour, 0),
-                "{ppm}"
-            );
-            assert!(
-                counters.slips <= 2 + ppm.unsigned_abs() * 3600 / 9_000,
-                "{ppm}: {counters:?}"
-            );
+            assert_eq!((counters.placed, counters.anchored_anew), (hour, 0), "{ppm}");
+            assert!(counters.slips <= 2 + ppm.unsigned_abs() * 3600 / 9_000, "{ppm}: {counters:?}");
             for (number, at) in arrivals.iter().enumerate().skip(1) {
                 let heard = out[(at.as_micros() / 125) as usize];
                 let apart = (i64::from(heard) - (number as i64 % 200) + 300) % 200 - 100;
@@ -936,11 +784,8 @@ mod tests {
             let payload = [0x33; 3000];
             for _ in 0..400 {
                 now += random.below(40_000);
-                let rtp = header(
-                    random.below(3) as u32,
-                    random.next_u32() as u16,
-                    random.next_u32() >> random.below(32),
-                );
+                let rtp =
+                    header(random.below(3) as u32, random.next_u32() as u16, random.next_u32() >> random.below(32));
                 let len = random.below(3000) as usize >> random.below(12);
                 let side = Side::BOTH[random.below(2) as usize];
                 deck.audio(Duration::from_micros(now), side, &rtp, &payload[..len]);
@@ -954,13 +799,7 @@ mod tests {
         let mut recorder = Recorder::new(ms(5000));
         for number in 0..500_u16 {
             let rtp = header(1, number, u32::from(number) * 160);
-            recorder.on_audio(
-                ms(5000 - u64::from(number)),
-                Side::A,
-                &rtp,
-                Codec::Pcma,
-                &tone(1),
-            );
+            recorder.on_audio(ms(5000 - u64::from(number)), Side::A, &rtp, Codec::Pcma, &tone(1));
         }
         let mut out = Vec::new();
         recorder.drain(ms(0), &mut out);
@@ -971,13 +810,7 @@ mod tests {
             recorder.on_audio(now, Side::A, &rtp, Codec::Pcma, &tone(1));
         }
         assert!(recorder.counters().early > 400);
-        recorder.on_audio(
-            Duration::MAX,
-            Side::B,
-            &header(3, 0, 0),
-            Codec::Pcma,
-            &tone(1),
-        );
+        recorder.on_audio(Duration::MAX, Side::B, &header(3, 0, 0), Codec::Pcma, &tone(1));
         assert_eq!(recorder.finish(ms(15_000), &mut out), 10_000);
     }
 

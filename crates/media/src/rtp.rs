@@ -134,9 +134,7 @@ impl Header {
     /// Writes the header right before the payload and returns where the packet now lies; `None` when there is no room for it.
     pub fn write_before(&self, packet: &mut [u8], payload: Range<usize>) -> Option<Range<usize>> {
         let start = payload.start.checked_sub(HEADER_LEN)?;
-        packet
-            .get_mut(start..payload.start)?
-            .copy_from_slice(&self.to_bytes());
+        packet.get_mut(start..payload.start)?.copy_from_slice(&self.to_bytes());
         Some(start..payload.end)
     }
 }
@@ -146,13 +144,8 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    const HEADER: Header = Header {
-        payload_type: 8,
-        marker: true,
-        sequence_number: 0xfffe,
-        timestamp: 0x0102_0304,
-        ssrc: 0xdead_beef,
-    };
+    const HEADER: Header =
+        Header { payload_type: 8, marker: true, sequence_number: 0xfffe, timestamp: 0x0102_0304, ssrc: 0xdead_beef };
 
     fn packet(payload: &[u8]) -> Vec<u8> {
         [&HEADER.to_bytes()[..], payload].concat()
@@ -161,10 +154,7 @@ mod tests {
     #[test]
     fn a_header_is_written_as_it_stands_in_the_rfc_and_read_back() {
         let bytes = packet(b"audio");
-        assert_eq!(
-            &bytes[..12],
-            &[0x80, 0x88, 0xff, 0xfe, 1, 2, 3, 4, 0xde, 0xad, 0xbe, 0xef]
-        );
+        assert_eq!(&bytes[..12], &[0x80, 0x88, 0xff, 0xfe, 1, 2, 3, 4, 0xde, 0xad, 0xbe, 0xef]);
         assert_eq!(parse(&bytes), Ok((HEADER, 12..17)));
         assert_eq!(parse(&bytes[..12]), Ok((HEADER, 12..12)));
     }
@@ -198,11 +188,7 @@ mod tests {
         for first in [0x00, 0x40, 0xc0] {
             assert_eq!(with(0, first), Err(ParseError::Version));
         }
-        assert_eq!(
-            with(0, 0x82),
-            Err(ParseError::HeaderTruncated),
-            "two CSRCs in four bytes"
-        );
+        assert_eq!(with(0, 0x82), Err(ParseError::HeaderTruncated), "two CSRCs in four bytes");
         let mut extension = packet(&[0xbe, 0xde, 0, 1]);
         extension[0] |= 0x10;
         assert_eq!(
@@ -214,21 +200,14 @@ mod tests {
         assert_eq!(parse(&extension), Err(ParseError::HeaderTruncated));
         let mut padded = good.clone();
         padded[0] |= 0x20;
-        for (last, result) in [
-            (0, Err(ParseError::Padding)),
-            (5, Err(ParseError::Padding)),
-            (4, Ok((HEADER, 12..12))),
-        ] {
+        for (last, result) in [(0, Err(ParseError::Padding)), (5, Err(ParseError::Padding)), (4, Ok((HEADER, 12..12)))]
+        {
             padded[15] = last;
             assert_eq!(parse(&padded), result);
         }
         let mut empty = packet(&[]);
         empty[0] |= 0x20;
-        assert_eq!(
-            parse(&empty),
-            Err(ParseError::HeaderTruncated),
-            "padding, but nothing to pad"
-        );
+        assert_eq!(parse(&empty), Err(ParseError::HeaderTruncated), "padding, but nothing to pad");
     }
 
     #[test]
@@ -241,11 +220,7 @@ mod tests {
                 *first = (*first & 0x3f) | 0x80;
             }
             if let Ok((header, payload)) = parse(&bytes) {
-                assert!(
-                    HEADER_LEN <= payload.start
-                        && payload.start <= payload.end
-                        && payload.end <= len
-                );
+                assert!(HEADER_LEN <= payload.start && payload.start <= payload.end && payload.end <= len);
                 assert!(header.write_before(&mut bytes, payload).is_some());
             }
         }
@@ -259,8 +234,7 @@ mod tests {
 
     #[test]
     fn labels_are_distinct() {
-        let labels: std::collections::BTreeSet<_> =
-            ParseError::ALL.iter().map(|error| error.label()).collect();
+        let labels: std::collections::BTreeSet<_> = ParseError::ALL.iter().map(|error| error.label()).collect();
         assert_eq!(labels.len(), ParseError::ALL.len());
     }
 }

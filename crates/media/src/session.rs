@@ -155,9 +155,7 @@ struct Flushing {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Running").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -197,13 +195,7 @@ impl Session {
     /// Takes a packet from a party's RTP socket and says what to send of it; `None` when nothing goes on. The packet is
     /// rewritten in place: SSRC, sequence number, timestamp, payload type, law; CSRCs, header extension and padding are cut.
     /// Allocates nothing.
-    pub fn handle_rtp(
-        &mut self,
-        now: Duration,
-        side: Side,
-        source: SocketAddr,
-        packet: &mut [u8],
-    ) -> Option<Forward> {
+    pub fn handle_rtp(&mut self, now: Duration, side: Side, source: SocketAddr, packet: &mut [u8]) -> Option<Forward> {
         self.now = self.now.max(now);
         match self.phase {
             Phase::Open => {}
@@ -215,20 +207,12 @@ impl Session {
             Side::B => (b, a),
         };
         let admitted = from.admit(now, source, packet)?;
-        if let (Recording::Running(running), Content::Audio(codec)) =
-            (&mut self.recording, admitted.content)
-        {
+        if let (Recording::Running(running), Content::Audio(codec)) = (&mut self.recording, admitted.content) {
             let payload = packet.get(admitted.payload.clone())?;
-            running
-                .recorder
-                .on_audio(now, side, &admitted.header, codec, payload);
+            running.recorder.on_audio(now, side, &admitted.header, codec, payload);
         }
         let (destination, range) = to.forward(now, &admitted, packet)?;
-        Some(Forward {
-            side: side.other(),
-            destination,
-            range,
-        })
+        Some(Forward { side: side.other(), destination, range })
     }
 
     /// Takes a packet from a party's RTCP socket. Reports are read; nothing is passed on.
@@ -251,8 +235,7 @@ impl Session {
         let ntp = self.ntp(now);
         for side in Side::BOTH {
             let leg = &mut self.legs[side.index()];
-            let leg_sink =
-                &mut |kind, destination, bytes: &[u8]| sink(side, kind, destination, bytes);
+            let leg_sink = &mut |kind, destination, bytes: &[u8]| sink(side, kind, destination, bytes);
             leg.on_tick(now, leg_sink);
             leg.on_report(now, ntp, &mut self.random, leg_sink);
         }
@@ -274,10 +257,7 @@ impl Session {
             Recording::Running(running) => running.recorder.poll_timeout(),
             Recording::Off | Recording::Flushing(_) | Recording::Done => None,
         };
-        [a.poll_timeout(), b.poll_timeout(), recorder, self.dead_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        [a.poll_timeout(), b.poll_timeout(), recorder, self.dead_at()].into_iter().flatten().min()
     }
 
     /// The next event: prompts' ends, then [`Event::Dead`], then [`Event::Closed`], which is the last.
@@ -305,10 +285,7 @@ impl Session {
                     return Some(RecordingOutput::Started { name });
                 }
                 // Half a second at a time: a write of each packet would cost the recording writer more than the recording.
-                running
-                    .recorder
-                    .poll_timeout()
-                    .filter(|due| *due <= self.now)?;
+                running.recorder.poll_timeout().filter(|due| *due <= self.now)?;
                 let before = alaw.len();
                 running.recorder.drain(self.now, alaw);
                 (alaw.len() > before).then_some(RecordingOutput::Audio)
@@ -332,10 +309,7 @@ impl Session {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let [a, b] = &self.legs;
-        Totals {
-            legs: [a.totals(), b.totals()],
-            recorded_ms: 0,
-        }
+        Totals { legs: [a.totals(), b.totals()], recorded_ms: 0 }
     }
 
     /// RTCP of one leg so far.
@@ -363,9 +337,7 @@ impl Session {
         match self.silence {
             Silence::NotExpected if !both => {}
             Silence::NotExpected => self.silence = Silence::Watched { since: now },
-            Silence::Watched { .. } if expected_anew => {
-                self.silence = Silence::Watched { since: now }
-            }
+            Silence::Watched { .. } if expected_anew => self.silence = Silence::Watched { since: now },
             Silence::Watched { .. } | Silence::Told => {}
         }
     }
@@ -373,10 +345,8 @@ impl Session {
     fn record(&mut self, now: Duration, name: Arc<str>) {
         match self.recording {
             Recording::Off => {
-                self.recording = Recording::Running(Box::new(Running {
-                    name: Some(name),
-                    recorder: Recorder::new(now),
-                }));
+                self.recording =
+                    Recording::Running(Box::new(Running { name: Some(name), recorder: Recorder::new(now) }));
             }
             // One recording a call.
             Recording::Running(_) | Recording::Flushing(_) | Recording::Done => {}
@@ -389,11 +359,7 @@ impl Session {
             let mut rest = Vec::new();
             let ms = running.recorder.finish(now, &mut rest);
             totals.recorded_ms = ms;
-            self.recording = Recording::Flushing(Box::new(Flushing {
-                name: running.name.take(),
-                rest,
-                ms,
-            }));
+            self.recording = Recording::Flushing(Box::new(Flushing { name: running.name.take(), rest, ms }));
         }
         self.phase = Phase::Closed(Some(Box::new(totals)));
     }
@@ -405,11 +371,7 @@ impl Session {
             Silence::Watched { .. } | Silence::NotExpected | Silence::Told => return None,
         };
         let last = self.legs.iter().filter_map(Leg::expected_since).max()?;
-        Some(
-            since
-                .max(last.unwrap_or_default())
-                .saturating_add(self.config.dead_after),
-        )
+        Some(since.max(last.unwrap_or_default()).saturating_add(self.config.dead_after))
     }
 
     fn ntp(&self, now: Duration) -> u64 {

@@ -141,10 +141,7 @@ impl Splice {
     /// The timestamp that `now` has in this stream (for sender reports); `None` before the first packet.
     #[must_use]
     pub fn timestamp_at(&self, now: Duration) -> Option<u32> {
-        self.sent_at.map(|sent_at| {
-            self.timestamp
-                .wrapping_add(samples_in(now.saturating_sub(sent_at)))
-        })
+        self.sent_at.map(|sent_at| self.timestamp.wrapping_add(samples_in(now.saturating_sub(sent_at))))
     }
 
     /// Ends the talkspurt: the next packet, whoever sends it, begins one with marker and the time that has really passed.
@@ -165,11 +162,7 @@ impl Splice {
             Source::Prompt => {
                 let timestamp = self.timestamp.wrapping_add(self.span);
                 self.sent(now, timestamp, samples);
-                Place {
-                    sequence_number: self.sequence_number,
-                    timestamp,
-                    marker: false,
-                }
+                Place { sequence_number: self.sequence_number, timestamp, marker: false }
             }
             Source::Nobody | Source::Peer(_) => {
                 self.interrupt();
@@ -182,9 +175,7 @@ impl Splice {
     /// Places a packet of the peer; `None` when it must not be passed on: late, from before the last change, or a stray.
     pub fn on_peer(&mut self, now: Duration, header: &Header, payload: Payload) -> Option<Place> {
         match self.source {
-            Source::Peer(peer) if peer.ssrc == header.ssrc => {
-                self.on_same_peer(now, peer, header, payload)
-            }
+            Source::Peer(peer) if peer.ssrc == header.ssrc => self.on_same_peer(now, peer, header, payload),
             Source::Peer(_) | Source::Prompt | Source::Nobody => {
                 if self.is_late_of_former(now, header) {
                     return None;
@@ -209,13 +200,7 @@ impl Splice {
         }
     }
 
-    fn on_same_peer(
-        &mut self,
-        now: Duration,
-        mut peer: Peer,
-        header: &Header,
-        payload: Payload,
-    ) -> Option<Place> {
+    fn on_same_peer(&mut self, now: Duration, mut peer: Peer, header: &Header, payload: Payload) -> Option<Place> {
         match peer.judge(header, payload) {
             Verdict::Newer => {
                 let ahead = header.timestamp.wrapping_sub(peer.timestamp) as i32;
@@ -265,16 +250,10 @@ impl Splice {
         let timestamp = match self.sent_at {
             None => self.timestamp,
             // At least one packet time: two packets with one timestamp would be two halves of one frame.
-            Some(sent_at) => self
-                .timestamp
-                .wrapping_add(samples_in(now.saturating_sub(sent_at)).max(self.span)),
+            Some(sent_at) => self.timestamp.wrapping_add(samples_in(now.saturating_sub(sent_at)).max(self.span)),
         };
         self.sent(now, timestamp, samples);
-        Place {
-            sequence_number: self.sequence_number,
-            timestamp,
-            marker: true,
-        }
+        Place { sequence_number: self.sequence_number, timestamp, marker: true }
     }
 
     fn sent(&mut self, now: Duration, timestamp: u32, samples: u32) {
@@ -316,19 +295,11 @@ impl Peer {
         if self.restart == Some(header.sequence_number) {
             Verdict::Restart
         } else if (1..=MAX_DROPOUT).contains(&sequence_ahead) {
-            if (oldest..=MAX_SILENCE).contains(&timestamp_ahead) {
-                Verdict::Newer
-            } else {
-                Verdict::Restart
-            }
+            if (oldest..=MAX_SILENCE).contains(&timestamp_ahead) { Verdict::Newer } else { Verdict::Restart }
         } else if (-MAX_MISORDER..=0).contains(&sequence_ahead) {
             let belongs = header.sequence_number.wrapping_sub(self.floor) as i16 >= 0;
             // A late packet's timestamp is no newer than the newest's, and no older than what lay in between.
-            if belongs && (-MAX_SILENCE..=0).contains(&timestamp_ahead) {
-                Verdict::Late
-            } else {
-                Verdict::Stray
-            }
+            if belongs && (-MAX_SILENCE..=0).contains(&timestamp_ahead) { Verdict::Late } else { Verdict::Stray }
         } else {
             Verdict::Stray
         }
@@ -382,13 +353,7 @@ mod tests {
     }
 
     fn header(ssrc: u32, sequence_number: u16, timestamp: u32) -> Header {
-        Header {
-            payload_type: 8,
-            marker: false,
-            sequence_number,
-            timestamp,
-            ssrc,
-        }
+        Header { payload_type: 8, marker: false, sequence_number, timestamp, ssrc }
     }
 
     /// The place of audio packet `number` (0, 1, …) of a stream that begins at `sequence` and `timestamp`.
@@ -398,10 +363,7 @@ mod tests {
     }
 
     fn differs(later: Place, earlier: Place) -> (u16, u32) {
-        (
-            later.sequence_number.wrapping_sub(earlier.sequence_number),
-            later.timestamp.wrapping_sub(earlier.timestamp),
-        )
+        (later.sequence_number.wrapping_sub(earlier.sequence_number), later.timestamp.wrapping_sub(earlier.timestamp))
     }
 
     #[test]
@@ -426,10 +388,7 @@ mod tests {
             let place = audio(&mut splice, 1, number, ms(20)).unwrap();
             assert_eq!(differs(place, first), (number, u32::from(number) * SPAN));
         }
-        assert_eq!(
-            audio(&mut splice, 1, 0, ms(30)).map(|place| differs(place, first)),
-            Some((0, 0))
-        );
+        assert_eq!(audio(&mut splice, 1, 0, ms(30)).map(|place| differs(place, first)), Some((0, 0)));
     }
 
     #[test]
@@ -445,11 +404,7 @@ mod tests {
         let peer = audio(&mut splice, 1, 40, ms(180 + 1234)).unwrap();
         assert_eq!((differs(peer, last), peer.marker), ((1, 1234 * 8), true));
         let prompt = splice.on_prompt(ms(1414 + 3), SPAN);
-        assert_eq!(
-            (differs(prompt, peer), prompt.marker),
-            ((1, SPAN), true),
-            "at least one packet time"
-        );
+        assert_eq!((differs(prompt, peer), prompt.marker), ((1, SPAN), true), "at least one packet time");
     }
 
     #[test]
@@ -470,31 +425,16 @@ mod tests {
         }
         let prompt = splice.on_prompt(ms(40), SPAN);
         splice.interrupt();
-        assert_eq!(
-            audio(&mut splice, 1, 2, ms(60)),
-            None,
-            "older than the last one sent before the prompt"
-        );
-        assert_eq!(
-            audio(&mut splice, 1, 3, ms(60)),
-            None,
-            "and a duplicate of it"
-        );
+        assert_eq!(audio(&mut splice, 1, 2, ms(60)), None, "older than the last one sent before the prompt");
+        assert_eq!(audio(&mut splice, 1, 3, ms(60)), None, "and a duplicate of it");
         let back = audio(&mut splice, 1, 6, ms(60)).unwrap();
         assert_eq!(differs(back, prompt), (1, SPAN));
         for number in [2, 3, 4, 5] {
-            assert_eq!(
-                audio(&mut splice, 1, number, ms(61)),
-                None,
-                "{number} would be reordered before the prompt"
-            );
+            assert_eq!(audio(&mut splice, 1, number, ms(61)), None, "{number} would be reordered before the prompt");
         }
         let place = audio(&mut splice, 1, 8, ms(80)).unwrap();
         assert_eq!(differs(place, back), (2, 2 * SPAN));
-        assert_eq!(
-            audio(&mut splice, 1, 7, ms(81)).map(|place| differs(place, back)),
-            Some((1, SPAN))
-        );
+        assert_eq!(audio(&mut splice, 1, 7, ms(81)).map(|place| differs(place, back)), Some((1, SPAN)));
     }
 
     #[test]
@@ -503,24 +443,12 @@ mod tests {
         let old = audio(&mut splice, 1, 10, ms(0)).unwrap();
         let new = audio(&mut splice, 2, 3000, ms(20)).unwrap();
         assert_eq!((differs(new, old), new.marker), ((1, SPAN), true));
-        assert_eq!(
-            audio(&mut splice, 1, 11, ms(30)),
-            None,
-            "in flight during the change"
-        );
-        assert_eq!(
-            audio(&mut splice, 1, 9, ms(300)),
-            None,
-            "older than what had been sent"
-        );
+        assert_eq!(audio(&mut splice, 1, 11, ms(30)), None, "in flight during the change");
+        assert_eq!(audio(&mut splice, 1, 9, ms(300)), None, "older than what had been sent");
         let next = audio(&mut splice, 2, 3001, ms(40)).unwrap();
         assert_eq!((differs(next, new), next.marker), ((1, SPAN), false));
         let back = audio(&mut splice, 1, 30, ms(400)).unwrap();
-        assert_eq!(
-            (differs(back, next), back.marker),
-            ((1, 360 * 8), true),
-            "a real change back"
-        );
+        assert_eq!((differs(back, next), back.marker), ((1, 360 * 8), true), "a real change back");
     }
 
     #[test]
@@ -531,43 +459,57 @@ mod tests {
         let second = audio(&mut splice, 1, 1, ms(20)).unwrap();
         assert_eq!(differs(second, first), (1, SPAN));
         assert_eq!(splice.on_peer(ms(40), &header(1, 30_000, 77), AUDIO), None);
-        let restart = splice
-            .on_peer(ms(60), &header(1, 30_001, 77 + SPAN), AUDIO)
-            .unwrap();
-        assert_eq!(
-            (differs(restart, second), restart.marker),
-            ((1, 2 * SPAN), true)
-        );
-        let next = splice
-            .on_peer(ms(80), &header(1, 30_002, 77 + 2 * SPAN), AUDIO)
-            .unwrap();
+        let restart = splice.on_peer(ms(60), &header(1, 30_001, 77 + SPAN), AUDIO).unwrap();
+        assert_eq!((differs(restart, second), restart.marker), ((1, 2 * SPAN), true));
+        let next = splice.on_peer(ms(80), &header(1, 30_002, 77 + 2 * SPAN), AUDIO).unwrap();
         assert_eq!((differs(next, restart), next.marker), ((1, SPAN), false));
+    }
+
+    #[test]
+    fn two_strays_with_good_packets_between_them_are_no_restart() {
+        let mut splice = splice();
+        for number in 0..5 {
+            assert!(audio(&mut splice, 1, number, ms(0)).is_some());
+            assert_eq!(splice.on_peer(ms(0), &header(1, 30_000 + number, 77), AUDIO), None);
+        }
+    }
+
+    #[test]
+    fn after_a_longer_packet_a_switch_leaves_room_for_it() {
+        let mut splice = splice();
+        audio(&mut splice, 1, 0, ms(0)).unwrap();
+        let long = header(1, 1_u16.wrapping_sub(3), (u32::MAX - 500).wrapping_add(SPAN));
+        let long = splice.on_peer(ms(20), &long, Payload::Audio { samples: 480 }).unwrap();
+        assert_eq!(differs(splice.on_prompt(ms(25), SPAN), long), (1, 480));
+    }
+
+    #[test]
+    fn after_an_event_a_switch_counts_from_when_the_event_began() {
+        let mut splice = splice();
+        splice.on_peer(ms(0), &header(1, 0, 1000), AUDIO).unwrap();
+        let begun = splice.on_peer(ms(20), &header(1, 1, 1160), Payload::Event).unwrap();
+        for number in 2..20 {
+            let at = ms(u64::from(number) * 20);
+            splice.on_peer(at, &header(1, number, 1160), Payload::Event).unwrap();
+        }
+        let prompt = splice.on_prompt(ms(400), SPAN);
+        assert_eq!(differs(prompt, begun), (19, 380 * 8));
     }
 
     #[test]
     fn a_silence_passes_unchanged_and_a_garbage_timestamp_is_mended() {
         let mut splice = splice();
         let first = splice.on_peer(ms(0), &header(1, 0, 5000), AUDIO).unwrap();
-        let after_silence = splice
-            .on_peer(ms(60_000), &header(1, 1, 5000 + 480_000), AUDIO)
-            .unwrap();
-        assert_eq!(
-            (differs(after_silence, first), after_silence.marker),
-            ((1, 480_000), false)
-        );
+        let after_silence = splice.on_peer(ms(60_000), &header(1, 1, 5000 + 480_000), AUDIO).unwrap();
+        assert_eq!((differs(after_silence, first), after_silence.marker), ((1, 480_000), false));
         let mut last = after_silence;
         let mut sequence = 1;
         for garbage in [5000, 0x7000_0000, 3, 0xf000_0000] {
             sequence += 1;
             let at = ms(60_000 + u64::from(sequence) * 20);
-            let mended = splice
-                .on_peer(at, &header(1, sequence, garbage), AUDIO)
-                .unwrap();
+            let mended = splice.on_peer(at, &header(1, sequence, garbage), AUDIO).unwrap();
             let (ahead, samples) = differs(mended, last);
-            assert!(
-                mended.marker && ahead == 1 && (SPAN..=2 * SPAN).contains(&samples),
-                "{mended:?} after {last:?}"
-            );
+            assert!(mended.marker && ahead == 1 && (SPAN..=2 * SPAN).contains(&samples), "{mended:?} after {last:?}");
             last = mended;
         }
     }
@@ -576,10 +518,7 @@ mod tests {
     fn an_event_keeps_its_timestamp_its_marker_and_its_repeated_end() {
         let mut splice = splice();
         let event = |splice: &mut Splice, sequence, at| {
-            let header = Header {
-                marker: sequence == 2,
-                ..header(1, sequence, 1320)
-            };
+            let header = Header { marker: sequence == 2, ..header(1, sequence, 1320) };
             splice.on_peer(ms(at), &header, Payload::Event).unwrap()
         };
         splice.on_peer(ms(0), &header(1, 0, 1000), AUDIO).unwrap();
@@ -591,10 +530,7 @@ mod tests {
         for (sequence, at) in [(4, 80), (5, 100), (6, 100), (7, 100)] {
             let place = event(&mut splice, sequence, at);
             assert_eq!((place.timestamp, place.marker), (begun.timestamp, false));
-            assert_eq!(
-                place.sequence_number.wrapping_sub(begun.sequence_number),
-                sequence - 2
-            );
+            assert_eq!(place.sequence_number.wrapping_sub(begun.sequence_number), sequence - 2);
         }
         let after = splice.on_peer(ms(120), &header(1, 8, 1960), AUDIO).unwrap();
         assert_eq!((differs(after, begun), after.marker), ((6, 640), false));
@@ -610,17 +546,10 @@ mod tests {
         let next = audio(&mut splice, 1, 4, ms(80)).unwrap();
         assert_eq!(differs(next, first), (1, 4 * SPAN));
         let lossy = audio(&mut splice, 1, 6, ms(120)).unwrap();
-        assert_eq!(
-            differs(lossy, first),
-            (3, 6 * SPAN),
-            "a loss is still a gap"
-        );
+        assert_eq!(differs(lossy, first), (3, 6 * SPAN), "a loss is still a gap");
         splice.omit(&header(2, 0, 0));
         splice.omit(&header(1, 2, 0));
-        assert_eq!(
-            audio(&mut splice, 1, 7, ms(140)).map(|place| differs(place, lossy)),
-            Some((1, SPAN))
-        );
+        assert_eq!(audio(&mut splice, 1, 7, ms(140)).map(|place| differs(place, lossy)), Some((1, SPAN)));
     }
 
     #[test]
@@ -636,14 +565,9 @@ mod tests {
             for number in order {
                 if number % 5 == 0 {
                     splice.omit(&header(1, number.wrapping_sub(3), 0));
-                } else if let Some(place) =
-                    audio(&mut splice, 1, number, ms(u64::from(number) * 20))
-                {
+                } else if let Some(place) = audio(&mut splice, 1, number, ms(u64::from(number) * 20)) {
                     let other = given.insert(place.sequence_number, number);
-                    assert_eq!(
-                        other, None,
-                        "seed {seed}: {number} takes a place that was given"
-                    );
+                    assert_eq!(other, None, "seed {seed}: {number} takes a place that was given");
                 }
             }
             assert!(given.len() > 100, "seed {seed}: {}", given.len());
@@ -655,10 +579,7 @@ mod tests {
         let mut splice = splice();
         assert_eq!(splice.timestamp_at(ms(0)), None);
         let place = splice.on_prompt(ms(1000), SPAN);
-        assert_eq!(
-            splice.timestamp_at(ms(1500)),
-            Some(place.timestamp.wrapping_add(4000))
-        );
+        assert_eq!(splice.timestamp_at(ms(1500)), Some(place.timestamp.wrapping_add(4000)));
     }
 
     /// Whatever two sources, prompts and garbage do, the newest packets of the stream are numbered one after the other and
@@ -681,23 +602,11 @@ mod tests {
                 };
                 let Some(place) = place else { continue };
                 let (ahead, samples) = differs(place, newest);
-                assert!(
-                    (1..100).contains(&ahead),
-                    "seed {seed} tick {tick}: {ahead} packets ahead"
-                );
-                assert!(
-                    samples >= SPAN,
-                    "seed {seed} tick {tick}: {samples} samples ahead"
-                );
+                assert!((1..100).contains(&ahead), "seed {seed} tick {tick}: {ahead} packets ahead");
+                assert!(samples >= SPAN, "seed {seed} tick {tick}: {samples} samples ahead");
                 let clock = tick * SPAN;
-                let drift = place
-                    .timestamp
-                    .wrapping_sub(start.timestamp)
-                    .wrapping_sub(clock) as i32;
-                assert!(
-                    drift.abs() <= 320 * 160,
-                    "seed {seed} tick {tick}: off by {drift}"
-                );
+                let drift = place.timestamp.wrapping_sub(start.timestamp).wrapping_sub(clock) as i32;
+                assert!(drift.abs() <= 320 * 160, "seed {seed} tick {tick}: off by {drift}");
                 newest = place;
             }
         }

@@ -41,12 +41,7 @@ impl TelephoneEvent {
     #[must_use]
     pub fn to_bytes(self) -> [u8; LEN] {
         let [high, low] = self.duration.to_be_bytes();
-        [
-            self.event,
-            self.volume.min(63) | if self.end { 0x80 } else { 0 },
-            high,
-            low,
-        ]
+        [self.event, self.volume.min(63) | if self.end { 0x80 } else { 0 }, high, low]
     }
 
     /// The DTMF digit (`0`-`9`, `*`, `#`, `A`-`D`); `None` for an event that is not DTMF.
@@ -81,27 +76,14 @@ mod tests {
     #[test]
     fn a_payload_is_read_as_it_stands_in_the_rfc() {
         let event = TelephoneEvent::parse(&[11, 0x8a, 0x03, 0x20]);
-        assert_eq!(
-            event,
-            Some(TelephoneEvent {
-                event: 11,
-                end: true,
-                volume: 10,
-                duration: 800
-            })
-        );
+        assert_eq!(event, Some(TelephoneEvent { event: 11, end: true, volume: 10, duration: 800 }));
     }
 
     #[test]
     fn what_is_written_is_read_back() {
         for event in 0..=u8::MAX {
             for (end, volume, duration) in [(false, 0, 0), (true, 63, u16::MAX), (false, 10, 160)] {
-                let event = TelephoneEvent {
-                    event,
-                    end,
-                    volume,
-                    duration,
-                };
+                let event = TelephoneEvent { event, end, volume, duration };
                 assert_eq!(TelephoneEvent::parse(&event.to_bytes()), Some(event));
             }
         }
@@ -112,14 +94,7 @@ mod tests {
         let event = TelephoneEvent::parse(&[1, 0x40, 0, 1]).unwrap();
         assert_eq!((event.end, event.volume), (false, 0));
         assert_eq!(event.to_bytes()[1], 0);
-        assert_eq!(
-            TelephoneEvent {
-                volume: 255,
-                ..event
-            }
-            .to_bytes()[1],
-            63
-        );
+        assert_eq!(TelephoneEvent { volume: 255, ..event }.to_bytes()[1], 63);
     }
 
     #[test]
@@ -127,26 +102,13 @@ mod tests {
         for len in 0..LEN {
             assert_eq!(TelephoneEvent::parse(&[0; LEN][..len]), None);
         }
-        assert_eq!(
-            TelephoneEvent::parse(&[5, 0, 0, 1, 9, 9, 9, 9])
-                .unwrap()
-                .event,
-            5
-        );
+        assert_eq!(TelephoneEvent::parse(&[5, 0, 0, 1, 9, 9, 9, 9]).unwrap().event, 5);
     }
 
     #[test]
     fn sixteen_codes_are_digits_and_every_digit_has_its_code() {
         let digits: String = (0..=u8::MAX)
-            .filter_map(|event| {
-                TelephoneEvent {
-                    event,
-                    end: false,
-                    volume: 0,
-                    duration: 0,
-                }
-                .digit()
-            })
+            .filter_map(|event| TelephoneEvent { event, end: false, volume: 0, duration: 0 }.digit())
             .collect();
         assert_eq!(digits, "0123456789*#ABCD");
         for (code, digit) in digits.chars().enumerate() {

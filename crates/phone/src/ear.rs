@@ -88,12 +88,16 @@ pub enum Fault {
     Overrun,
 }
 
+/// Where in which prompt a key stands.
+type Places = HashMap<[u8; KEY], Vec<(u16, u32)>>;
+
 /// Prompts and tones that an ear knows.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     prompts: Vec<KnownPrompt>,
     tones: Vec<(Arc<str>, f64)>,
-    places: [HashMap<[u8; KEY], Vec<(u16, u32)>>; 2],
+    /// One for each law.
+    places: [Places; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -119,11 +123,16 @@ impl Known {
 
     /// Learns a prompt by its A-law samples; one that is known already by name is left alone.
     pub fn add_prompt(&mut self, name: &str, alaw: &[u8]) {
-        let Ok(place) = u16::try_from(self.prompts.len()) else { return };
+        let Ok(place) = u16::try_from(self.prompts.len()) else {
+            return;
+        };
         if self.prompts.iter().any(|prompt| &*prompt.name == name) {
             return;
         }
-        let ulaw: Arc<[u8]> = alaw.iter().map(|sample| convert_alaw_to_ulaw(*sample)).collect();
+        let ulaw: Arc<[u8]> = alaw
+            .iter()
+            .map(|sample| convert_alaw_to_ulaw(*sample))
+            .collect();
         let laws = [Arc::from(alaw), ulaw];
         for (samples, places) in laws.iter().zip(&mut self.places) {
             for (offset, window) in samples.windows(KEY).enumerate() {
@@ -139,7 +148,10 @@ impl Known {
                 }
             }
         }
-        self.prompts.push(KnownPrompt { name: name.into(), laws });
+        self.prompts.push(KnownPrompt {
+            name: name.into(),
+            laws,
+        });
     }
 
     /// Learns a tone by its frequency in Hz.
@@ -148,7 +160,12 @@ impl Known {
     }
 
     /// The prompt and the place after it, where these samples stand in one.
-    fn prompt(&self, codec: Codec, samples: &[u8], expected: Option<(u16, usize)>) -> Option<(u16, usize)> {
+    fn prompt(
+        &self,
+        codec: Codec,
+        samples: &[u8],
+        expected: Option<(u16, usize)>,
+    ) -> Option<(u16, usize)> {
         if let Some((place, offset)) = expected
             && self.matches(codec, place, offset, samples)
         {
@@ -158,7 +175,9 @@ impl Known {
         for (skip, window) in samples.windows(KEY).enumerate() {
             let mut key = [0; KEY];
             key.copy_from_slice(window);
-            let Some(places) = self.places[law(codec)].get(&key) else { continue };
+            let Some(places) = self.places[law(codec)].get(&key) else {
+                continue;
+            };
             for &(place, offset) in places {
                 if let Some(start) = (offset as usize).checked_sub(skip)
                     && self.matches(codec, place, start, samples)
@@ -172,12 +191,18 @@ impl Known {
 
     /// The samples stand there; they may run over the prompt's end into its beginning (a loop) or into silence.
     fn matches(&self, codec: Codec, place: u16, offset: usize, samples: &[u8]) -> bool {
-        let Some(prompt) = self.prompts.get(usize::from(place)) else { return false };
+        let Some(prompt) = self.prompts.get(usize::from(place)) else {
+            return false;
+        };
         let whole = &prompt.laws[law(codec)];
         if whole.is_empty() {
             return false;
         }
-        let offset = if offset >= whole.len() { offset % whole.len() } else { offset };
+        let offset = if offset >= whole.len() {
+            offset % whole.len()
+        } else {
+            offset
+        };
         let rest = &whole[offset..];
         if rest.len() >= samples.len() {
             return rest.starts_with(samples);
@@ -185,7 +210,9 @@ impl Known {
         let (inside, beyond) = samples.split_at(rest.len());
         inside == rest
             && (beyond.iter().zip(whole.iter().cycle()).all(|(a, b)| a == b)
-                || beyond.iter().all(|sample| linear(codec, *sample).abs() <= 8))
+                || beyond
+                    .iter()
+                    .all(|sample| linear(codec, *sample).abs() <= 8))
     }
 }
 
@@ -208,7 +235,11 @@ pub fn tone_part(samples: &[i16], hertz: f64) -> f64 {
         power += value * value;
     }
     let at = s1 * s1 + s2 * s2 - coefficient * s1 * s2;
-    if power == 0.0 { 0.0 } else { 2.0 * at / (power * samples.len() as f64) }
+    if power == 0.0 {
+        0.0
+    } else {
+        2.0 * at / (power * samples.len() as f64)
+    }
 }
 
 /// The last audio packet.
@@ -282,7 +313,11 @@ impl Ear {
     /// For how long this was heard, in all.
     #[must_use]
     pub fn heard_for(&self, name: &str) -> Duration {
-        self.runs.iter().filter(|run| run.heard.to_string() == name).map(|run| run.until.saturating_sub(run.from)).sum()
+        self.runs
+            .iter()
+            .filter(|run| run.heard.to_string() == name)
+            .map(|run| run.until.saturating_sub(run.from))
+            .sum()
     }
 
     /// Takes a packet; the run that it began, if it began one.
@@ -315,9 +350,16 @@ impl Ear {
             Some(path) if payload_type == path.payload_type => Some(path.codec),
             // Early media may come before the description that tells its law: any that we offered.
             Some(_) => None,
-            None => offered.iter().copied().find(|codec| codec.payload_type() == payload_type),
+            None => offered
+                .iter()
+                .copied()
+                .find(|codec| codec.payload_type() == payload_type),
         };
-        let samples = if codec.is_some() { reader.payload().len() as u32 } else { 0 };
+        let samples = if codec.is_some() {
+            reader.payload().len() as u32
+        } else {
+            0
+        };
         let fresh = self.check_order(now, &reader, samples, codec.is_some());
         match codec {
             Some(codec) if fresh => self.on_audio(now, codec, reader.payload()),
@@ -334,10 +376,21 @@ impl Ear {
     }
 
     /// Sequence and timestamp; `false` for a packet that is too old to be heard.
-    fn check_order(&mut self, now: Duration, reader: &RtpReader<'_>, samples: u32, audio: bool) -> bool {
+    fn check_order(
+        &mut self,
+        now: Duration,
+        reader: &RtpReader<'_>,
+        samples: u32,
+        audio: bool,
+    ) -> bool {
         let sequence = u16::from(reader.sequence_number());
         let timestamp = reader.timestamp();
-        let this = Last { sequence, timestamp, samples, arrival: now };
+        let this = Last {
+            sequence,
+            timestamp,
+            samples,
+            arrival: now,
+        };
         let Some(last) = self.last else {
             self.last = Some(this);
             self.clock = None;
@@ -357,13 +410,18 @@ impl Ear {
             self.last = Some(Last { sequence, ..last });
             return true;
         }
-        let frame = if last.samples == 0 { samples } else { last.samples };
+        let frame = if last.samples == 0 {
+            samples
+        } else {
+            last.samples
+        };
         let due = last.timestamp.wrapping_add(frame);
         let ahead = timestamp.wrapping_sub(due) as i32;
         let missed = i32::from(step - 1).saturating_mul(frame as i32);
         // After a pause the timestamp has gone on with the clock (RFC 3551 §4.1).
         let elapsed = now.saturating_sub(last.arrival).as_millis() as i64 * 8 - i64::from(frame);
-        let after_pause = elapsed > i64::from(frame) && (i64::from(ahead) - elapsed).abs() <= 8 * 60;
+        let after_pause =
+            2 * elapsed > i64::from(frame) && (i64::from(ahead) - elapsed).abs() <= 8 * 60;
         if ahead != missed && !after_pause {
             self.fault(now, Fault::Timestamp(ahead.wrapping_sub(missed)));
         }
@@ -399,14 +457,21 @@ impl Ear {
             return None;
         }
         if self.runs.len() < MAX_KEPT {
-            self.runs.push(Run { heard: heard.clone(), from: now, until, packets: 1 });
+            self.runs.push(Run {
+                heard: heard.clone(),
+                from: now,
+                until,
+                packets: 1,
+            });
         }
         Some(heard)
     }
 
     fn on_event(&mut self, timestamp: u32, payload: &[u8]) {
         let &[event, flags, ..] = payload else { return };
-        let Some(digit) = DIGITS.get(usize::from(event)) else { return };
+        let Some(digit) = DIGITS.get(usize::from(event)) else {
+            return;
+        };
         if flags & 0x80 != 0 && self.event != Some(timestamp) && self.digits.len() < MAX_KEPT {
             self.event = Some(timestamp);
             self.digits.push(char::from(*digit));
@@ -421,8 +486,15 @@ impl Ear {
 }
 
 fn classify(known: &Known, codec: Codec, samples: &[u8]) -> Heard {
-    let linear: Vec<i16> = samples.iter().map(|sample| linear(codec, *sample)).collect();
-    let power = linear.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / linear.len().max(1) as f64;
+    let linear: Vec<i16> = samples
+        .iter()
+        .map(|sample| linear(codec, *sample))
+        .collect();
+    let power = linear
+        .iter()
+        .map(|sample| f64::from(*sample).powi(2))
+        .sum::<f64>()
+        / linear.len().max(1) as f64;
     if power < SILENCE {
         return Heard::Silence;
     }
@@ -444,13 +516,21 @@ mod tests {
 
     fn path(codec: Codec) -> Path {
         let remote = SOURCE.parse().unwrap();
-        Path { remote, codec, payload_type: codec.payload_type(), telephone_event: Some(101), send: true }
+        Path {
+            remote,
+            codec,
+            payload_type: codec.payload_type(),
+            telephone_event: Some(101),
+            send: true,
+        }
     }
 
     /// Something like speech: noise that a seed tells apart, with a stretch of silence inside.
     fn prompt(seed: u64, frames: usize) -> Vec<u8> {
         let mut random = Random::new(seed);
-        let mut samples: Vec<u8> = (0..frames * FRAME + 77).map(|_| random.next_u32() as u8).collect();
+        let mut samples: Vec<u8> = (0..frames * FRAME + 77)
+            .map(|_| random.next_u32() as u8)
+            .collect();
         samples[400..700].fill(0xd5);
         samples
     }
@@ -470,12 +550,20 @@ mod tests {
         let mut voice = Voice::new(&mut Random::new(9));
         voice.say(sound);
         voice.set_path(Duration::ZERO, Some(path(codec)));
-        (0..frames).map(|nth| voice.poll(PTIME * nth).unwrap().1).collect()
+        (0..frames)
+            .map(|nth| voice.poll(PTIME * nth).unwrap().1)
+            .collect()
     }
 
     fn listen(ear: &mut Ear, codec: Codec, packets: &[Vec<u8>]) {
         for (nth, packet) in packets.iter().enumerate() {
-            ear.on_rtp(PTIME * nth as u32, SOURCE.parse().unwrap(), Some(path(codec)), &[codec], packet);
+            ear.on_rtp(
+                PTIME * nth as u32,
+                SOURCE.parse().unwrap(),
+                Some(path(codec)),
+                &[codec],
+                packet,
+            );
         }
     }
 
@@ -528,11 +616,19 @@ mod tests {
     fn two_tones_at_once_are_neither() {
         let mut mixed = Vec::new();
         for n in 0..1600 {
-            let at = |hertz: f64| (f64::from(n) * hertz / 8_000.0 * std::f64::consts::TAU).sin() * 6_000.0;
-            mixed.push(audio_codec_algorithms::encode_alaw((at(440.0) + at(620.0)) as i16));
+            let at = |hertz: f64| {
+                (f64::from(n) * hertz / 8_000.0 * std::f64::consts::TAU).sin() * 6_000.0
+            };
+            mixed.push(audio_codec_algorithms::encode_alaw(
+                (at(440.0) + at(620.0)) as i16,
+            ));
         }
         let mut ear = ear();
-        listen(&mut ear, Codec::Pcma, &say(&Sound::Alaw(mixed.into()), Codec::Pcma, 10));
+        listen(
+            &mut ear,
+            Codec::Pcma,
+            &say(&Sound::Alaw(mixed.into()), Codec::Pcma, 10),
+        );
         assert_eq!(ear.sounds(), [Heard::Unknown]);
     }
 
@@ -544,19 +640,40 @@ mod tests {
             change(&mut packets);
             let mut ear = ear();
             listen(&mut ear, Codec::Pcma, &packets);
-            ear.faults().iter().map(|(_, fault)| *fault).collect::<Vec<_>>()
+            ear.faults()
+                .iter()
+                .map(|(_, fault)| *fault)
+                .collect::<Vec<_>>()
         };
         assert_eq!(faults(&|_| {}), []);
         assert_eq!(faults(&|packets| packets[3][8] ^= 1), [Fault::Ssrc]);
         assert_eq!(faults(&|packets| drop(packets.remove(1))), [Fault::Gap(1)]);
-        assert_eq!(faults(&|packets| packets[2] = packets[1].clone()), [Fault::Old, Fault::Gap(1)]);
-        assert_eq!(faults(&|packets| packets.swap(1, 2)), [Fault::Gap(1), Fault::Old]);
-        assert_eq!(faults(&|packets| packets[3][1] = 18), [Fault::PayloadType(18)]);
+        assert_eq!(
+            faults(&|packets| packets[2] = packets[1].clone()),
+            [Fault::Old, Fault::Gap(1)]
+        );
+        assert_eq!(
+            faults(&|packets| packets.swap(1, 2)),
+            [Fault::Gap(1), Fault::Old]
+        );
+        assert_eq!(
+            faults(&|packets| packets[3][1] = 18),
+            [Fault::PayloadType(18)]
+        );
         assert_eq!(faults(&|packets| packets[3].truncate(3)), [Fault::NotRtp]);
         assert_eq!(faults(&|packets| packets[3][6] ^= 0x40).len(), 1);
-        let elsewhere = Path { remote: "10.0.0.1:9".parse().unwrap(), ..path(Codec::Pcma) };
+        let elsewhere = Path {
+            remote: "10.0.0.1:9".parse().unwrap(),
+            ..path(Codec::Pcma)
+        };
         let mut ear = ear();
-        ear.on_rtp(PTIME, SOURCE.parse().unwrap(), Some(elsewhere), &[], &good[0]);
+        ear.on_rtp(
+            PTIME,
+            SOURCE.parse().unwrap(),
+            Some(elsewhere),
+            &[],
+            &good[0],
+        );
         assert_eq!(ear.faults()[0].1, Fault::Source(SOURCE.parse().unwrap()));
     }
 
@@ -564,9 +681,19 @@ mod tests {
     fn audio_that_runs_ahead_of_the_clock_is_told() {
         let mut ear = ear();
         for packet in say(&Sound::Tone(440.0), Codec::Pcma, 15) {
-            ear.on_rtp(Duration::ZERO, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], &packet);
+            ear.on_rtp(
+                Duration::ZERO,
+                SOURCE.parse().unwrap(),
+                Some(path(Codec::Pcma)),
+                &[],
+                &packet,
+            );
         }
-        assert!(ear.faults().iter().any(|(_, fault)| *fault == Fault::Overrun));
+        assert!(
+            ear.faults()
+                .iter()
+                .any(|(_, fault)| *fault == Fault::Overrun)
+        );
     }
 
     #[test]
@@ -577,7 +704,13 @@ mod tests {
         let mut ear = ear();
         for now in [0, 20, 40, 1000, 1020].map(Duration::from_millis) {
             let packet = voice.poll(now).unwrap().1;
-            ear.on_rtp(now, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], &packet);
+            ear.on_rtp(
+                now,
+                SOURCE.parse().unwrap(),
+                Some(path(Codec::Pcma)),
+                &[],
+                &packet,
+            );
         }
         assert_eq!(ear.faults(), []);
     }
@@ -593,7 +726,13 @@ mod tests {
         }
         for nth in 0..40 {
             let packet = voice.poll(PTIME * nth).unwrap().1;
-            ear.on_rtp(PTIME * nth, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], &packet);
+            ear.on_rtp(
+                PTIME * nth,
+                SOURCE.parse().unwrap(),
+                Some(path(Codec::Pcma)),
+                &[],
+                &packet,
+            );
         }
         assert_eq!(ear.digits(), "12#1");
         assert_eq!(ear.faults(), []);
@@ -610,7 +749,13 @@ mod tests {
                 *first = 0x80;
             }
             for packet in [&bytes, &rtp] {
-                ear.on_rtp(PTIME, SOURCE.parse().unwrap(), None, &[Codec::Pcma, Codec::Pcmu], packet);
+                ear.on_rtp(
+                    PTIME,
+                    SOURCE.parse().unwrap(),
+                    None,
+                    &[Codec::Pcma, Codec::Pcmu],
+                    packet,
+                );
             }
         }
     }

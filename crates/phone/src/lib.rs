@@ -258,7 +258,10 @@ impl Phone {
 
     /// An RTP packet came to its RTP port.
     pub fn handle_rtp(&mut self, now: Duration, source: SocketAddr, bytes: &[u8]) {
-        if let Some(heard) = self.ear.on_rtp(now, source, self.path, &self.config.codecs, bytes) {
+        if let Some(heard) = self
+            .ear
+            .on_rtp(now, source, self.path, &self.config.codecs, bytes)
+        {
             self.event(PhoneEvent::Hears(heard));
         }
     }
@@ -266,11 +269,20 @@ impl Phone {
     /// The next time that [`Phone::handle_timeout`] has something to do or [`Phone::poll_rtp`] something to give.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let report = self.config.cname.as_ref().and_then(|_| self.voice.report_timeout());
-        [self.transactions.poll_timeout(), self.call.poll_timeout(), self.voice.poll_timeout(), report]
-            .into_iter()
-            .flatten()
-            .min()
+        let report = self
+            .config
+            .cname
+            .as_ref()
+            .and_then(|_| self.voice.report_timeout());
+        [
+            self.transactions.poll_timeout(),
+            self.call.poll_timeout(),
+            self.voice.poll_timeout(),
+            report,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due.
@@ -301,11 +313,20 @@ impl Phone {
     pub fn poll_rtp(&mut self, now: Duration) -> Option<Packet> {
         let source = self.config.rtp;
         if let Some((path, bytes)) = self.voice.poll(now) {
-            return Some(Packet { source, destination: path.remote, bytes });
+            return Some(Packet {
+                source,
+                destination: path.remote,
+                bytes,
+            });
         }
         let (path, bytes) = self.voice.poll_report(now, self.config.cname.as_ref()?)?;
-        let above = |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
-        Some(Packet { source: above(source), destination: above(path.remote), bytes })
+        let above =
+            |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
+        Some(Packet {
+            source: above(source),
+            destination: above(path.remote),
+            bytes,
+        })
     }
 
     /// What happened since.
@@ -315,7 +336,9 @@ impl Phone {
 
     /// Gives up a call that was not answered: CANCEL, as soon as a provisional response allows it.
     pub fn cancel(&mut self, now: Duration) {
-        let Call::Calling(calling) = &mut self.call else { return };
+        let Call::Calling(calling) = &mut self.call else {
+            return;
+        };
         if let Cancel::Not { .. } = calling.cancel {
             calling.cancel = Cancel::AtFirstResponse;
             self.transactions.cancel(now, &calling.branch);
@@ -343,15 +366,25 @@ impl Phone {
 
     fn on_expired(&mut self, now: Duration, expired: Expired) {
         match (expired, &mut self.call) {
-            (Expired::NoResponse { branch, .. }, Call::Calling(calling)) if calling.branch == branch => {
+            (Expired::NoResponse { branch, .. }, Call::Calling(calling))
+                if calling.branch == branch =>
+            {
                 self.end(now);
                 self.event(PhoneEvent::Failed(Failure::NoResponse));
             }
-            (Expired::NoResponse { method: rsip::Method::Bye, .. }, Call::Ending(_)) => {
+            (
+                Expired::NoResponse {
+                    method: rsip::Method::Bye,
+                    ..
+                },
+                Call::Ending(_),
+            ) => {
                 self.end(now);
                 self.event(PhoneEvent::Failed(Failure::ByeUnanswered));
             }
-            (Expired::NoResponse { branch, .. }, Call::Established(up)) if up.modifying.as_ref() == Some(&branch) => {
+            (Expired::NoResponse { branch, .. }, Call::Established(up))
+                if up.modifying.as_ref() == Some(&branch) =>
+            {
                 // RFC 3261 §12.2.1.2: no response to a request within the dialog ends the dialog.
                 self.send_bye(now);
             }
@@ -359,7 +392,9 @@ impl Phone {
                 self.event(PhoneEvent::Failed(Failure::NoAck));
                 self.send_bye(now);
             }
-            (Expired::NoAck { key }, Call::Established(up)) if up.ack.as_ref().is_some_and(|ack| ack.key == key) => {
+            (Expired::NoAck { key }, Call::Established(up))
+                if up.ack.as_ref().is_some_and(|ack| ack.key == key) =>
+            {
                 self.event(PhoneEvent::Failed(Failure::NoAck));
                 self.send_bye(now);
             }
@@ -369,7 +404,10 @@ impl Phone {
 
     /// Offer and answer stand: listen and speak.
     fn media_settled(&mut self, now: Duration, sound: Option<Sound>) {
-        self.path = self.call.dialog().and_then(|dialog| dialog.media.path(&self.config));
+        self.path = self
+            .call
+            .dialog()
+            .and_then(|dialog| dialog.media.path(&self.config));
         if let Some(sound) = sound {
             self.voice.say(&sound);
             self.voice.set_path(now, self.path);
@@ -377,7 +415,9 @@ impl Phone {
     }
 
     fn remote_rtp(&self) -> Option<SocketAddr> {
-        self.call.dialog().and_then(|dialog| dialog.media.remote_rtp())
+        self.call
+            .dialog()
+            .and_then(|dialog| dialog.media.remote_rtp())
     }
 
     fn end(&mut self, now: Duration) {
@@ -405,7 +445,10 @@ impl Phone {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
         };
-        format!("<sip:{}@{}{transport}>", self.config.number, self.config.contact)
+        format!(
+            "<sip:{}@{}{transport}>",
+            self.config.number, self.config.contact
+        )
     }
 
     /// Takes what is settled by a description; a breach is told, and nothing changes.

@@ -81,13 +81,24 @@ impl Script {
     /// Rings after 40 ms and answers.
     #[must_use]
     pub fn answers(after: Duration) -> Script {
-        Script { reply: Reply::Answer { after }, ..Script::default() }
+        Script {
+            reply: Reply::Answer { after },
+            ..Script::default()
+        }
     }
 
     /// Refuses without ringing.
     #[must_use]
     pub fn refuses(after: Duration, status: u16) -> Script {
-        Script { ring_after: None, reply: Reply::Refuse { after, status, reason: None }, ..Script::default() }
+        Script {
+            ring_after: None,
+            reply: Reply::Refuse {
+                after,
+                status,
+                reason: None,
+            },
+            ..Script::default()
+        }
     }
 
     /// 486.
@@ -99,7 +110,10 @@ impl Script {
     /// Rings, then 603.
     #[must_use]
     pub fn declines(after: Duration) -> Script {
-        Script { ring_after: Script::default().ring_after, ..Script::refuses(after, 603) }
+        Script {
+            ring_after: Script::default().ring_after,
+            ..Script::refuses(after, 603)
+        }
     }
 
     /// Rings and never answers.
@@ -111,31 +125,46 @@ impl Script {
     /// Says nothing at all.
     #[must_use]
     pub fn is_dead() -> Script {
-        Script { dead: true, ..Script::default() }
+        Script {
+            dead: true,
+            ..Script::default()
+        }
     }
 
     /// Hangs up this long after the call was established.
     #[must_use]
     pub fn hangs_up(self, after: Duration) -> Script {
-        Script { hang_up_after: Some(after), ..self }
+        Script {
+            hang_up_after: Some(after),
+            ..self
+        }
     }
 
     /// Cancels its call this long after the INVITE.
     #[must_use]
     pub fn cancels(self, after: Duration) -> Script {
-        Script { cancel_after: Some(after), ..self }
+        Script {
+            cancel_after: Some(after),
+            ..self
+        }
     }
 
     /// Rings this long after the INVITE.
     #[must_use]
     pub fn rings_after(self, after: Duration) -> Script {
-        Script { ring_after: Some(after), ..self }
+        Script {
+            ring_after: Some(after),
+            ..self
+        }
     }
 
     /// Sends early media this long after the INVITE.
     #[must_use]
     pub fn early_media(self, after: Duration) -> Script {
-        Script { early_media_after: Some(after), ..self }
+        Script {
+            early_media_after: Some(after),
+            ..self
+        }
     }
 
     /// Gives this Reason (RFC 3326) with its refusal.
@@ -150,7 +179,10 @@ impl Script {
     /// Calls without an offer.
     #[must_use]
     pub fn offers_late(self) -> Script {
-        Script { late_offer: true, ..self }
+        Script {
+            late_offer: true,
+            ..self
+        }
     }
 }
 
@@ -167,7 +199,11 @@ pub struct Timers {
 
 impl Default for Timers {
     fn default() -> Self {
-        Timers { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) }
+        Timers {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+        }
     }
 }
 
@@ -182,6 +218,8 @@ pub struct Config {
     pub display_name: Option<String>,
     /// Its SIP address.
     pub contact: SocketAddr,
+    /// The carrier's address, where it is reached through one: requests may name it instead of `contact`.
+    pub gateway: Option<SocketAddr>,
     /// Its RTP address; RTCP is one port above.
     pub rtp: SocketAddr,
     /// UDP or TCP.
@@ -215,12 +253,19 @@ pub struct Config {
 impl Config {
     /// A phone with A-law and µ-law, no sound, the default script.
     #[must_use]
-    pub fn new(name: &str, number: &str, contact: SocketAddr, rtp: SocketAddr, seed: u64) -> Config {
+    pub fn new(
+        name: &str,
+        number: &str,
+        contact: SocketAddr,
+        rtp: SocketAddr,
+        seed: u64,
+    ) -> Config {
         Config {
             name: name.to_owned(),
             number: number.to_owned(),
             display_name: None,
             contact,
+            gateway: None,
             rtp,
             transport: Transport::Udp,
             codecs: vec![Codec::Pcma, Codec::Pcmu],

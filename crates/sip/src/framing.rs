@@ -21,6 +21,9 @@ pub enum Frame {
     Pong,
 }
 
+/// Why a stream cannot be followed any more: the accusations, and metric labels, of the messages that it carries.
+pub type FramingError = ParseError;
+
 /// Collects a stream. Holds at most one message and what came with it.
 #[derive(Debug)]
 pub struct Framer {
@@ -35,8 +38,8 @@ pub struct Framer {
 impl Framer {
     /// An empty stream.
     #[must_use]
-    pub fn new(limits: Limits) -> Framer {
-        Framer { limits, buffer: BytesMut::new(), searched: 0, expected: None }
+    pub fn new(limits: &Limits) -> Framer {
+        Framer { limits: limits.clone(), buffer: BytesMut::new(), searched: 0, expected: None }
     }
 
     /// Takes bytes. Call [`Framer::poll`] until `None` before the next.
@@ -44,10 +47,10 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Bytes of a message that is not whole yet.
+    /// A message, or a keep-alive, has begun and is not whole yet.
     #[must_use]
-    pub fn pending(&self) -> usize {
-        self.buffer.len()
+    pub fn is_partial(&self) -> bool {
+        !self.buffer.is_empty()
     }
 
     /// The next frame; `None` until more bytes come.

@@ -323,7 +323,6 @@ impl Media {
     #[must_use]
     pub fn is_rtp_audio(&self) -> bool {
         self.media_type.eq_ignore_ascii_case(b"audio")
-            && (self.protocol.eq_ignore_ascii_case(b"RTP/AVP")
-                || self.protocol.eq_ignore_ascii_case(b"RTP/AVPF"))
+            && (self.protocol.eq_ignore_ascii_case(b"RTP/AVP") || self.protocol.eq_ignore_ascii_case(b"RTP/AVPF"))
     }
 }

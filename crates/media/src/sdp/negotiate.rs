@@ -20,11 +20,7 @@ const PTIME: std::ops::RangeInclusive<u16> = 10..=60;
 ///
 /// Why the first audio line over RTP cannot be used, where there is one, else [`SdpError::NoCommonMedia`]. Nothing is appended
 /// then.
-pub fn answer(
-    offer: &Description,
-    local: &Local,
-    out: &mut Vec<u8>,
-) -> Result<Negotiated, SdpError> {
+pub fn answer(offer: &Description, local: &Local, out: &mut Vec<u8>) -> Result<Negotiated, SdpError> {
     let mut accusation = None;
     for (place, media) in offer.media.iter().enumerate() {
         if !media.is_rtp_audio() || media.port == 0 {
@@ -72,13 +68,10 @@ enum Preference {
 
 fn settle(media: &Media, local: &Local, preference: Preference) -> Result<Negotiated, SdpError> {
     let audio = || {
-        media
-            .formats
-            .iter()
-            .filter_map(|format| match format.encoding {
-                Encoding::Audio(codec) => Some((codec, format.payload_type)),
-                Encoding::TelephoneEvent | Encoding::Unmapped | Encoding::Unknown => None,
-            })
+        media.formats.iter().filter_map(|format| match format.encoding {
+            Encoding::Audio(codec) => Some((codec, format.payload_type)),
+            Encoding::TelephoneEvent | Encoding::Unmapped | Encoding::Unknown => None,
+        })
     };
     let (codec, payload_type) = match preference {
         Preference::Ours => {
@@ -114,11 +107,7 @@ fn usable_address(media: &Media, local: &Local) -> Result<IpAddr, SdpError> {
     if address.is_ipv4() != local.address.is_ipv4() {
         return Err(SdpError::AddressFamily);
     }
-    if is_unicast(address) {
-        Ok(address)
-    } else {
-        Err(SdpError::AddressNotUnicast)
-    }
+    if is_unicast(address) { Ok(address) } else { Err(SdpError::AddressNotUnicast) }
 }
 
 /// Whether one host at most is meant. A stream to more would make an amplifier of us.
@@ -134,22 +123,15 @@ fn rtcp(media: &Media, address: IpAddr) -> SocketAddr {
         Some((port, other)) => (port, other),
         None => (media.port.saturating_add(1), None),
     };
-    let usable = |other: &IpAddr| {
-        other.is_ipv4() == address.is_ipv4() && is_unicast(*other) && !other.is_unspecified()
-    };
+    let usable = |other: &IpAddr| other.is_ipv4() == address.is_ipv4() && is_unicast(*other) && !other.is_unspecified();
     SocketAddr::new(other.filter(usable).unwrap_or(address), port)
 }
 
 fn telephone_event(media: &Media, local: &Local) -> Option<u8> {
     let ours = local.telephone_event?;
-    let named = media
-        .formats
-        .iter()
-        .find(|format| format.encoding == Encoding::TelephoneEvent);
+    let named = media.formats.iter().find(|format| format.encoding == Encoding::TelephoneEvent);
     // Answers often leave the rtpmap away when they repeat the offer's number.
-    let repeated = |format: &&super::Format| {
-        format.encoding == Encoding::Unmapped && format.payload_type == ours
-    };
+    let repeated = |format: &&super::Format| format.encoding == Encoding::Unmapped && format.payload_type == ours;
     let format = named.or_else(|| media.formats.iter().find(repeated))?;
     Some(format.payload_type)
 }
@@ -161,8 +143,5 @@ fn ptime(media: &Media, local: &Local) -> u8 {
 }
 
 const fn both(one: Direction, other: Direction) -> Direction {
-    Direction {
-        send: one.send && other.send,
-        receive: one.receive && other.receive,
-    }
+    Direction { send: one.send && other.send, receive: one.receive && other.receive }
 }

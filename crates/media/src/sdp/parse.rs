@@ -5,8 +5,7 @@
 //! without is passed over; a broken m= line is an error, because the answer has to have one for it.
 
 use super::{
-    Address, Attribute, Description, Encoding, Format, MAX_FORMATS, MAX_LINE, MAX_LINES, MAX_MEDIA,
-    Media, SdpError,
+    Address, Attribute, Description, Encoding, Format, MAX_FORMATS, MAX_LINE, MAX_LINES, MAX_MEDIA, Media, SdpError,
 };
 use crate::{Codec, rtp};
 use std::net::IpAddr;
@@ -50,10 +49,7 @@ pub fn parse(bytes: &[u8]) -> Result<Description, SdpError> {
     if !is_sdp && media.is_empty() {
         return Err(SdpError::NotSdp);
     }
-    let media = media
-        .into_iter()
-        .map(|(media, level)| level.over(&session, media))
-        .collect();
+    let media = media.into_iter().map(|(media, level)| level.over(&session, media)).collect();
     Ok(Description { media })
 }
 
@@ -69,17 +65,11 @@ impl Level {
     /// `IN IP4 192.0.2.1`, also with a TTL. The first of several counts.
     fn on_connection(&mut self, value: &[u8]) {
         let address = tokens(value).nth(2).and_then(ip_address);
-        self.address
-            .get_or_insert(address.map_or(Address::Unsupported, Address::Ip));
+        self.address.get_or_insert(address.map_or(Address::Unsupported, Address::Ip));
     }
 
     fn on_attribute(&mut self, value: &[u8]) {
-        let attributes = [
-            Attribute::SendRecv,
-            Attribute::SendOnly,
-            Attribute::RecvOnly,
-            Attribute::Inactive,
-        ];
+        let attributes = [Attribute::SendRecv, Attribute::SendOnly, Attribute::RecvOnly, Attribute::Inactive];
         for attribute in attributes {
             if value.eq_ignore_ascii_case(attribute.as_str().as_bytes()) {
                 self.direction = Some(attribute);
@@ -100,16 +90,11 @@ impl Level {
 
 /// `audio 30000/2 RTP/AVP 8 0 101`
 fn parse_media(value: &[u8]) -> Result<Media, SdpError> {
-    if !value
-        .iter()
-        .all(|byte| is_blank(*byte) || byte.is_ascii_graphic())
-    {
+    if !value.iter().all(|byte| is_blank(*byte) || byte.is_ascii_graphic()) {
         return Err(SdpError::MalformedMedia);
     }
     let mut tokens = tokens(value);
-    let (Some(media_type), Some(port), Some(protocol)) =
-        (tokens.next(), tokens.next(), tokens.next())
-    else {
+    let (Some(media_type), Some(port), Some(protocol)) = (tokens.next(), tokens.next(), tokens.next()) else {
         return Err(SdpError::MalformedMedia);
     };
     let port = port.split(|byte| *byte == b'/').next().and_then(number);
@@ -134,10 +119,7 @@ fn parse_media(value: &[u8]) -> Result<Media, SdpError> {
         }
         format_list.extend_from_slice(token);
         if let Some(payload_type) = payload_type(token) {
-            media.formats.push(Format {
-                payload_type,
-                encoding: static_encoding(payload_type),
-            });
+            media.formats.push(Format { payload_type, encoding: static_encoding(payload_type) });
         }
     }
     media.format_list = format_list.into();
@@ -167,9 +149,7 @@ fn on_media_attribute(media: &mut Media, level: &mut Level, value: &[u8]) {
 /// `101 telephone-event/8000`, `8 PCMA/8000/1`
 fn on_rtpmap(media: &mut Media, value: &[u8]) {
     let mut tokens = tokens(value);
-    let (Some(payload_type), Some(encoding)) =
-        (tokens.next().and_then(payload_type), tokens.next())
-    else {
+    let (Some(payload_type), Some(encoding)) = (tokens.next().and_then(payload_type), tokens.next()) else {
         return;
     };
     let mut parts = encoding.split(|byte| *byte == b'/');
@@ -187,11 +167,7 @@ fn on_rtpmap(media: &mut Media, value: &[u8]) {
     } else {
         Encoding::Unknown
     };
-    for format in media
-        .formats
-        .iter_mut()
-        .filter(|format| format.payload_type == payload_type)
-    {
+    for format in media.formats.iter_mut().filter(|format| format.payload_type == payload_type) {
         format.encoding = encoding;
     }
 }
@@ -206,18 +182,13 @@ fn static_encoding(payload_type: u8) -> Encoding {
 }
 
 fn payload_type(token: &[u8]) -> Option<u8> {
-    number(token)
-        .and_then(|number| u8::try_from(number).ok())
-        .filter(|number| *number < 128)
+    number(token).and_then(|number| u8::try_from(number).ok()).filter(|number| *number < 128)
 }
 
 /// An IP address, with a TTL or a count behind it or in brackets as in a URI.
 fn ip_address(token: &[u8]) -> Option<IpAddr> {
     let address = token.split(|byte| *byte == b'/').next()?;
-    let address = address
-        .strip_prefix(b"[")
-        .and_then(|rest| rest.strip_suffix(b"]"))
-        .unwrap_or(address);
+    let address = address.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(address);
     let address: IpAddr = std::str::from_utf8(address).ok()?.parse().ok()?;
     Some(address.to_canonical())
 }
@@ -230,17 +201,12 @@ fn number(token: &[u8]) -> Option<u16> {
 
 /// The number that a value begins with: `20`, `20.0`, `20 ms`.
 fn leading_number(value: &[u8]) -> Option<u16> {
-    let end = value
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(value.len());
+    let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
     number(value.get(..end)?)
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|byte| is_blank(*byte))
-        .filter(|token| !token.is_empty())
+    value.split(|byte| is_blank(*byte)).filter(|token| !token.is_empty())
 }
 
 fn is_blank(byte: u8) -> bool {

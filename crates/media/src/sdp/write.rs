@@ -7,45 +7,20 @@ use std::io::Write as _;
 /// Appends an offer: one audio line with every codec that we can, and telephone-event.
 pub fn write_offer(local: &Local, out: &mut Vec<u8>) {
     session(out, local);
-    media(
-        out,
-        local,
-        "RTP/AVP",
-        &formats(local),
-        local.ptime_ms,
-        local.direction,
-    );
+    media(out, local, "RTP/AVP", &formats(local), local.ptime_ms, local.direction);
 }
 
 /// Appends the answer to `offered`, of whose m= lines the one at `kept` is kept as `negotiated` says.
-pub(super) fn write_answer(
-    local: &Local,
-    offered: &[Media],
-    kept: usize,
-    negotiated: &Negotiated,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn write_answer(local: &Local, offered: &[Media], kept: usize, negotiated: &Negotiated, out: &mut Vec<u8>) {
     session(out, local);
     for (place, theirs) in offered.iter().enumerate() {
         if place == kept {
-            let LegFormat {
-                codec,
-                payload_type,
-                telephone_event,
-                ptime_ms,
-            } = negotiated.format;
+            let LegFormat { codec, payload_type, telephone_event, ptime_ms } = negotiated.format;
             let mut formats = vec![(payload_type, name(codec))];
             formats.extend(telephone_event.map(|payload_type| (payload_type, TELEPHONE_EVENT)));
             let feedback = theirs.protocol.eq_ignore_ascii_case(b"RTP/AVPF");
             let protocol = if feedback { "RTP/AVPF" } else { "RTP/AVP" };
-            media(
-                out,
-                local,
-                protocol,
-                &formats,
-                ptime_ms,
-                negotiated.direction,
-            );
+            media(out, local, protocol, &formats, ptime_ms, negotiated.direction);
         } else {
             refused(out, theirs);
         }
@@ -54,17 +29,8 @@ pub(super) fn write_answer(
 
 /// The payload types that we offer and their names.
 fn formats(local: &Local) -> Vec<(u8, &'static str)> {
-    let audio = local
-        .codecs
-        .iter()
-        .map(|codec| (static_payload_type(*codec), name(*codec)));
-    audio
-        .chain(
-            local
-                .telephone_event
-                .map(|payload_type| (payload_type, TELEPHONE_EVENT)),
-        )
-        .collect()
+    let audio = local.codecs.iter().map(|codec| (static_payload_type(*codec), name(*codec)));
+    audio.chain(local.telephone_event.map(|payload_type| (payload_type, TELEPHONE_EVENT))).collect()
 }
 
 const fn static_payload_type(codec: Codec) -> u8 {
@@ -84,31 +50,16 @@ const fn name(codec: Codec) -> &'static str {
 }
 
 fn session(out: &mut Vec<u8>, local: &Local) {
-    let Local {
-        address,
-        session_id,
-        version,
-        ..
-    } = local;
+    let Local { address, session_id, version, .. } = local;
     let family = if address.is_ipv4() { "IP4" } else { "IP6" };
     line(out, format_args!("v=0"));
-    line(
-        out,
-        format_args!("o=- {session_id} {version} IN {family} {address}"),
-    );
+    line(out, format_args!("o=- {session_id} {version} IN {family} {address}"));
     line(out, format_args!("s=-"));
     line(out, format_args!("c=IN {family} {address}"));
     line(out, format_args!("t=0 0"));
 }
 
-fn media(
-    out: &mut Vec<u8>,
-    local: &Local,
-    protocol: &str,
-    formats: &[(u8, &str)],
-    ptime_ms: u8,
-    direction: Direction,
-) {
+fn media(out: &mut Vec<u8>, local: &Local, protocol: &str, formats: &[(u8, &str)], ptime_ms: u8, direction: Direction) {
     text(out, format_args!("m=audio {} {protocol}", local.port));
     for (payload_type, _) in formats {
         text(out, format_args!(" {payload_type}"));
@@ -121,10 +72,7 @@ fn media(
         }
     }
     line(out, format_args!("a=ptime:{ptime_ms}"));
-    line(
-        out,
-        format_args!("a={}", Attribute::from(direction).as_str()),
-    );
+    line(out, format_args!("a={}", Attribute::from(direction).as_str()));
 }
 
 /// An m= line that is refused: type, protocol and formats are the offer's (RFC 3264 §6), which the reader has checked to be
@@ -136,11 +84,7 @@ fn refused(out: &mut Vec<u8>, theirs: &Media) {
     out.extend_from_slice(&theirs.protocol);
     out.push(b' ');
     // The grammar wants one format at least.
-    let formats = if theirs.format_list.is_empty() {
-        b"0"
-    } else {
-        &*theirs.format_list
-    };
+    let formats = if theirs.format_list.is_empty() { b"0" } else { &*theirs.format_list };
     out.extend_from_slice(formats);
     out.extend_from_slice(b"\r\n");
 }
@@ -151,6 +95,5 @@ fn line(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
 }
 
 fn text(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments)
-        .expect("a Vec takes every byte, and numbers and strings print without error");
+    out.write_fmt(arguments).expect("a Vec takes every byte, and numbers and strings print without error");
 }

@@ -1,0 +1,263 @@
+//! Everything that runs while axbridge serves, started and ended in the right order.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use b2bua::Core;
+use mio::{Poll, Waker};
+use numbering::{BindError, Bindings};
+use sip::transaction::Transport;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::cdr::Cdrs;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::metrics::{self, Metrics};
+use crate::recording::{self, Recordings};
+use crate::relay::{self, Relay};
+use crate::signalling::{BELL, Observer, Parts, Signalling};
+use crate::transport::Bell;
+use crate::transport::tcp::{self, Tcp};
+use crate::transport::udp::Udp;
+
+/// Why the daemon cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A socket cannot be bound.
+    Bind {
+        /// `sip.listen`, `metrics.listen` …
+        key: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file or folder cannot be used.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The bindings break a rule (the configuration's check finds this first).
+    Bindings(BindError),
+    /// A thread, a poll, a runtime.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Bind { key, address, error } => {
+                write!(f, "{key}: {address} cannot be bound: {error} — end what uses it, or choose another address")
+            }
+            StartError::File { path, error } => {
+                write!(f, "{}: {error} — make the folder writable for this user, or choose another", path.display())
+            }
+            StartError::Bindings(error) => write!(f, "bindings: {error}"),
+            StartError::System(error) => write!(f, "the system refuses: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> StartError {
+        StartError::System(error)
+    }
+}
+
+/// A running daemon.
+pub struct Daemon {
+    signalling: Signalling,
+    bindings: Bindings,
+    cdrs: Cdrs,
+    cdr_thread: JoinHandle<()>,
+    recordings: recording::Writer,
+    runtime: Runtime,
+    metrics_at: Option<SocketAddr>,
+    sip_at: Vec<(Transport, SocketAddr)>,
+    clock: Clock,
+}
+
+impl Daemon {
+    /// Binds every address, opens every file and begins to serve. `observer` sees what the core puts out.
+    ///
+    /// # Errors
+    /// What could not be had; nothing is left running then.
+    pub fn start(mut config: Config, clock: Clock, observer: Option<Observer>) -> Result<Daemon, StartError> {
+        let poll = Poll::new()?;
+        let bell = Bell::new(Waker::new(poll.registry(), BELL)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("io").build()?;
+        let metrics = Arc::new(Metrics::new());
+
+        let mut tcp = Tcp::new(runtime.handle().clone(), clock, tcp::Limits::default(), bell.clone());
+        let (udp, sip_at) = bind_sip(&config, &mut tcp)?;
+        let bound: Vec<SocketAddr> = sip_at.iter().map(|(_, address)| *address).collect();
+        config::settle_ports(&mut config.settings.listeners, &bound);
+        let metrics_at = serve_metrics(&config, &runtime, &metrics)?;
+
+        let file = |path: &PathBuf| {
+            let path = path.clone();
+            move |error| StartError::File { path, error }
+        };
+        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, clock, config.recording.min).map_err(file(&config.cdr_file))?;
+        let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
+        metrics.watch(cdrs.counters(), &recordings);
+
+        let (mut bindings, table) = Bindings::new(numbering::Limits::default());
+        bindings.replace_all(config.numbers, config.bindings).map_err(|(_, error)| StartError::Bindings(error))?;
+        let settings = Arc::new(config.settings);
+        let relay = start_relay(&settings, config.relay_workers, clock, &recordings, &bell, &metrics)?;
+        metrics.watch_relay(relay.counters());
+        let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
+        core.set_unix_at_epoch(clock.unix(Duration::ZERO));
+
+        let parts =
+            Parts { core, poll, bell, udp, tcp, relay, cdrs: cdrs.clone(), clock, metrics, observer };
+        let signalling = Signalling::spawn(parts)?;
+        Ok(Daemon { signalling, bindings, cdrs, cdr_thread, recordings: recorder, runtime, metrics_at, sip_at, clock })
+    }
+
+    /// Where SIP is served, in the order of `sip.listen`.
+    #[must_use]
+    pub fn sip_addresses(&self) -> &[(Transport, SocketAddr)] {
+        &self.sip_at
+    }
+
+    /// Where the metrics are served.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_at
+    }
+
+    /// The clock of this process.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Takes a new configuration for new calls; calls in progress go on under the old. Listeners, RTP ports, folders and
+    /// the number of threads stay as they are until the next start.
+    ///
+    /// # Errors
+    /// The bindings break a rule; nothing has changed then.
+    pub fn reload(&mut self, mut config: Config) -> Result<numbering::Summary, StartError> {
+        let bound: Vec<SocketAddr> = self.sip_at.iter().map(|(_, address)| *address).collect();
+        config::settle_ports(&mut config.settings.listeners, &bound);
+        let summary = self
+            .bindings
+            .replace_all(config.numbers, config.bindings)
+            .map_err(|(_, error)| StartError::Bindings(error))?;
+        self.signalling.reload(Arc::new(config.settings));
+        self.cdrs.reopen();
+        Ok(summary)
+    }
+
+    /// Takes no new calls; [`Daemon::has_ended`] becomes true when the last call has ended.
+    pub fn drain(&self) {
+        self.signalling.drain();
+    }
+
+    /// Ends every call now.
+    pub fn stop(&self) {
+        self.signalling.stop();
+    }
+
+    /// The signalling loop has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.signalling.is_finished()
+    }
+
+    /// Waits for the end of the signalling loop, then writes what is left to write. `false`: something ended in a panic.
+    #[must_use]
+    pub fn finish(self) -> bool {
+        let signalled = self.signalling.wait();
+        drop(self.cdrs);
+        let written = self.cdr_thread.join().is_ok();
+        self.recordings.finish();
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        signalled && written
+    }
+}
+
+type Sockets = (Vec<Option<Udp>>, Vec<(Transport, SocketAddr)>);
+
+fn bind_sip(config: &Config, tcp: &mut Tcp) -> Result<Sockets, StartError> {
+    let mut sockets = Vec::new();
+    let mut addresses = Vec::new();
+    for (place, listener) in config.settings.listeners.iter().enumerate() {
+        let failed = |error| StartError::Bind { key: "sip.listen", address: listener.bind, error };
+        let (socket, address) = match listener.transport {
+            Transport::Udp => {
+                let udp = Udp::bind(listener.bind).map_err(failed)?;
+                let address = udp.local_address().map_err(failed)?;
+                (Some(udp), address)
+            }
+            Transport::Tcp => {
+                let place = u16::try_from(place).expect("the configuration allows few listeners");
+                (None, tcp.listen(place, listener.bind).map_err(failed)?)
+            }
+        };
+        sockets.push(socket);
+        addresses.push((listener.transport, address));
+    }
+    Ok((sockets, addresses))
+}
+
+fn serve_metrics(config: &Config, runtime: &Runtime, metrics: &Arc<Metrics>) -> Result<Option<SocketAddr>, StartError> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let failed = |error| StartError::Bind { key: "metrics.listen", address, error };
+    let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    runtime.spawn(metrics::serve(listener, Arc::clone(metrics)));
+    Ok(Some(bound))
+}
+
+fn start_recordings(config: &Config, clock: Clock) -> io::Result<(Recordings, recording::Writer)> {
+    recording::Writer::spawn(
+        recording::Config {
+            dir: config.recording.dir.clone(),
+            keep: config.recording.keep,
+            min: config.recording.min,
+            ..recording::Config::default()
+        },
+        clock,
+    )
+}
+
+fn start_relay(
+    settings: &b2bua::settings::Settings,
+    workers: usize,
+    clock: Clock,
+    recordings: &Recordings,
+    bell: &Bell,
+    metrics: &Metrics,
+) -> Result<Relay, StartError> {
+    let config = relay::Config {
+        bind: settings.media.bind,
+        ports: settings.media.ports,
+        workers,
+        session: media::session::Config {
+            dead_after: settings.media.dead_after,
+            unix_at_epoch: clock.unix(Duration::ZERO),
+            ..media::session::Config::default()
+        },
+    };
+    Ok(Relay::spawn(&config, clock, recordings, bell, &metrics.relay_meters())?)
+}
+
+/// 64 bits that nobody outside can guess: tags, branches and Call-IDs are drawn from them.
+fn random_seed() -> io::Result<u64> {
+    let mut seed = [0_u8; 8];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
+    Ok(u64::from_le_bytes(seed))
+}

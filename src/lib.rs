@@ -1,0 +1,25 @@
+//! The axbridge daemon: sockets, threads, files, HTTP and TOML around [`b2bua::Core`], and nothing clever.
+//!
+//! ```text
+//!   main ─▶ serve ─▶ config, prompts ─▶ Daemon
+//!                                        ├ signalling   one thread: Core, SIP over UDP
+//!                                        ├ transport    tokio: SIP over TCP
+//!                                        ├ relay        media threads: RTP
+//!                                        ├ recording    one thread: WAV files
+//!                                        ├ cdr          one thread: JSON lines
+//!                                        └ metrics      tokio: /metrics
+//! ```
+
+pub mod cdr;
+pub mod check;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod demo;
+pub mod metrics;
+pub mod prompts;
+pub mod recording;
+pub mod relay;
+pub mod serve;
+pub mod signalling;
+pub mod transport;

@@ -1,0 +1,364 @@
+//! The signalling loop: one thread that owns the [`Core`], its sockets and its side of the relay.
+//!
+//! ```text
+//!   wait ─▶ Wake ─▶ bytes, media events, orders ─▶ Core ─▶ time ─▶ flush: sockets, relay, CDRs, log ─▶ wait
+//! ```
+//!
+//! Nothing here decides anything; nothing here waits for anybody but the kernel.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use b2bua::observe::LogLine;
+use b2bua::settings::Settings;
+use b2bua::{Core, Output};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use media::Side;
+use mio::{Events, Poll, Token};
+use sip::transaction::{Flow, Transmit, Transport};
+
+use crate::cdr::Cdrs;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::relay::Relay;
+use crate::transport::tcp::Tcp;
+use crate::transport::udp::{Received, Udp};
+use crate::transport::{Bell, Inbound};
+
+/// Orders that may wait for the loop.
+const ORDERS: usize = 64;
+/// Batches that one socket may give before the others and the clock have their turn.
+const BATCHES: usize = 8;
+/// How often the metrics are told.
+const PUBLISH: Duration = Duration::from_millis(250);
+/// How long calls that are ended by force may take to say so to their peers.
+const LAST_WORDS: Duration = Duration::from_millis(1_500);
+
+/// The poll's name for the doorbell; a listener's name is its place.
+pub const BELL: Token = Token(usize::MAX - 1);
+
+/// What the rest of the daemon asks of the loop.
+enum Order {
+    /// New settings for new calls.
+    Reload(Arc<Settings>),
+    /// No new calls; the loop ends when the last call has.
+    Drain,
+    /// End every call now; the loop ends.
+    Stop,
+}
+
+/// Sees everything the core puts out, before it is done.
+pub type Observer = Box<dyn FnMut(Duration, &Output) + Send>;
+
+/// What the loop is made of.
+pub struct Parts {
+    /// The calls.
+    pub core: Core,
+    /// What [`BELL`] belongs to.
+    pub poll: Poll,
+    /// The doorbell of that poll.
+    pub bell: Bell,
+    /// UDP sockets by listener.
+    pub udp: Vec<Option<Udp>>,
+    /// TCP listeners and streams.
+    pub tcp: Tcp,
+    /// RTP.
+    pub relay: Relay,
+    /// Call detail records.
+    pub cdrs: Cdrs,
+    /// Time.
+    pub clock: Clock,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Who else looks.
+    pub observer: Option<Observer>,
+}
+
+/// The running loop.
+pub struct Signalling {
+    orders: Sender<Order>,
+    bell: Bell,
+    thread: JoinHandle<()>,
+}
+
+impl Signalling {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The sockets cannot be polled, or there is no thread.
+    pub fn spawn(parts: Parts) -> io::Result<Signalling> {
+        let (orders, inbox) = bounded(ORDERS);
+        let bell = parts.bell.clone();
+        for (place, udp) in parts.udp.iter().enumerate() {
+            if let Some(udp) = udp {
+                udp.register(parts.poll.registry(), Token(place))?;
+            }
+        }
+        let state = Loop {
+            unread: vec![false; parts.udp.len()],
+            parts,
+            inbox,
+            published: Duration::ZERO,
+            draining: false,
+            stop_at: None,
+        };
+        let thread = std::thread::Builder::new().name("signalling".into()).spawn(move || state.run())?;
+        Ok(Signalling { orders, bell, thread })
+    }
+
+    fn order(&self, order: Order) {
+        // The loop ends only after Drain or Stop: an order to a loop that is gone has nobody to reach.
+        let _ = self.orders.send(order);
+        self.bell.ring();
+    }
+
+    /// New settings for new calls.
+    pub fn reload(&self, settings: Arc<Settings>) {
+        self.order(Order::Reload(settings));
+    }
+
+    /// No new calls; [`Signalling::wait`] returns when the last call has ended.
+    pub fn drain(&self) {
+        self.order(Order::Drain);
+    }
+
+    /// Ends every call now.
+    pub fn stop(&self) {
+        self.order(Order::Stop);
+    }
+
+    /// The loop has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end. `false`: it ended in a panic.
+    #[must_use]
+    pub fn wait(self) -> bool {
+        self.thread.join().is_ok()
+    }
+}
+
+struct Loop {
+    parts: Parts,
+    inbox: Receiver<Order>,
+    /// Sockets that may hold more than their last turn allowed to read.
+    unread: Vec<bool>,
+    published: Duration,
+    draining: bool,
+    stop_at: Option<Duration>,
+}
+
+impl Loop {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(64);
+        self.bind_ports(self.parts.clock.now());
+        while !self.is_done() {
+            let wait = self.wait(self.parts.clock.now());
+            if let Err(error) = self.parts.poll.poll(&mut events, wait) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    tracing::error!(%error, "the signalling loop cannot wait for its sockets");
+                }
+                continue;
+            }
+            let now = self.parts.clock.now();
+            for event in &events {
+                match event.token() {
+                    BELL => self.on_bell(now),
+                    Token(listener) => {
+                        if event.is_readable() {
+                            self.unread[listener] = true;
+                        }
+                    }
+                }
+            }
+            for listener in 0..self.unread.len() {
+                if self.unread[listener] {
+                    self.on_datagrams(now, listener);
+                }
+            }
+            self.parts.core.handle_timeout(now);
+            self.flush(now);
+            self.bind_ports(now);
+            if now.saturating_sub(self.published) >= PUBLISH {
+                self.publish(now);
+            }
+        }
+        self.publish(self.parts.clock.now());
+    }
+
+    fn is_done(&self) -> bool {
+        match self.stop_at {
+            Some(at) => self.parts.core.has_no_calls() || self.parts.clock.now() >= at,
+            None => self.draining && self.parts.core.has_no_calls(),
+        }
+    }
+
+    fn wait(&self, now: Duration) -> Option<Duration> {
+        if self.unread.contains(&true) {
+            return Some(Duration::ZERO);
+        }
+        let core = self.parts.core.poll_timeout();
+        let next = [core, self.stop_at, Some(self.published + PUBLISH)].into_iter().flatten().min();
+        next.map(|at| at.saturating_sub(now))
+    }
+
+    // ---- in ---------------------------------------------------------------------------------------------------
+
+    fn on_datagrams(&mut self, now: Duration, listener: usize) {
+        let Parts { udp, core, .. } = &mut self.parts;
+        let Some(udp) = &mut udp[listener] else {
+            self.unread[listener] = false;
+            return;
+        };
+        let place = u16::try_from(listener).expect("the configuration allows few listeners");
+        for _ in 0..BATCHES {
+            let received = udp.recv_batch(|peer, bytes| {
+                core.handle_message(now, Flow { transport: Transport::Udp, listener: place, peer, connection: 0 }, bytes);
+            });
+            match received {
+                Ok(Received::Some) => {}
+                Ok(Received::All) => {
+                    self.unread[listener] = false;
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a SIP socket reports an error");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_bell(&mut self, now: Duration) {
+        self.parts.bell.answer();
+        while let Some(inbound) = self.parts.tcp.poll() {
+            match inbound {
+                Inbound::Message { flow, bytes } => self.parts.core.handle_message(now, flow, bytes),
+                Inbound::Failure { flow } => self.parts.core.handle_transport_failure(now, flow),
+            }
+        }
+        while let Some((session, event)) = self.parts.relay.poll_event() {
+            self.parts.core.handle_media_event(now, session, event);
+        }
+        while let Ok(order) = self.inbox.try_recv() {
+            match order {
+                Order::Reload(settings) => self.parts.core.reload(settings),
+                Order::Drain => {
+                    self.draining = true;
+                    self.parts.tcp.drain();
+                    self.parts.core.drain();
+                }
+                Order::Stop => {
+                    self.parts.core.drain();
+                    self.parts.core.end_all(now);
+                    self.stop_at.get_or_insert(now + LAST_WORDS);
+                }
+            }
+        }
+    }
+
+    // ---- out --------------------------------------------------------------------------------------------------
+
+    fn flush(&mut self, now: Duration) {
+        loop {
+            while let Some(output) = self.parts.core.poll_output() {
+                if let Some(observer) = &mut self.parts.observer {
+                    observer(now, &output);
+                }
+                self.put_out(now, output);
+            }
+            let mut failed = Vec::new();
+            for (place, udp) in self.parts.udp.iter_mut().enumerate() {
+                let Some(udp) = udp else { continue };
+                let listener = u16::try_from(place).expect("the configuration allows few listeners");
+                udp.flush(|peer| failed.push(Flow { transport: Transport::Udp, listener, peer, connection: 0 }));
+            }
+            if failed.is_empty() {
+                return;
+            }
+            for flow in failed {
+                self.parts.core.handle_transport_failure(now, flow);
+            }
+        }
+    }
+
+    fn put_out(&mut self, now: Duration, output: Output) {
+        match output {
+            Output::Transmit(transmit) => self.send(now, transmit),
+            Output::OpenMedia { session, ports, seed } => self.parts.relay.open(session, ports, seed),
+            Output::Media { session, command } => self.parts.relay.command(session, command),
+            Output::Ended(cdr) => {
+                self.parts.metrics.on_call_ended(&cdr);
+                self.parts.cdrs.write(cdr);
+            }
+            Output::Log(line) => log(&line),
+        }
+    }
+
+    fn send(&mut self, now: Duration, transmit: Transmit) {
+        let flow = transmit.flow;
+        match flow.transport {
+            Transport::Udp => {
+                if let Some(Some(udp)) = self.parts.udp.get_mut(usize::from(flow.listener)) {
+                    udp.send(flow.peer, transmit.bytes);
+                }
+            }
+            Transport::Tcp => {
+                if self.parts.tcp.send(transmit).is_err() {
+                    self.parts.core.handle_transport_failure(now, flow);
+                }
+            }
+        }
+    }
+
+    /// Keeps a reserve of bound RTP ports, so that no call waits for a `bind`.
+    fn bind_ports(&mut self, now: Duration) {
+        let wanted = self.parts.core.ports_wanted(now);
+        if wanted > 0 {
+            let Parts { relay, core, .. } = &mut self.parts;
+            relay.bind_ports(wanted, |port| core.add_port(port));
+        }
+    }
+
+    fn publish(&mut self, now: Duration) {
+        self.published = now;
+        let Parts { core, udp, tcp, relay, cdrs, metrics, .. } = &self.parts;
+        metrics.set_core(core.counters(), &core.gauges());
+        metrics.set_queues(
+            udp.iter().flatten().map(Udp::queued).sum(),
+            tcp.connections(),
+            relay.queued(),
+            cdrs.depth(),
+        );
+        metrics.set_bound_ports(relay.bound());
+    }
+}
+
+/// One structured line an event; numbers print masked.
+fn log(line: &LogLine) {
+    match line {
+        LogLine::Dialling { session_id, caller, x, trunk_in, trunk_out } => {
+            tracing::info!(%session_id, %caller, %x, %trunk_in, %trunk_out, "dialling");
+        }
+        LogLine::Alerting { session_id } => tracing::info!(%session_id, "alerting"),
+        LogLine::Answered { session_id } => tracing::info!(%session_id, "answered"),
+        LogLine::Joined { session_id } => tracing::info!(%session_id, "joined"),
+        LogLine::Ended { session_id, cause, released_by, talked } => {
+            let by = match released_by {
+                Some(Side::A) => "caller",
+                Some(Side::B) => "callee",
+                None => "platform",
+            };
+            let talked_ms = talked.map_or(0, |talked| talked.as_millis());
+            let row = cause.row();
+            tracing::info!(%session_id, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
+        }
+        LogLine::Stranger { address } => {
+            tracing::warn!(%address, "request from an address of no trunk: add it to a trunk's `sources` if it is a carrier's");
+        }
+    }
+}
