@@ -1097,7 +1097,7 @@ fn mutated(text: &str, dice: &mut Dice) -> String {
 fn a_file_broken_at_random_never_panics_and_each_complaint_has_its_place() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut good = 0;
-    for round in 0..40_000 {
+    for round in 0..1_000 {
         // The shipped file names a folder of prompts, which is not there in these rounds.
         let whole = AXBRIDGE.replace("[prompts]\ndir = \"prompts\"\n", "");
         let text = mutated(if round % 3 == 0 { &whole } else { SMALL }, &mut dice);
@@ -1114,7 +1114,7 @@ fn a_file_broken_at_random_never_panics_and_each_complaint_has_its_place() {
             }
         }
     }
-    assert!((50..39_000).contains(&good), "{good} of 1,500 were good: the mutations test little");
+    assert!((50..950).contains(&good), "{good} of 1,000 were good: the mutations test little");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! All recordings that are being written, and the chores on those that are whole.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -59,7 +59,7 @@ impl Archive {
     }
 
     pub(super) fn on_start(&mut self, now: Duration, session: SessionId, name: Arc<str>) {
-        let Some(path) = place(&name) else {
+        let Some(path) = path_of(&self.config.dir, &name) else {
             Counters::add(&self.counters.refused_name, 1);
             return;
         };
@@ -68,7 +68,7 @@ impl Archive {
             return;
         }
         let min = u32::try_from(self.config.min.as_millis().saturating_mul(8)).unwrap_or(u32::MAX);
-        match Recording::create(self.config.dir.join(path), min) {
+        match Recording::create(path, min) {
             Ok(recording) => {
                 self.counters.on_success();
                 Counters::add(&self.counters.started, 1);
@@ -183,8 +183,10 @@ impl Archive {
     }
 }
 
-/// Where a recording of this name lies in the folder; `None` when it is no name that we would give.
-fn place(name: &str) -> Option<PathBuf> {
+/// Where the recording of this name lies below `dir`, whether it is there or not; `None` when it is no name that a recording
+/// may have.
+#[must_use]
+pub fn path_of(dir: &Path, name: &str) -> Option<PathBuf> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let is_name = name.len() <= MAX_NAME
         && name.bytes().all(is_plain)
@@ -194,7 +196,7 @@ fn place(name: &str) -> Option<PathBuf> {
         return None;
     }
     let day = name.get(..8).filter(|day| day.bytes().all(|byte| byte.is_ascii_digit()));
-    Some(day.map(PathBuf::from).unwrap_or_default().join(name))
+    Some(dir.join(day.unwrap_or_default()).join(name))
 }
 
 #[cfg(test)]
@@ -209,7 +211,7 @@ mod tests {
             ("call_1.wav", "call_1.wav"),
             ("2026112.wav", "2026112.wav"),
         ] {
-            assert_eq!(place(name), Some(PathBuf::from(path)));
+            assert_eq!(path_of(Path::new("/dir"), name), Some(Path::new("/dir").join(path)));
         }
     }
 
@@ -220,7 +222,7 @@ mod tests {
             "", ".wav", "..", "../x.wav", "a/b.wav", "/x.wav", "a\\b.wav", "a\0.wav", "a\n.wav", "a b.wav", "..wav",
             ".x.wav", "x.WAV", "x", "x.wav/", "名.wav", &long,
         ] {
-            assert_eq!(place(name), None, "{name:?}");
+            assert_eq!(path_of(Path::new("/dir"), name), None, "{name:?}");
         }
     }
 }

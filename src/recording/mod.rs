@@ -28,6 +28,7 @@ mod counters;
 mod file;
 
 use archive::Archive;
+pub use archive::path_of;
 pub use counters::{Counters, Failure};
 
 /// Emptied buffers that wait to be filled again.

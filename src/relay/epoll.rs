@@ -56,9 +56,7 @@ impl Epoll {
     /// Tells of `socket` no more.
     pub(super) fn remove(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         // SAFETY: EPOLL_CTL_DEL reads no event; both descriptors are open, being borrowed.
-        done(unsafe {
-            libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, socket.as_raw_fd(), ptr::null_mut())
-        })
+        done(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, socket.as_raw_fd(), ptr::null_mut()) })
     }
 
     /// Waits until a socket is readable or `timeout` is over; `None` waits for ever.
@@ -72,7 +70,7 @@ impl Epoll {
         }
         // Rounded up: waking before the deadline would only mean waiting again.
         let milliseconds = timeout.map_or(-1, |timeout| {
-            libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX)
+            libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
         });
         // SAFETY: the list has room for BATCH events and lives until the call returns.
         let count = unsafe {
@@ -160,11 +158,7 @@ pub(super) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
     nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
     // SAFETY: the address lives until the call returns, and its length is told.
     done(unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            &raw const nobody,
-            mem::size_of::<libc::sockaddr>() as libc::socklen_t,
-        )
+        libc::connect(socket.as_raw_fd(), &raw const nobody, mem::size_of::<libc::sockaddr>() as libc::socklen_t)
     })
 }
 

@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use b2bua::core::SessionId;
+use b2bua::SessionId;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use media::{Command, Event};
 use prometheus::Histogram;
@@ -40,12 +40,17 @@ use epoll::{Doorbell, Epoll};
 use ports::Ports;
 use worker::{Order, Worker};
 
-/// Orders that wait for one worker. One beyond them makes the signalling thread wait, which a worker that lives ends soon:
-/// it never waits for anybody.
-const ORDERS: usize = 8192;
+/// How much may wait between the signalling thread and one worker.
+#[derive(Clone, Copy, Debug)]
+struct Queues {
+    /// One order beyond them makes the signalling thread wait, which a worker that lives ends soon: it never waits for
+    /// anybody.
+    orders: usize,
+    /// Events beyond them wait in their sessions.
+    events: usize,
+}
 
-/// Events of one worker that wait for the signalling thread. Those beyond them wait in their sessions.
-const EVENTS: usize = 4096;
+const QUEUES: Queues = Queues { orders: 8192, events: 4096 };
 
 /// How the relay works.
 #[derive(Clone, Debug)]
@@ -103,6 +108,17 @@ impl Relay {
         bell: &Bell,
         meters: &Meters,
     ) -> io::Result<Relay> {
+        Relay::spawn_with(QUEUES, config, clock, recordings, bell, meters)
+    }
+
+    fn spawn_with(
+        queues: Queues,
+        config: &Config,
+        clock: Clock,
+        recordings: &Recordings,
+        bell: &Bell,
+        meters: &Meters,
+    ) -> io::Result<Relay> {
         if let Err(error) = epoll::raise_file_limit() {
             tracing::warn!(%error, "the limit of open files cannot be raised; ports may run out early");
         }
@@ -119,8 +135,8 @@ impl Relay {
             let epoll = Arc::new(Epoll::new()?);
             let doorbell = Arc::new(Doorbell::new()?);
             epoll.add(doorbell.fd(), worker::DOORBELL)?;
-            let (orders, to_do) = crossbeam_channel::bounded(ORDERS);
-            let (told, events) = crossbeam_channel::bounded(EVENTS);
+            let (orders, to_do) = crossbeam_channel::bounded(queues.orders);
+            let (told, events) = crossbeam_channel::bounded(queues.events);
             let counters = Arc::new(Counters::default());
             let worker = Worker::new(worker::Parts {
                 clock,
@@ -222,9 +238,9 @@ impl Relay {
     /// Orders that wait for workers, and events that wait for the signalling thread.
     #[must_use]
     pub fn queued(&self) -> (usize, usize) {
-        self.lines.iter().fold((0, 0), |(orders, events), line| {
-            (orders + line.orders.len(), events + line.events.len())
-        })
+        self.lines
+            .iter()
+            .fold((0, 0), |(orders, events), line| (orders + line.orders.len(), events + line.events.len()))
     }
 
     fn bound_place(&self, port: u16) -> Option<usize> {
@@ -285,3 +301,6 @@ impl Drop for Relay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

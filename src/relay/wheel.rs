@@ -67,7 +67,7 @@ impl Wheel {
 
     /// Takes one key whose deadline is over at `now`, with the deadline.
     pub(super) fn pop_due(&mut self, now: Duration) -> Option<(usize, Duration)> {
-        let present = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let present = begun(now);
         loop {
             let Some((millisecond, slot)) = self.first().filter(|(millisecond, _)| *millisecond <= present) else {
                 self.tick = self.tick.max(present);
@@ -87,7 +87,7 @@ impl Wheel {
     }
 
     fn link(&mut self, key: usize, at: Duration) {
-        let millisecond = u64::try_from(at.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        let millisecond = ended(at);
         let last = self.tick.saturating_add(SLOTS as u64 - 1);
         let slot = (millisecond.clamp(self.tick, last) % SLOTS as u64) as usize;
         let head = self.heads[slot];
@@ -142,11 +142,24 @@ impl Wheel {
     }
 }
 
+/// The millisecond that has begun at a time. In `u64`: `Duration::as_millis` divides 128 bits.
+fn begun(at: Duration) -> u64 {
+    at.as_secs().saturating_mul(1000).saturating_add(u64::from(at.subsec_millis()))
+}
+
+/// The first millisecond that begins at or after a time. To the nanosecond: a deadline in a slot that begins before it would
+/// be looked at, found early, and dealt into the same slot for ever.
+fn ended(at: Duration) -> u64 {
+    at.as_secs().saturating_mul(1000).saturating_add(u64::from(at.subsec_nanos().div_ceil(1_000_000)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    const NOBODY: [usize; 0] = [];
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -165,7 +178,7 @@ mod tests {
         wheel.set(2, Some(Duration::from_micros(20_900)));
         wheel.set(3, Some(Duration::from_micros(21_001)));
         assert_eq!(wheel.next(), Some(ms(21)));
-        assert_eq!(due(&mut wheel, Duration::from_micros(20_999)), []);
+        assert_eq!(due(&mut wheel, Duration::from_micros(20_999)), NOBODY);
         assert_eq!(due(&mut wheel, ms(21)), [1, 2]);
         assert_eq!(wheel.next(), Some(ms(22)));
         assert_eq!(due(&mut wheel, ms(22)), [3]);
@@ -191,10 +204,18 @@ mod tests {
     #[test]
     fn a_deadline_of_the_past_is_due_at_once() {
         let mut wheel = Wheel::new();
-        assert_eq!(due(&mut wheel, ms(5000)), []);
+        assert_eq!(due(&mut wheel, ms(5000)), NOBODY);
         wheel.set(0, Some(ms(3)));
         assert_eq!(wheel.next(), Some(ms(5000)));
         assert_eq!(due(&mut wheel, ms(5000)), [0]);
+    }
+
+    #[test]
+    fn a_nanosecond_after_the_millisecond_is_in_the_next_slot() {
+        let mut wheel = Wheel::new();
+        wheel.set(0, Some(ms(20) + Duration::from_nanos(2)));
+        assert_eq!(due(&mut wheel, ms(20) + Duration::from_nanos(1)), NOBODY);
+        assert_eq!(due(&mut wheel, ms(21)), [0]);
     }
 
     #[test]
@@ -231,13 +252,13 @@ mod tests {
                 }
                 1..=5 => {
                     let reach = [30_000, 5_000_000, 20_000_000][draw(3) as usize];
-                    let at = now + Duration::from_micros(draw(reach));
+                    let at = now + Duration::from_nanos(draw(reach) * 1000 + draw(3));
                     wheel.set(key, Some(at));
                     model.insert(key, at);
                 }
                 _ => {
-                    now += Duration::from_micros(draw(40_000));
-                    let end_of_slot = |at: &Duration| ms(at.as_micros().div_ceil(1000) as u64);
+                    now += Duration::from_nanos(draw(40_000) * 1000 + draw(3));
+                    let end_of_slot = |at: &Duration| ms(at.as_nanos().div_ceil(1_000_000) as u64);
                     let expected: Vec<_> =
                         model.iter().filter(|(_, at)| end_of_slot(at) <= now).map(|(key, _)| *key).collect();
                     for key in &expected {

@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::core::SessionId;
+use b2bua::SessionId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use media::session::{self, Kind, RecordingOutput, Session};
 use media::{Command, Event, Side};
@@ -75,6 +75,9 @@ pub(super) enum Order {
     Command { session: SessionId, command: Command },
     /// Close every session and end.
     Stop,
+    /// A fault of ours in the middle of a session.
+    #[cfg(test)]
+    Fault { session: SessionId },
 }
 
 /// Everything that a worker is given.
@@ -129,6 +132,8 @@ pub(super) struct Worker {
     seats: Box<[Seat]>,
     wheel: Wheel,
     packet: Box<[u8; PACKET]>,
+    /// An empty buffer for the next piece of a recording.
+    spare: Option<Vec<u8>>,
     /// Sessions whose events found no room, each once.
     stalled: VecDeque<u32>,
     /// Events of sessions that are gone: at most one for each that a fault ended, and the answers to their Close.
@@ -153,6 +158,7 @@ impl Worker {
             seats: vec![None; parts.ports.capacity()].into_boxed_slice(),
             wheel: Wheel::new(),
             packet: Box::new([0; PACKET]),
+            spare: None,
             stalled: VecDeque::new(),
             orphans: VecDeque::new(),
             behind: false,
@@ -295,6 +301,11 @@ impl Worker {
                     Some(key) => self.on_command(*key, command),
                     None => self.on_command_to_nobody(session, &command),
                 },
+                #[cfg(test)]
+                Ok(Order::Fault { session }) => {
+                    self.current = self.ids.get(&session).copied();
+                    panic!("a fault that a test asked for");
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                     self.phase = Phase::Stopping;
                     return false;
@@ -306,7 +317,8 @@ impl Worker {
     }
 
     fn on_open(&mut self, id: SessionId, places: [usize; 2], seed: u64) {
-        if places.iter().any(|place| self.seats.get(*place).copied().flatten().is_some()) || self.ids.contains_key(&id) {
+        if places.iter().any(|place| self.seats.get(*place).copied().flatten().is_some()) || self.ids.contains_key(&id)
+        {
             tracing::error!(session = id.0, "a session is opened twice, or on a port in use");
             return;
         }
@@ -391,14 +403,17 @@ impl Worker {
             return;
         };
         let recordings = &self.parts.recordings;
-        let mut alaw = Vec::new();
+        let mut alaw = self.spare.take().unwrap_or_else(|| recordings.buffer());
         while let Some(output) = active.session.poll_recording(&mut alaw) {
             match output {
                 RecordingOutput::Started { name } => recordings.start(active.id, name),
-                RecordingOutput::Audio => recordings.audio(active.id, std::mem::take(&mut alaw)),
+                RecordingOutput::Audio => {
+                    recordings.audio(active.id, std::mem::replace(&mut alaw, recordings.buffer()));
+                }
                 RecordingOutput::Finished { ms } => recordings.finish(active.id, ms),
             }
         }
+        self.spare = Some(alaw);
     }
 
     /// After anything but a packet: events go out, the deadline is set, a closed session goes.
@@ -553,13 +568,7 @@ impl Active {
     }
 }
 
-fn send_rtp(
-    socket: &UdpSocket,
-    link: &Link,
-    destination: SocketAddr,
-    bytes: &[u8],
-    counters: &Counters,
-) -> bool {
+fn send_rtp(socket: &UdpSocket, link: &Link, destination: SocketAddr, bytes: &[u8], counters: &Counters) -> bool {
     if link.connected && link.locked == Some(destination) {
         counted(socket.send(bytes), counters)
     } else {

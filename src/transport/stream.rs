@@ -121,14 +121,17 @@ pub(super) async fn converse(
                     Ok(count) => count,
                     Err(_) => return Ended::Broken,
                 };
-                framer.push(&input[..count]);
+                let came = &input[..count];
+                // A lone CRLF is somebody's keep-alive, not the beginning of a message that must come to its end.
+                let begun = deadlines.message.is_some() || !came.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+                framer.push(came);
                 if frames(&mut framer, flow, &mut output, shared).await.is_err() {
                     return Ended::Framing;
                 }
                 let now = shared.clock.now();
                 deadlines.idle = now + limits.idle;
-                deadlines.message =
-                    framer.is_partial().then(|| deadlines.message.unwrap_or(now + limits.message_time));
+                deadlines.message = (begun && framer.is_partial())
+                    .then(|| deadlines.message.unwrap_or(now + limits.message_time));
             }
             wrote = writer.write(&output.bytes), if !output.bytes.is_empty() => {
                 match wrote {

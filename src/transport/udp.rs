@@ -210,7 +210,8 @@ mod tests {
     fn receive(udp: &mut Udp, poll: &mut mio::Poll, count: usize) -> Vec<(SocketAddr, Bytes)> {
         let mut got = Vec::new();
         while got.len() < count {
-            if udp.recv_batch(|source, bytes| got.push((source, bytes))).unwrap() == Received::All && got.len() < count {
+            if udp.recv_batch(|source, bytes| got.push((source, bytes))).unwrap() == Received::All && got.len() < count
+            {
                 wait(poll);
             }
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use media::{Command, Event, Hear, Prompt, Repeat, Side, Then};
 use numbering::{AppId, Number};
 use sip::message::Method;
+use sip::transaction::ClientId;
 
 use crate::cdr::{Cdr, Recording};
 use crate::core::{Context, Output, SessionId};
@@ -57,7 +58,7 @@ pub(crate) struct MediaPorts {
 #[derive(Debug)]
 enum Phase {
     /// A hears why not.
-    Refusing { cause: Cause, give_up: Duration },
+    Refusing { cause: Cause, prompt: Arc<Prompt>, give_up: Duration },
     Dialling { plan: Plan, next_target: usize, no_answer_at: Duration, heard: Heard },
     Greeting { plan: Plan, ends_at: Duration, waiting: [Waiting; 2], give_up: Duration },
     Talking { ends_at: Duration, ends_as: Cause, warning: Option<(Duration, Arc<Prompt>)> },
@@ -187,7 +188,7 @@ impl Call {
         }
         let now = cx.now;
         match &mut self.phase {
-            Phase::Refusing { cause, give_up } if now >= *give_up => {
+            Phase::Refusing { cause, give_up, .. } if now >= *give_up => {
                 let cause = *cause;
                 self.end(cx, cause, None);
             }
@@ -198,7 +199,8 @@ impl Call {
                 let cause = plan.longest.1;
                 self.end(cx, cause, None);
             }
-            Phase::Greeting { give_up, .. } if now >= *give_up => self.join(cx),
+            // The tone must have been heard by both before they are joined: without it there is no call.
+            Phase::Greeting { give_up, .. } if now >= *give_up => self.end(cx, Cause::Internal, None),
             Phase::Talking { ends_at, ends_as, .. } if now >= *ends_at => {
                 let cause = *ends_as;
                 self.end(cx, cause, None);
@@ -240,7 +242,7 @@ impl Call {
             cx.out.push_back(Output::Log(LogLine::Alerting { session_id: Arc::clone(&self.cdr.session_id) }));
         }
         let announcement = plan.announcement.clone().filter(|_| self.a.media().is_some());
-        let ringback = cx.app_of(&self.settings, plan.app).and_then(|app| app.prompts.ringback.clone());
+        let ringback = self.settings.app(plan.app).and_then(|app| app.prompts.ringback.clone());
         let (next, step) = match (*heard, announcement, far.is_some()) {
             (Heard::Nothing | Heard::Ringing, Some(prompt), far_media) => {
                 (Heard::Announcement { far_media }, Some(Step::Announce(prompt, ringback)))
@@ -379,13 +381,18 @@ impl Call {
             self.cdr.q850_b = q850.or(self.cdr.q850_b);
         }
         let cause = match &self.phase {
-            Phase::Refusing { .. } => Cause::CancelledInPrompt,
+            // Why the call was refused says more than that the caller did not listen to the end.
+            Phase::Refusing { cause, .. } => *cause,
             Phase::Dialling { .. } if self.cdr.alerting.is_some() => Cause::CancelledAfterRinging,
             Phase::Dialling { .. } => Cause::CancelledBeforeRinging,
             Phase::Greeting { .. } | Phase::Talking { .. } => Cause::HungUp,
             Phase::Over { .. } => return,
         };
+        let was_answered = self.cdr.answered.is_some();
         self.end(cx, cause, Some(side));
+        if !was_answered && side == Side::A {
+            self.cdr.status_a = 487;
+        }
     }
 
     fn on_lost(&mut self, cx: &mut Context<'_>, side: Side, cause: Cause) {
@@ -396,7 +403,12 @@ impl Call {
             {
                 self.invite(cx, plan, next_target);
             }
-            (Phase::Dialling { .. }, Side::B) => self.turn_away_by(cx, cause, Some(Side::B)),
+            (Phase::Dialling { .. }, Side::B) => {
+                if cause == Cause::BadAnswer {
+                    self.cdr.status_b = 200;
+                }
+                self.turn_away_by(cx, cause, None);
+            }
             (kept @ Phase::Over { .. }, _) => self.phase = kept,
             (kept @ (Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. }), _) => {
                 self.phase = kept;
@@ -411,27 +423,32 @@ impl Call {
     pub(crate) fn on_media_event(&mut self, cx: &mut Context<'_>, event: Event) {
         match event {
             Event::PromptEnded { side, prompt } => self.on_prompt_ended(cx, side, &prompt),
-            Event::Dead => self.end(cx, Cause::DeadMedia, None),
+            // Silence before the answer is what ringing sounds like.
+            Event::Dead => match &self.phase {
+                Phase::Greeting { .. } | Phase::Talking { .. } => self.end(cx, Cause::DeadMedia, None),
+                Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Over { .. } => {}
+            },
             Event::Closed(totals) => {
                 self.cdr.media = *totals;
+                self.media = None;
                 if let Phase::Over { media_open } = &mut self.phase {
                     *media_open = false;
+                    self.report(cx);
+                } else {
+                    // A session that closes unasked has lost its worker.
+                    self.end(cx, Cause::Internal, None);
                 }
-                if let Some(media) = self.media.take() {
-                    for port in media.ports {
-                        cx.ports.release(cx.now, port);
-                    }
-                }
-                self.report(cx);
             }
         }
     }
 
     fn on_prompt_ended(&mut self, cx: &mut Context<'_>, side: Side, prompt: &Arc<Prompt>) {
         match &mut self.phase {
-            Phase::Refusing { cause, .. } => {
-                let cause = *cause;
-                self.end(cx, cause, None);
+            Phase::Refusing { cause, prompt: awaited, .. } => {
+                if side == Side::A && Arc::ptr_eq(awaited, prompt) {
+                    let cause = *cause;
+                    self.end(cx, cause, None);
+                }
             }
             Phase::Dialling { heard, .. } => match *heard {
                 Heard::Announcement { far_media: true } => {
@@ -496,7 +513,7 @@ impl Call {
         );
         self.b = Some(leg);
         self.cdr.forwarded.get_or_insert(cx.now);
-        let no_answer = cx.app_of(&settings, plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
+        let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
         let no_answer_at = cx.now + no_answer;
         self.phase = Phase::Dialling { plan, next_target: target + 1, no_answer_at, heard: Heard::Nothing };
     }
@@ -508,7 +525,7 @@ impl Call {
     /// Refuses A, after the app's prompt where there is one and A can hear it.
     fn turn_away_by(&mut self, cx: &mut Context<'_>, cause: Cause, by: Option<Side>) {
         let app = self.cdr.app.and_then(|app| self.settings.app(app));
-        let prompt = cause.row().prompt.and_then(|kind| prompt_of(app?, kind).clone());
+        let prompt = app.and_then(|app| prompt_of(app, cause)).cloned();
         let audible = self.media.is_some() && self.a.media().is_some();
         let Some(prompt) = prompt.filter(|_| audible) else {
             self.end(cx, cause, by);
@@ -516,7 +533,7 @@ impl Call {
         };
         self.cdr.released_by = by;
         let give_up = cx.now + duration_of(&prompt) + PROMPT_GRACE;
-        self.phase = Phase::Refusing { cause, give_up };
+        self.phase = Phase::Refusing { cause, prompt: Arc::clone(&prompt), give_up };
         if let Some(b) = &mut self.b {
             b.command(&mut cx.io(&self.settings), LegCommand::Release(cause));
         }
@@ -533,7 +550,7 @@ impl Call {
         self.cdr.cause = cause;
         self.cdr.released_by = by.or(self.cdr.released_by);
         if self.cdr.answered.is_none() {
-            self.cdr.status_a = cause.row().status;
+            self.cdr.status_a = cause.row().status.max(400);
         }
         self.phase = Phase::Over { media_open: self.media.is_some() };
         let settings = Arc::clone(&self.settings);
@@ -586,8 +603,8 @@ impl Call {
     }
 
     /// A request of ours on a leg got no final response.
-    pub(crate) fn on_unanswered(&mut self, cx: &mut Context<'_>, side: Side, method: Method) {
-        if let Some(event) = self.leg(side).and_then(|leg| leg.on_unanswered(method)) {
+    pub(crate) fn on_unanswered(&mut self, cx: &mut Context<'_>, side: Side, id: ClientId, method: Method) {
+        if let Some(event) = self.leg(side).and_then(|leg| leg.on_unanswered(id, method)) {
             self.on_leg_event(cx, side, event);
         }
     }
@@ -600,13 +617,15 @@ enum Step {
     Ring,
 }
 
-fn prompt_of(app: &App, kind: RefusalPrompt) -> &Option<Arc<Prompt>> {
-    match kind {
+/// The prompt of an app for a cause, where both have one.
+pub(crate) fn prompt_of(app: &App, cause: Cause) -> Option<&Arc<Prompt>> {
+    let prompt = match cause.row().prompt? {
         RefusalPrompt::NoBinding => &app.prompts.no_binding,
         RefusalPrompt::NoPermission => &app.prompts.no_permission,
         RefusalPrompt::Busy => &app.prompts.busy,
         RefusalPrompt::ServiceFault => &app.prompts.service_fault,
-    }
+    };
+    prompt.as_ref()
 }
 
 /// A prompt's length: 8 samples a millisecond.

@@ -15,22 +15,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use media::ports::Ports;
-use media::{Prompt, Side, Totals};
-use numbering::{AppId, Binding, Decision, Number, Party, Table};
+use media::{Prompt, Side};
+use numbering::{Binding, Decision, Number, Party, Table};
 use sip::deadlines::Deadlines;
 use sip::dialog::Dialog;
 use sip::message::{HeaderName, Message, Method, NameAddr, ParseError, Scheme, Uri};
 use sip::token::{Tokens, push_hex, read_hex};
-use sip::transaction::{Event, Flow, Layer, Refusal, ServerId, Transmit};
+use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
 use slab::Slab;
 
-use crate::call::{Call, MediaPorts, Plan};
+use crate::call::{Call, MediaPorts, Plan, prompt_of};
 use crate::cdr::Cdr;
 use crate::leg::{self, ALLOW, CallKey, Io, Leg, Owner};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
-use crate::settings::{App, CalledIn, CallerHeader, Settings, Target, Trunk, TrunkId};
+use crate::settings::{CalledIn, CallerHeader, Settings, Target, Trunk, TrunkId};
 
 /// A media session; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -72,7 +72,9 @@ pub struct Core {
     tokens: Tokens,
     ports: Ports,
     calls: Slab<Call>,
-    sessions: HashMap<SessionId, CallKey>,
+    sessions: HashMap<SessionId, Session>,
+    /// The call that is at work: the one to blame for a panic.
+    current: Option<CallKey>,
     deadlines: Deadlines<CallKey>,
     out: VecDeque<Output>,
     counters: Counters,
@@ -83,9 +85,34 @@ pub struct Core {
     strangers: Bucket,
     /// UNIX time when `now` was zero: names of recordings begin with the day.
     unix_at_epoch: Duration,
+    /// What tags of responses outside dialogs are made of.
+    tag_key: u64,
     next_generation: u32,
     next_session: u64,
     draining: bool,
+}
+
+/// The longest that a hint of a call's deadline lies in the heap.
+const FAR: Duration = Duration::from_secs(60);
+
+/// Why a request is answered without being looked at further.
+struct Complaint {
+    drop: Drop,
+    status: u16,
+    header: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Complaint {
+    const fn new(drop: Drop, status: u16) -> Complaint {
+        Complaint { drop, status, header: None }
+    }
+}
+
+/// A media session that is open: whose, and on which ports.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    call: CallKey,
+    ports: [u16; 2],
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +134,6 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Duration,
     pub(crate) layer: &'a mut Layer<Owner>,
     pub(crate) tokens: &'a mut Tokens,
-    pub(crate) ports: &'a mut Ports,
     pub(crate) out: &'a mut VecDeque<Output>,
     pub(crate) unix_at_epoch: Duration,
     /// Calls that ended in this step, to be taken off the counts.
@@ -124,10 +150,6 @@ impl<'a> Context<'a> {
         let seconds = i64::try_from((self.unix_at_epoch + self.now).as_secs()).unwrap_or(i64::MAX);
         let today = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
         today.strftime("%Y%m%d").to_string()
-    }
-
-    pub(crate) fn app_of<'s>(&self, settings: &'s Settings, app: AppId) -> Option<&'s App> {
-        settings.app(app)
     }
 
     /// The flow to a target: by the first listener of its protocol and address family.
@@ -187,6 +209,7 @@ impl Core {
         let mut tokens = Tokens::new(seed);
         let limit = usize::try_from(settings.limits.transactions).unwrap_or(usize::MAX);
         let layer = Layer::new(settings.timers.sip.clone(), advertised, limit, tokens.draw());
+        let tag_key = tokens.draw();
         let (first, last) = settings.media.ports;
         let ports = Ports::new(usize::from(last.saturating_sub(first) / 2) + 1, settings.media.quarantine);
         Core {
@@ -197,6 +220,7 @@ impl Core {
             ports,
             calls: Slab::new(),
             sessions: HashMap::new(),
+            current: None,
             deadlines: Deadlines::default(),
             out: VecDeque::new(),
             counters: Counters::default(),
@@ -204,6 +228,7 @@ impl Core {
             rates: HashMap::new(),
             strangers: Bucket { tokens: 10.0, filled: Duration::ZERO },
             unix_at_epoch: Duration::ZERO,
+            tag_key,
             next_generation: 0,
             next_session: 0,
             draining: false,
@@ -215,9 +240,14 @@ impl Core {
         self.unix_at_epoch = unix_at_epoch;
     }
 
-    /// Takes new settings for new calls. Listeners, SIP timers and RTP ports stay as they were.
+    /// Takes new settings for new calls. Listeners, RTP addresses and ports, and SIP timers stay as they were: sockets are
+    /// bound to them, and flows name listeners by their place.
     pub fn reload(&mut self, settings: Arc<Settings>) {
-        self.settings = settings;
+        let mut settings = Arc::unwrap_or_clone(settings);
+        settings.listeners.clone_from(&self.settings.listeners);
+        settings.media.clone_from(&self.settings.media);
+        settings.timers.sip.clone_from(&self.settings.timers.sip);
+        self.settings = Arc::new(settings);
     }
 
     /// Ends every call in progress.
@@ -235,7 +265,8 @@ impl Core {
 
     /// The driver has bound an RTP port (and the one above for RTCP).
     pub fn add_port(&mut self, rtp: u16) {
-        self.ports.add(rtp);
+        let is_new = self.ports.add(rtp);
+        debug_assert!(is_new, "the driver binds each port of the range once");
     }
 
     /// How many more ports the driver should bind.
@@ -323,7 +354,7 @@ impl Core {
                 self.count_parse_error(rejected.error);
                 if let Some(request) = rejected.request.filter(|request| request.method() != Method::Ack) {
                     let status = if rejected.error == ParseError::Version { 505 } else { 400 };
-                    self.reply(now, flow, &request, status, &[]);
+                    self.reply(flow, &request, status, &[]);
                 }
             }
         }
@@ -331,25 +362,37 @@ impl Core {
 
     /// The transport could not deliver to a peer.
     pub fn handle_transport_failure(&mut self, now: Duration, flow: Flow) {
-        while let Some(event) = self.layer.handle_transport_failure(flow) {
+        for event in self.layer.handle_transport_failure(flow) {
             self.on_event(now, None, event);
         }
     }
 
     /// A media session reports. Events of sessions that are gone are ignored.
     pub fn handle_media_event(&mut self, now: Duration, session: SessionId, event: media::Event) {
-        let Some(&key) = self.sessions.get(&session) else { return };
+        let Some(&Session { call, ports }) = self.sessions.get(&session) else { return };
         if matches!(event, media::Event::Closed(_)) {
             self.sessions.remove(&session);
+            for port in ports {
+                self.ports.release(now, port);
+            }
         }
-        self.with_call(now, key, |call, cx| call.on_media_event(cx, event));
+        self.with_call(now, call, |call, cx| call.on_media_event(cx, event));
     }
 
-    /// The driver could not make a media session (its worker is gone or full).
-    pub fn handle_media_failure(&mut self, now: Duration, session: SessionId) {
-        let Some(&key) = self.sessions.get(&session) else { return };
-        self.with_call(now, key, |call, cx| call.end(cx, Cause::Internal, None));
-        self.handle_media_event(now, session, media::Event::Closed(Box::new(Totals::default())));
+    /// After a panic inside the core: ends the call that was at work, without a word to its peers, and counts it. A panic is
+    /// our bug; it costs one call, not the process.
+    pub fn abandon_current(&mut self) {
+        self.counters.panics += 1;
+        let Some(key) = self.current.take() else { return };
+        let Some(call) = self.calls.get(key.index as usize).filter(|call| call.key == key) else { return };
+        if !call.is_over() {
+            self.live.remove(&call.cdr);
+        }
+        let sessions = self.sessions.iter().filter(|(_, session)| session.call == key);
+        for session in sessions.map(|(session, _)| *session) {
+            self.out.push_back(Output::Media { session, command: media::Command::Close });
+        }
+        self.calls.remove(key.index as usize);
     }
 
     /// Time has come.
@@ -381,26 +424,27 @@ impl Core {
             }
             Event::Cancel { id, invite, flow, message } => self.on_cancel(now, id, invite, flow, &message),
             Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
-            Event::Response { owner, message, .. } => {
+            Event::Response { id, owner, message, .. } => {
                 self.with_call(now, owner.call, |call, cx| {
                     let settings = Arc::clone(call.settings());
-                    let event = call.leg(owner.side).and_then(|leg| leg.on_response(&mut cx.io(&settings), &message));
+                    let leg = call.leg(owner.side);
+                    let event = leg.and_then(|leg| leg.on_response(&mut cx.io(&settings), id, &message));
                     if let Some(event) = event {
                         call.on_leg_event(cx, owner.side, event);
                     }
                 });
             }
-            Event::Timeout { owner, method, .. } | Event::Undelivered { owner, method, .. } => {
-                self.with_call(now, owner.call, |call, cx| call.on_unanswered(cx, owner.side, method));
+            Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
+                self.with_call(now, owner.call, |call, cx| call.on_unanswered(cx, owner.side, id, method));
             }
             Event::Refused { refusal: Refusal::Merged, flow, message } => {
                 self.counters.drop(Drop::Merged);
-                self.reply(now, flow, &message, 482, &[]);
+                self.reply(flow, &message, 482, &[]);
             }
             Event::Refused { refusal: Refusal::Full, flow, message } => {
                 self.counters.drop(Drop::Transactions);
                 let after = self.retry_after();
-                self.reply(now, flow, &message, 503, &[("Retry-After", after.as_bytes())]);
+                self.reply(flow, &message, 503, &[("Retry-After", after.as_bytes())]);
             }
         }
     }
@@ -409,17 +453,22 @@ impl Core {
         &mut self,
         now: Duration,
         id: ServerId,
-        invite: Option<(ServerId, Option<Owner>)>,
+        invite: Option<Cancelled<Owner>>,
         flow: Flow,
         cancel: &Message,
     ) {
-        let Some((_, owner)) = invite else {
+        let Some(invite) = invite else {
             self.counters.drop(Drop::NoDialog);
             self.respond(now, id, flow, cancel, 481, &[]);
             return;
         };
-        self.respond(now, id, flow, cancel, 200, &[]);
-        let Some(owner) = owner else { return };
+        // RFC 3261 §9.2: with the tag that the INVITE's responses carry.
+        let call = invite.owner.and_then(|owner| self.calls.get(owner.call.index as usize));
+        let tag = call.filter(|call| invite.owner.is_some_and(|owner| owner.call == call.key));
+        let tag = tag.and_then(|call| call.a.local_tag()).map_or_else(|| self.reply_tag(cancel), <[u8]>::to_vec);
+        let bytes = leg::bodiless(&self.settings, cancel, flow, &tag, 200, &[]);
+        self.layer.respond(now, id, 200, bytes);
+        let Some(owner) = invite.owner.filter(|_| invite.is_pending) else { return };
         self.with_call(now, owner.call, |call, cx| {
             let settings = Arc::clone(call.settings());
             let event = call.leg(owner.side).and_then(|leg| leg.on_cancel(&mut cx.io(&settings), cancel));
@@ -442,6 +491,10 @@ impl Core {
     }
 
     fn on_dialog_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: &Message) {
+        if let Err(complaint) = check_extensions(request) {
+            self.complain(now, id, flow, request, complaint);
+            return;
+        }
         let from = Arc::clone(&self.settings.trunk(trunk).name);
         let mut taken = false;
         if let Some(owner) = read_tag(request.to_tag()) {
@@ -462,10 +515,8 @@ impl Core {
 
     /// A request outside any dialog.
     fn on_new_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: Message) {
-        if let Err((drop, status, header)) = self.check(&request) {
-            self.counters.drop(drop);
-            let headers: Vec<(&str, &[u8])> = header.iter().map(|(name, value)| (*name, &**value)).collect();
-            self.respond(now, id, flow, &request, status, &headers);
+        if let Err(complaint) = check(&request) {
+            self.complain(now, id, flow, &request, complaint);
             return;
         }
         match request.method() {
@@ -498,27 +549,10 @@ impl Core {
         }
     }
 
-    /// RFC 3261 §8.2.2 and §8.2.3, in their order: method, URI, hops, extensions, body.
-    fn check(&self, request: &Message) -> Result<(), (Drop, u16, Option<(&'static str, Vec<u8>)>)> {
-        if request.method() != Method::Invite {
-            return Ok(());
-        }
-        match Uri::parse(request.request_uri()) {
-            Ok(uri) if matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
-            Ok(_) => return Err((Drop::UriScheme, 416, None)),
-            Err(_) => return Err((Drop::UriScheme, 400, None)),
-        }
-        if matches!(request.max_forwards(), Some(Ok(0))) {
-            return Err((Drop::TooManyHops, 483, None));
-        }
-        let required: Vec<&[u8]> = request.values(HeaderName::Require).filter(|tag| !tag.is_empty()).collect();
-        if !required.is_empty() {
-            return Err((Drop::BadExtension, 420, Some(("Unsupported", required.join(&b", "[..])))));
-        }
-        if !request.body().is_empty() && request.sdp_body().is_none() {
-            return Err((Drop::ContentType, 415, Some(("Accept", b"application/sdp".to_vec()))));
-        }
-        Ok(())
+    fn complain(&mut self, now: Duration, id: ServerId, flow: Flow, request: &Message, complaint: Complaint) {
+        self.counters.drop(complaint.drop);
+        let headers: Vec<(&str, &[u8])> = complaint.header.iter().map(|(name, value)| (*name, &**value)).collect();
+        self.respond(now, id, flow, request, complaint.status, &headers);
     }
 
     // ---- a new call -------------------------------------------------------------------------------------------
@@ -532,7 +566,13 @@ impl Core {
             self.respond(now, id, flow, &invite, 400, &[]);
             return;
         };
-        if let Some((drop, _)) = self.overload(now, settings.trunk(trunk)) {
+        if !settings.trunk(trunk).may_call_from(flow.peer.ip()) {
+            // Known as a target only: it is called, it does not call.
+            self.counters.drop(Drop::Stranger);
+            self.respond(now, id, flow, &invite, 403, &[]);
+            return;
+        }
+        if let Some(drop) = self.overload(now, settings.trunk(trunk)) {
             self.counters.drop(drop);
             let after = self.retry_after();
             self.respond(now, id, flow, &invite, 503, &[("Retry-After", after.as_bytes())]);
@@ -547,10 +587,13 @@ impl Core {
         let x = read_called(settings.trunk(trunk), &invite);
         let mut cdr = self.new_cdr(now, settings.trunk(trunk), caller, x);
         let verdict = self.decide(&settings, trunk, caller, x, &invite, &mut cdr);
-        // Ports are taken only where something will be heard: a call, or a refusal with a prompt.
+        // Ports are taken only where something will be heard: a call, or a refusal with a prompt to one who offered to hear it.
         let wants_media = match &verdict {
             Ok(_) => true,
-            Err(cause) => cause.row().prompt.is_some(),
+            Err(cause) => {
+                let app = cdr.app.and_then(|app| settings.app(app));
+                invite.sdp_body().is_some() && app.is_some_and(|app| prompt_of(app, *cause).is_some())
+            }
         };
         let media = if wants_media { self.take_ports(now) } else { None };
         let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
@@ -571,7 +614,7 @@ impl Core {
     ) {
         self.live.add(&cdr);
         if let Some(media) = media {
-            self.sessions.insert(media.session, key);
+            self.sessions.insert(media.session, Session { call: key, ports: media.ports });
         }
         if let (Ok(plan), Some(caller), Some(trunk_out)) = (&verdict, cdr.caller, &cdr.trunk_out) {
             self.out.push_back(Output::Log(LogLine::Dialling {
@@ -586,7 +629,6 @@ impl Core {
             now,
             layer: &mut self.layer,
             tokens: &mut self.tokens,
-            ports: &mut self.ports,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
             calls_over: Vec::new(),
@@ -599,7 +641,7 @@ impl Core {
         let over = cx.calls_over;
         let place = self.calls.insert(call);
         debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
-        self.settle(key, &over);
+        self.settle(now, key, &over);
     }
 
     /// Answers the caller's offer, or makes one where it made none.
@@ -711,19 +753,22 @@ impl Core {
         })
     }
 
-    fn overload(&mut self, now: Duration, trunk: &Trunk) -> Option<(Drop, Cause)> {
+    /// Whether a new call must be turned away at once, before it costs anything.
+    fn overload(&mut self, now: Duration, trunk: &Trunk) -> Option<Drop> {
         if self.draining {
-            return Some((Drop::Draining, Cause::Draining));
+            return Some(Drop::Draining);
         }
-        if self.live.calls >= self.settings.limits.calls {
-            return Some((Drop::Calls, Cause::Full));
+        // Calls that have ended but still wait for an ACK or the response to a BYE count half.
+        let limit = self.settings.limits.calls;
+        if self.live.calls >= limit || self.calls.len() >= 2 * limit as usize {
+            return Some(Drop::Calls);
         }
         if self.live.of_trunk(&trunk.name) >= trunk.max_calls {
-            return Some((Drop::TrunkCalls, Cause::TrunkFull));
+            return Some(Drop::TrunkCalls);
         }
         let rate = f64::from(trunk.calls_per_second);
         let bucket = self.rates.entry(Arc::clone(&trunk.name)).or_insert(Bucket { tokens: rate, filled: now });
-        (!bucket.take(now, rate)).then_some((Drop::TrunkRate, Cause::TrunkTooFast))
+        (!bucket.take(now, rate)).then_some(Drop::TrunkRate)
     }
 
     fn take_ports(&mut self, now: Duration) -> Option<MediaPorts> {
@@ -750,7 +795,7 @@ impl Core {
 
     fn next_key(&mut self) -> CallKey {
         self.next_generation = self.next_generation.wrapping_add(1);
-        let index = u32::try_from(self.calls.vacant_key()).expect("the limit of calls is a u32");
+        let index = u32::try_from(self.calls.vacant_key()).expect("overload() keeps calls below twice a u32's half");
         CallKey { index, generation: self.next_generation }
     }
 
@@ -759,21 +804,22 @@ impl Core {
     /// Lets a call work, then arms its next deadline, or forgets it when nothing is left of it.
     fn with_call(&mut self, now: Duration, key: CallKey, work: impl FnOnce(&mut Call, &mut Context<'_>)) {
         let Some(call) = self.calls.get_mut(key.index as usize).filter(|call| call.key == key) else { return };
+        self.current = Some(key);
         let mut cx = Context {
             now,
             layer: &mut self.layer,
             tokens: &mut self.tokens,
-            ports: &mut self.ports,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
             calls_over: Vec::new(),
         };
         work(call, &mut cx);
         let over = cx.calls_over;
-        self.settle(key, &over);
+        self.current = None;
+        self.settle(now, key, &over);
     }
 
-    fn settle(&mut self, key: CallKey, over: &[CallKey]) {
+    fn settle(&mut self, now: Duration, key: CallKey, over: &[CallKey]) {
         let Some(call) = self.calls.get_mut(key.index as usize) else { return };
         if !over.is_empty() {
             self.live.remove(&call.cdr);
@@ -783,6 +829,8 @@ impl Core {
             return;
         }
         if let Some(at) = call.deadline() {
+            // A far deadline is looked at once a minute on the way, so that calls which end early leave no hint for hours.
+            let at = at.min(now + FAR);
             if call.armed.is_none_or(|armed| at < armed) {
                 call.armed = Some(at);
                 self.deadlines.push(at, key);
@@ -794,20 +842,25 @@ impl Core {
 
     fn respond(&mut self, now: Duration, id: ServerId, flow: Flow, request: &Message, status: u16, headers: &[(&str, &[u8])]) {
         // A 100 never carries a tag (RFC 3261 §8.2.6.2), every other response does.
-        let tag = if status == 100 { Vec::new() } else { self.stateless_tag() };
+        let tag = if status == 100 { Vec::new() } else { self.reply_tag(request) };
         let bytes = leg::bodiless(&self.settings, request, flow, &tag, status, headers);
         self.layer.respond(now, id, status, bytes);
     }
 
-    fn reply(&mut self, _now: Duration, flow: Flow, request: &Message, status: u16, headers: &[(&str, &[u8])]) {
-        let tag = self.stateless_tag();
+    fn reply(&mut self, flow: Flow, request: &Message, status: u16, headers: &[(&str, &[u8])]) {
+        let tag = self.reply_tag(request);
         let bytes = leg::bodiless(&self.settings, request, flow, &tag, status, headers);
         self.layer.reply(flow, request, bytes);
     }
 
-    fn stateless_tag(&mut self) -> Vec<u8> {
+    /// The tag of a response that makes no dialog: the same for every copy of a request (RFC 3261 §8.2.7).
+    fn reply_tag(&self, request: &Message) -> Vec<u8> {
+        let branch = request.top_via().branch;
+        let mixed = branch.iter().chain(request.call_id()).fold(self.tag_key, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
         let mut tag = Vec::with_capacity(16);
-        push_hex(&mut tag, self.tokens.draw(), 16);
+        push_hex(&mut tag, mixed, 16);
         tag
     }
 
@@ -821,7 +874,7 @@ impl Core {
         self.out.push_back(Output::Log(LogLine::Stranger { address }));
         if let Ok(message) = Message::parse(bytes, &self.settings.limits.message) {
             if message.is_request() && message.method() != Method::Ack {
-                self.reply(now, flow, &message, 403, &[]);
+                self.reply(flow, &message, 403, &[]);
             }
         }
     }
@@ -845,7 +898,8 @@ impl Live {
         for trunk in trunks(cdr) {
             *self.by_trunk.entry(Arc::clone(trunk)).or_insert(0) += 1;
         }
-        if let (Some(x), Some(_)) = (cdr.x, cdr.binding) {
+        // Refused calls do not make X busy.
+        if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
             *self.by_number.entry(x).or_insert(0) += 1;
         }
     }
@@ -855,7 +909,8 @@ impl Live {
         for trunk in trunks(cdr) {
             take_one(&mut self.by_trunk, trunk);
         }
-        if let (Some(x), Some(_)) = (cdr.x, cdr.binding) {
+        // Refused calls do not make X busy.
+        if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
             take_one(&mut self.by_number, &x);
         }
     }
@@ -891,6 +946,39 @@ impl Bucket {
         self.tokens -= 1.0;
         true
     }
+}
+
+/// RFC 3261 §8.2.2 and §8.2.3 for a new INVITE, in their order: URI, hops, extensions, body.
+fn check(request: &Message) -> Result<(), Complaint> {
+    if request.method() != Method::Invite {
+        return Ok(());
+    }
+    match Uri::parse(request.request_uri()) {
+        Ok(uri) if matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
+        Ok(_) => return Err(Complaint::new(Drop::UriScheme, 416)),
+        Err(_) => return Err(Complaint::new(Drop::UriScheme, 400)),
+    }
+    if matches!(request.max_forwards(), Some(Ok(0))) {
+        return Err(Complaint::new(Drop::TooManyHops, 483));
+    }
+    check_extensions(request)
+}
+
+/// What an INVITE requires and carries, within a dialog too (§8.2.2.3, §8.2.3).
+fn check_extensions(request: &Message) -> Result<(), Complaint> {
+    if request.method() != Method::Invite {
+        return Ok(());
+    }
+    let required: Vec<&[u8]> = request.values(HeaderName::Require).filter(|tag| !tag.is_empty()).collect();
+    if !required.is_empty() {
+        let unsupported = Some(("Unsupported", required.join(&b", "[..])));
+        return Err(Complaint { header: unsupported, ..Complaint::new(Drop::BadExtension, 420) });
+    }
+    if !request.body().is_empty() && request.sdp_body().is_none() {
+        let accept = Some(("Accept", b"application/sdp".to_vec()));
+        return Err(Complaint { header: accept, ..Complaint::new(Drop::ContentType, 415) });
+    }
+    Ok(())
 }
 
 /// Who calls, by the headers that the trunk is trusted for.

@@ -116,24 +116,44 @@ pub(crate) struct Leg {
     pub(crate) trunk: TrunkId,
     flow: Flow,
     offer_answer: OfferAnswer,
+    /// To tags of other forks of the called party that have been ended.
+    ended_forks: Vec<Box<[u8]>>,
     state: State,
 }
 
+/// Forks of one INVITE that are told apart; copies of a 2xx of any beyond them are left to their own time-out.
+const MAX_FORKS: usize = 8;
+
+/// A provisional response is repeated this often, so that no proxy's timer C ends a call that rings (RFC 3261 §13.3.1.1).
+const REPEAT_PROVISIONAL: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 enum State {
-    Invited { invite: Message, server: ServerId, dialog: Dialog, early: bool },
+    Invited { invite: Message, server: ServerId, dialog: Dialog, told: Told },
     Answered { dialog: Dialog, acked: Bytes, ok: PendingOk, initial: bool },
     ReleaseOnAck { dialog: Dialog, ok: PendingOk, cause: Cause },
-    Calling { client: ClientId, early: Option<Remote> },
-    Cancelling { cause: Cause },
+    Calling { client: ClientId, target: Box<[u8]>, early: Option<Remote> },
+    Cancelling { target: Box<[u8]>, cause: Cause },
     Confirmed { dialog: Dialog, acked: Bytes },
-    Releasing { dialog: Dialog, acked: Bytes },
+    Releasing { dialog: Dialog, acked: Bytes, bye: ClientId },
     Ended,
+}
+
+/// What the caller has been told while it waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    /// 100 only.
+    Trying,
+    /// 180, again at this time.
+    Ringing(Duration),
+    /// 183 with our SDP, again at this time.
+    EarlyMedia(Duration),
 }
 
 /// A 200 to an INVITE, sent until its ACK comes (RFC 3261 §13.3.1.4).
 #[derive(Debug)]
 struct PendingOk {
+    server: ServerId,
     bytes: Bytes,
     cseq: u32,
     resend: Duration,
@@ -162,7 +182,8 @@ impl Leg {
         dialog: Dialog,
         offer_answer: OfferAnswer,
     ) -> Leg {
-        Leg { owner, trunk, flow, offer_answer, state: State::Invited { invite, server, dialog, early: false } }
+        let state = State::Invited { invite, server, dialog, told: Told::Trying };
+        Leg { owner, trunk, flow, offer_answer, ended_forks: Vec::new(), state }
     }
 
     /// Sends the INVITE to the called party's trunk.
@@ -179,8 +200,8 @@ impl Leg {
         let host = io.layer.advertised(flow.listener).to_owned();
         let product = io.settings.product_name.clone();
         let body = offer_answer.local_body();
+        let target = sip_uri(parties.callee, &flow.peer.to_string(), flow.transport);
         let client = io.layer.send_request(io.now, flow, Method::Invite, owner, |out, via| {
-            let target = sip_uri(parties.callee, &flow.peer.to_string(), flow.transport);
             let x_at_us = sip_uri(parties.x, &host, Transport::Udp);
             write::request(out, "INVITE", &target);
             write::header(out, "Via", via);
@@ -199,7 +220,20 @@ impl Leg {
             }
             write::finish(out, Some(b"application/sdp"), &body);
         });
-        Leg { owner, trunk, flow, offer_answer, state: State::Calling { client, early: None } }
+        let state = State::Calling { client, target: target.into(), early: None };
+        Leg { owner, trunk, flow, offer_answer, ended_forks: Vec::new(), state }
+    }
+
+    /// Our tag on the caller's leg, while it waits for its final response or its ACK.
+    pub(crate) fn local_tag(&self) -> Option<&[u8]> {
+        match &self.state {
+            State::Invited { dialog, .. }
+            | State::Answered { dialog, .. }
+            | State::ReleaseOnAck { dialog, .. }
+            | State::Confirmed { dialog, .. }
+            | State::Releasing { dialog, .. } => Some(&dialog.local_tag),
+            State::Calling { .. } | State::Cancelling { .. } | State::Ended => None,
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -214,7 +248,8 @@ impl Leg {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Answered { ok, .. } | State::ReleaseOnAck { ok, .. } => Some(ok.resend.min(ok.give_up)),
-            State::Invited { .. }
+            State::Invited { told: Told::Ringing(again) | Told::EarlyMedia(again), .. } => Some(*again),
+            State::Invited { told: Told::Trying, .. }
             | State::Calling { .. }
             | State::Cancelling { .. }
             | State::Confirmed { .. }
@@ -249,10 +284,12 @@ impl Leg {
     }
 
     fn progress(&mut self, io: &mut Io<'_>, early_media: bool) {
-        let State::Invited { invite, server, dialog, early } = &mut self.state else { return };
+        let State::Invited { invite, server, dialog, told } = &mut self.state else { return };
         // A caller that made no offer cannot be given early media without reliable provisional responses.
-        let with_sdp = (early_media || *early) && self.offer_answer.remote().is_some();
-        *early |= with_sdp;
+        let wanted = early_media || matches!(told, Told::EarlyMedia(_));
+        let with_sdp = wanted && self.offer_answer.remote().is_some();
+        let again = io.now + REPEAT_PROVISIONAL;
+        *told = if with_sdp { Told::EarlyMedia(again) } else { Told::Ringing(again) };
         let status = if with_sdp { 183 } else { 180 };
         let body = if with_sdp { self.offer_answer.local_body() } else { Bytes::new() };
         let bytes = respond_in_dialog(io, invite, self.flow, &dialog.local_tag, status, &body);
@@ -264,7 +301,7 @@ impl Leg {
         let body = self.offer_answer.local_body();
         let bytes = respond_in_dialog(io, invite, self.flow, &dialog.local_tag, 200, &body);
         io.layer.respond(io.now, *server, 200, bytes.clone());
-        let ok = PendingOk::new(io, bytes, invite.cseq().number);
+        let ok = PendingOk::new(io, *server, bytes, invite.cseq().number);
         self.state = State::Answered { dialog: dialog.clone(), acked: Bytes::new(), ok, initial: true };
     }
 
@@ -282,9 +319,9 @@ impl Leg {
             State::Answered { dialog, acked, initial: false, .. } | State::Confirmed { dialog, acked } => {
                 self.bye(io, dialog, acked, cause);
             }
-            State::Calling { client, .. } => {
+            State::Calling { client, target, .. } => {
                 io.layer.cancel(io.now, client, &reason(cause));
-                self.state = State::Cancelling { cause };
+                self.state = State::Cancelling { target, cause };
             }
             kept @ (State::ReleaseOnAck { .. } | State::Cancelling { .. } | State::Releasing { .. } | State::Ended) => {
                 self.state = kept;
@@ -294,12 +331,12 @@ impl Leg {
 
     fn bye(&mut self, io: &mut Io<'_>, mut dialog: Dialog, acked: Bytes, cause: Cause) {
         let flow = next_flow(io, &dialog, self.flow, self.trunk);
-        io.layer.send_request(io.now, flow, Method::Bye, self.owner, |out, via| {
+        let bye = io.layer.send_request(io.now, flow, Method::Bye, self.owner, |out, via| {
             dialog.write_request(out, Method::Bye, via);
             write::header(out, "Reason", &reason(cause));
             write::finish(out, None, b"");
         });
-        self.state = State::Releasing { dialog, acked };
+        self.state = State::Releasing { dialog, acked, bye };
     }
 
     // ---- requests of the party --------------------------------------------------------------------------------
@@ -373,8 +410,9 @@ impl Leg {
     /// Answered here: the other leg has its own media with us and need not know (hold, move, refresh).
     fn on_reinvite(&mut self, io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) -> Option<LegEvent> {
         let State::Confirmed { dialog, acked } = &mut self.state else {
-            // RFC 3261 §14.2: one of ours is under way on this dialog.
-            plain(io, id, flow, request, 500, &[("Retry-After", b"2")]);
+            // RFC 3261 §14.2: the answer to an earlier INVITE of this dialog is still to be acknowledged, or it is ending.
+            let after = (io.layer.draw() % 11).to_string();
+            plain(io, id, flow, request, 500, &[("Retry-After", after.as_bytes())]);
             return None;
         };
         let trunk = io.settings.trunk(self.trunk);
@@ -394,7 +432,7 @@ impl Leg {
         dialog.refresh_target(request);
         let bytes = respond_in_dialog(io, request, flow, &dialog.local_tag, 200, &self.offer_answer.local_body());
         io.layer.respond(io.now, id, 200, bytes.clone());
-        let ok = PendingOk::new(io, bytes, request.cseq().number);
+        let ok = PendingOk::new(io, id, bytes, request.cseq().number);
         self.state = State::Answered { dialog: dialog.clone(), acked: acked.clone(), ok, initial: false };
         media.map(|media| LegEvent::MediaChanged { media })
     }
@@ -440,13 +478,13 @@ impl Leg {
     // ---- responses to our requests ----------------------------------------------------------------------------
 
     /// A response to the INVITE or BYE that we sent.
-    pub(crate) fn on_response(&mut self, io: &mut Io<'_>, response: &Message) -> Option<LegEvent> {
+    pub(crate) fn on_response(&mut self, io: &mut Io<'_>, id: ClientId, response: &Message) -> Option<LegEvent> {
         match (response.method(), response.status()) {
             (Method::Invite, 100) => None,
             (Method::Invite, 101..=199) => self.on_provisional(io, response),
             (Method::Invite, 200..=299) => self.on_ok(io, response),
             (Method::Invite, status) => self.on_refused(status, response),
-            (Method::Bye, 200..) => self.on_bye_answered(),
+            (Method::Bye, 200..) => self.on_bye_over(id),
             _ => None,
         }
     }
@@ -465,9 +503,9 @@ impl Leg {
 
     fn on_ok(&mut self, io: &mut Io<'_>, response: &Message) -> Option<LegEvent> {
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Calling { early, .. } => {
-                let Ok(mut dialog) = Dialog::of_response(response) else {
-                    // Nothing can be addressed to a peer without a Contact: its own time-out must end it.
+            State::Calling { target, early, .. } => {
+                let Ok(mut dialog) = Dialog::of_response(response, &target) else {
+                    // Without From, To and a route nothing can be addressed to it: its own time-out must end it.
                     return Some(LegEvent::Lost(Cause::BadAnswer));
                 };
                 let acked = self.ack(io, &mut dialog);
@@ -480,28 +518,25 @@ impl Leg {
                 Some(media.map_or(LegEvent::Lost(Cause::BadAnswer), |media| LegEvent::Answered { media }))
             }
             // The 200 crossed our CANCEL (RFC 3261 §9.1): take the call and end it.
-            State::Cancelling { cause } => {
-                let Ok(mut dialog) = Dialog::of_response(response) else { return Some(LegEvent::Ended) };
+            State::Cancelling { target, cause } => {
+                let Ok(mut dialog) = Dialog::of_response(response, &target) else { return Some(LegEvent::Ended) };
                 let acked = self.ack(io, &mut dialog);
                 self.bye(io, dialog, acked, cause);
                 None
             }
             State::Confirmed { dialog, acked } => {
-                let ours = &*dialog.remote_tag == response.to_tag();
-                self.repeat_ack_or_end_fork(io, response, &acked, ours);
+                self.repeat_ack_or_end_fork(io, response, &acked, &dialog);
                 self.state = State::Confirmed { dialog, acked };
                 None
             }
             State::Answered { dialog, acked, ok, initial } => {
-                let ours = &*dialog.remote_tag == response.to_tag();
-                self.repeat_ack_or_end_fork(io, response, &acked, ours);
+                self.repeat_ack_or_end_fork(io, response, &acked, &dialog);
                 self.state = State::Answered { dialog, acked, ok, initial };
                 None
             }
-            State::Releasing { dialog, acked } => {
-                let ours = &*dialog.remote_tag == response.to_tag();
-                self.repeat_ack_or_end_fork(io, response, &acked, ours);
-                self.state = State::Releasing { dialog, acked };
+            State::Releasing { dialog, acked, bye } => {
+                self.repeat_ack_or_end_fork(io, response, &acked, &dialog);
+                self.state = State::Releasing { dialog, acked, bye };
                 None
             }
             kept @ (State::Invited { .. } | State::ReleaseOnAck { .. } | State::Ended) => {
@@ -512,14 +547,24 @@ impl Leg {
     }
 
     /// A 2xx again: our ACK was lost. A 2xx of another fork: acknowledged and ended (RFC 3261 §13.2.2.4).
-    fn repeat_ack_or_end_fork(&self, io: &mut Io<'_>, response: &Message, acked: &Bytes, ours: bool) {
-        let Ok(mut dialog) = Dialog::of_response(response) else { return };
-        let flow = next_flow(io, &dialog, self.flow, self.trunk);
-        if ours {
-            io.layer.send(flow, acked.clone());
+    fn repeat_ack_or_end_fork(&mut self, io: &mut Io<'_>, response: &Message, acked: &Bytes, ours: &Dialog) {
+        if &*ours.remote_tag == response.to_tag() {
+            if !acked.is_empty() {
+                io.layer.send(next_flow(io, ours, self.flow, self.trunk), acked.clone());
+            }
+            return;
+        }
+        let Ok(mut dialog) = Dialog::of_response(response, &ours.remote_target) else { return };
+        let is_known = self.ended_forks.contains(&dialog.remote_tag);
+        if !is_known && self.ended_forks.len() == MAX_FORKS {
             return;
         }
         self.ack(io, &mut dialog);
+        if is_known {
+            return;
+        }
+        self.ended_forks.push(dialog.remote_tag.clone());
+        let flow = next_flow(io, &dialog, self.flow, self.trunk);
         io.layer.send_request(io.now, flow, Method::Bye, self.owner, |out, via| {
             dialog.write_request(out, Method::Bye, via);
             write::header(out, "Reason", b"SIP;cause=200;text=\"Call completed elsewhere\"");
@@ -554,9 +599,10 @@ impl Leg {
         }
     }
 
-    fn on_bye_answered(&mut self) -> Option<LegEvent> {
+    /// Our BYE has its response, or will never have one. A fork's BYE ends nothing here.
+    fn on_bye_over(&mut self, id: ClientId) -> Option<LegEvent> {
         match &self.state {
-            State::Releasing { .. } => {
+            State::Releasing { bye, .. } if *bye == id => {
                 self.state = State::Ended;
                 Some(LegEvent::Ended)
             }
@@ -566,36 +612,46 @@ impl Leg {
             | State::Calling { .. }
             | State::Cancelling { .. }
             | State::Confirmed { .. }
+            | State::Releasing { .. }
             | State::Ended => None,
         }
     }
 
     /// A request of ours got no final response, or could not be sent.
-    pub(crate) fn on_unanswered(&mut self, method: Method) -> Option<LegEvent> {
+    pub(crate) fn on_unanswered(&mut self, id: ClientId, method: Method) -> Option<LegEvent> {
+        if method == Method::Bye {
+            return self.on_bye_over(id);
+        }
         match &self.state {
-            State::Calling { .. } if method == Method::Invite => {
+            State::Calling { .. } => {
                 self.state = State::Ended;
                 Some(LegEvent::Lost(Cause::NoResponse))
             }
-            State::Cancelling { .. } | State::Releasing { .. } => {
+            State::Cancelling { .. } => {
                 self.state = State::Ended;
                 Some(LegEvent::Ended)
             }
-            State::Invited { .. }
+            State::Releasing { .. }
+            | State::Invited { .. }
             | State::Answered { .. }
             | State::ReleaseOnAck { .. }
-            | State::Calling { .. }
             | State::Confirmed { .. }
             | State::Ended => None,
         }
     }
 
-    /// Time: the 200 again, or no ACK at all.
+    /// Time: the 18x or the 200 again, or no ACK at all.
     pub(crate) fn on_time(&mut self, io: &mut Io<'_>) -> Option<LegEvent> {
         let t2 = io.layer.timers().t2;
         let (dialog, ok) = match &mut self.state {
             State::Answered { dialog, ok, .. } | State::ReleaseOnAck { dialog, ok, .. } => (dialog, ok),
-            State::Invited { .. }
+            State::Invited { told: Told::Ringing(again) | Told::EarlyMedia(again), .. } => {
+                if io.now >= *again {
+                    self.progress(io, false);
+                }
+                return None;
+            }
+            State::Invited { told: Told::Trying, .. }
             | State::Calling { .. }
             | State::Cancelling { .. }
             | State::Confirmed { .. }
@@ -616,17 +672,18 @@ impl Leg {
         if io.now >= ok.resend {
             ok.interval = (ok.interval * 2).min(t2);
             ok.resend = io.now + ok.interval;
-            let bytes = ok.bytes.clone();
-            io.layer.send(self.flow, bytes);
+            // Through its transaction, which knows where responses go (§18.2.2); it lets a repeated 2xx pass.
+            let (server, bytes) = (ok.server, ok.bytes.clone());
+            io.layer.respond(io.now, server, 200, bytes);
         }
         None
     }
 }
 
 impl PendingOk {
-    fn new(io: &Io<'_>, bytes: Bytes, cseq: u32) -> PendingOk {
+    fn new(io: &Io<'_>, server: ServerId, bytes: Bytes, cseq: u32) -> PendingOk {
         let timers = io.layer.timers();
-        PendingOk { bytes, cseq, resend: io.now + timers.t1, interval: timers.t1, give_up: io.now + timers.give_up() }
+        PendingOk { server, bytes, cseq, resend: io.now + timers.t1, interval: timers.t1, give_up: io.now + timers.give_up() }
     }
 }
 

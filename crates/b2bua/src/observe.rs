@@ -95,6 +95,8 @@ pub struct Counters {
     pub parse_errors: Vec<u64>,
     /// Turned away, by [`Drop::ALL`].
     pub dropped: [u64; Drop::ALL.len()],
+    /// Panics of ours that were caught; each ended one call.
+    pub panics: u64,
     /// Calls begun (an INVITE that got a call of its own, refused or not).
     pub calls_begun: u64,
 }
@@ -107,6 +109,7 @@ impl Default for Counters {
             sent: 0,
             parse_errors: vec![0; sip::message::ParseError::ALL.len()],
             dropped: [0; Drop::ALL.len()],
+            panics: 0,
             calls_begun: 0,
         }
     }
@@ -173,7 +176,7 @@ pub enum LogLine {
         /// Of the conversation, from B's answer; `None` when there was none.
         talked: Option<Duration>,
     },
-    /// A request from an address of no trunk (said at most once a second).
+    /// A request from an address of no trunk (said at most ten times a second).
     Stranger {
         /// Its address.
         address: std::net::IpAddr,

@@ -17,8 +17,6 @@ pub enum Cause {
     CancelledBeforeRinging,
     /// A gave up while B rang.
     CancelledAfterRinging,
-    /// A gave up (or hung up) while a refusal's prompt played.
-    CancelledInPrompt,
     /// The caller is not bound to X.
     NotBound,
     /// X is no number of ours.
@@ -57,12 +55,8 @@ pub enum Cause {
     DeadMedia,
     /// The trunk has its maximum of calls.
     TrunkFull,
-    /// The trunk calls faster than it may.
-    TrunkTooFast,
     /// X has its maximum of calls.
     NumberFull,
-    /// We have our maximum of calls.
-    Full,
     /// No RTP port is free.
     NoPorts,
     /// We are shutting down.
@@ -107,13 +101,12 @@ pub struct Row {
 
 impl Cause {
     /// Every cause, for metrics and tests.
-    pub const ALL: [Cause; 33] = [
+    pub const ALL: [Cause; 30] = [
         Cause::HungUp,
         Cause::MaxDuration,
         Cause::SafetyCeiling,
         Cause::CancelledBeforeRinging,
         Cause::CancelledAfterRinging,
-        Cause::CancelledInPrompt,
         Cause::NotBound,
         Cause::UnknownX,
         Cause::UnreadableNumber,
@@ -133,9 +126,7 @@ impl Cause {
         Cause::NoAck,
         Cause::DeadMedia,
         Cause::TrunkFull,
-        Cause::TrunkTooFast,
         Cause::NumberFull,
-        Cause::Full,
         Cause::NoPorts,
         Cause::Draining,
         Cause::NoRoute,
@@ -154,7 +145,6 @@ impl Cause {
             Cause::SafetyCeiling          => row(8010, "The platform's longest call was reached.", "safety_ceiling",          102, 200, None),
             Cause::CancelledBeforeRinging => row(7501, "The caller hung up before ringing.",      "cancelled_before_ringing", 16, 487, None),
             Cause::CancelledAfterRinging  => row(7502, "The caller hung up while ringing.",       "cancelled_after_ringing",  16, 487, None),
-            Cause::CancelledInPrompt      => row(7501, "The caller hung up during a prompt.",     "cancelled_in_prompt",      16, 487, None),
             Cause::NotBound               => row(8014, "The caller is not bound to this number.", "not_bound",                21, 403, Some(P::NoBinding)),
             Cause::UnknownX               => row(8025, "The virtual number does not exist.",      "unknown_x",                1,  404, None),
             Cause::UnreadableNumber       => row(8014, "The dialled number cannot be read.",      "unreadable_number",        28, 484, None),
@@ -174,9 +164,7 @@ impl Cause {
             Cause::NoAck                  => row(8040, "The caller never acknowledged.",          "no_ack",                   102, 200, None),
             Cause::DeadMedia              => row(8040, "No media came from either side.",         "dead_media",               41, 200, None),
             Cause::TrunkFull              => row(7001, "The trunk has its maximum of calls.",     "trunk_full",               42, 503, None),
-            Cause::TrunkTooFast           => row(7001, "The trunk calls faster than it may.",     "trunk_too_fast",           42, 503, None),
             Cause::NumberFull             => row(7003, "The number has its maximum of calls.",    "number_full",              17, 486, Some(P::Busy)),
-            Cause::Full                   => row(8040, "The platform has its maximum of calls.",  "full",                     42, 503, None),
             Cause::NoPorts                => row(522,  "No media port is free.",                  "no_ports",                 44, 503, None),
             Cause::Draining               => row(8040, "The platform is shutting down.",          "draining",                 42, 503, None),
             Cause::NoRoute                => row(8040, "No trunk takes the outgoing leg.",        "no_route",                 3,  500, Some(P::ServiceFault)),

@@ -181,8 +181,17 @@ pub struct CallTimers {
     pub safety_ceiling: Duration,
 }
 
+impl Trunk {
+    /// Whether calls may come from this address.
+    #[must_use]
+    pub fn may_call_from(&self, source: IpAddr) -> bool {
+        self.sources.iter().any(|network| network.contains(&source))
+    }
+}
+
 impl Settings {
-    /// The trunk that an address belongs to: the most specific network wins.
+    /// The trunk that an address belongs to: the most specific of the sources wins; a target that is in no source is its
+    /// trunk's too, since it answers our calls.
     #[must_use]
     pub fn trunk_of(&self, source: IpAddr) -> Option<TrunkId> {
         let mut best: Option<(u8, TrunkId)> = None;
@@ -196,7 +205,10 @@ impl Settings {
                 }
             }
         }
-        best.map(|(_, id)| id)
+        best.map(|(_, id)| id).or_else(|| {
+            let place = self.trunks.iter().position(|trunk| trunk.targets.iter().any(|t| t.address.ip() == source))?;
+            u16::try_from(place).ok().map(TrunkId)
+        })
     }
 
     /// The trunk of a name.

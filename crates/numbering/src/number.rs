@@ -1,14 +1,40 @@
-//! A telephone number in global form (E.164), packed into eight bytes.
+//! A telephone number in global form (ITU-T E.164), packed into eight bytes and printed masked; and what kind it is.
+//!
+//! E.164 stops at 15 digits; a Chinese 700 number has 15 *after* the country code, so up to [`MAX_DIGITS`] are kept.
+//!
+//! | after 86 | digits | [`Kind`] |
+//! |---|---|---|
+//! | `1…` | 11 | `Mobile` |
+//! | `700…` | 15, or 11 for a managed prefix | `Protected700` |
+//! | `400…`, `800…` | 10 | `Service400` |
+//! | `95…`, `96…` | 5–8 | `Service95` |
+//! | `950…` (long service numbers; there is no area 0950) | 5–15 | `Service95` |
+//! | `10`, `2x` and 7 or 8 | 9–10 | `Fixed` |
+//! | any other area `31x`–`99x` and 7 or 8 | 10–11 | `Fixed` |
+//! | anything else, and every number of another country | | `Other` |
 
 use std::fmt;
 use std::num::NonZeroU64;
 
 use crate::city::{City, city_of_area};
 
-/// Digits of the longest number: `+86` and a 15-digit 700 number have 17.
-const MAX_DIGITS: usize = 18;
+/// Most digits of a number, country code included.
+pub const MAX_DIGITS: usize = 18;
 
-/// A number in global form. Printing it masks it; [`Number::reveal`] is for the wire, the store and the API.
+/// Fewest digits of a number, country code included (`+86110`).
+pub const MIN_DIGITS: usize = 5;
+
+/// The country whose plan [`Kind`] knows.
+pub(crate) const CHINA: u64 = 86;
+
+/// A number in global form: between [`MIN_DIGITS`] and [`MAX_DIGITS`] digits, country code first, no leading zero.
+///
+/// **Debug and Display print masked**, `+86138****0001`. The whole number leaves only by [`Number::reveal`] and
+/// [`Number::digits`], called where bytes for the wire, the store or the API are written.
+///
+/// What the mask shows: of 11 digits and more behind 86 the first three and the last four, which is how Chinese numbers
+/// are masked everywhere, and the same of 400 and 800 numbers, which are nobody's in person; of any other number at most
+/// half of the digits and at most three and four. One star stands for one digit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Number(NonZeroU64);
 
@@ -17,17 +43,26 @@ pub struct Number(NonZeroU64);
 pub enum NumberError {
     /// No digits at all.
     Empty,
-    /// Something that is neither a digit nor a visual separator.
+    /// Something that is neither a digit nor a visual separator: a letter, a second `+`, a broken %-escape.
     NotADigit,
-    /// Not `+` and a country code.
+    /// Not `+` and a country code; or a 0 behind `+86`, which belongs to national dialling only.
     NotGlobal,
-    /// Fewer digits than any number has.
+    /// Fewer than [`MIN_DIGITS`] digits, country code included.
     TooShort,
-    /// More than 18 digits.
+    /// More than [`MAX_DIGITS`] digits, or an overlong spelling.
     TooLong,
 }
 
 impl NumberError {
+    /// Every one.
+    pub const ALL: [NumberError; 5] = [
+        NumberError::Empty,
+        NumberError::NotADigit,
+        NumberError::NotGlobal,
+        NumberError::TooShort,
+        NumberError::TooLong,
+    ];
+
     /// Metric label.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -55,14 +90,14 @@ impl fmt::Display for NumberError {
 
 impl std::error::Error for NumberError {}
 
-/// What kind of number of +86 it is.
+/// What a number is in the Chinese plan: the module's table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// 11 digits that begin with 1.
     Mobile,
-    /// Area code and 7 or 8 digits; the city where the table knows it.
+    /// Area code and 7 or 8 digits.
     Fixed {
-        /// Of the area code.
+        /// The city of the area code, where the table knows it; the first one where several share it.
         city: Option<&'static City>,
     },
     /// 700 and 12 digits, or its managed prefix of 11 digits.
@@ -81,39 +116,46 @@ impl Number {
     /// # Errors
     /// Anything else, separators included.
     pub fn parse(text: &str) -> Result<Number, NumberError> {
-        let digits = text.strip_prefix('+').ok_or(NumberError::NotGlobal)?;
-        Number::of_digits(digits.as_bytes())
+        match text.as_bytes() {
+            [] => Err(NumberError::Empty),
+            [b'+', digits @ ..] => Number::of_digits(digits),
+            _ => Err(NumberError::NotGlobal),
+        }
     }
 
     /// Country code and national number, digits only.
     pub(crate) fn of_digits(digits: &[u8]) -> Result<Number, NumberError> {
-        match digits {
-            [] => return Err(NumberError::Empty),
-            [b'0', ..] => return Err(NumberError::NotGlobal),
-            _ if digits.len() < 5 => return Err(NumberError::TooShort),
-            _ if digits.len() > MAX_DIGITS => return Err(NumberError::TooLong),
-            _ => {}
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return Err(NumberError::NotADigit);
         }
-        let mut value = 0_u64;
-        for digit in digits {
-            if !digit.is_ascii_digit() {
-                return Err(NumberError::NotADigit);
-            }
-            value = value * 10 + u64::from(digit - b'0');
+        match digits.len() {
+            0 => return Err(NumberError::Empty),
+            _ if digits.first() == Some(&b'0') => return Err(NumberError::NotGlobal),
+            1..MIN_DIGITS => return Err(NumberError::TooShort),
+            MIN_DIGITS..=MAX_DIGITS => {}
+            _ => return Err(NumberError::TooLong),
         }
-        NonZeroU64::new(value).map(Number).ok_or(NumberError::Empty)
+        let value = digits.iter().fold(0_u64, |value, digit| value * 10 + u64::from(digit - b'0'));
+        Number::from_u64(value).ok_or(NumberError::NotGlobal)
     }
 
-    /// The digits as one integer: the form that stores keep.
+    /// The digits as one integer, the form that stores keep: `+8613800000001` is 8613800000001.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0.get()
     }
 
-    /// Back from [`Number::as_u64`].
+    /// Back from [`Number::as_u64`]; `None` where the integer is no number: too few or too many digits, or 860….
     #[must_use]
     pub fn from_u64(value: u64) -> Option<Number> {
-        Number::of_digits(value.to_string().as_bytes()).ok()
+        let number = Number(NonZeroU64::new(value)?);
+        if !(MIN_DIGITS..=MAX_DIGITS).contains(&(number.count() as usize)) {
+            return None;
+        }
+        // No national number begins with the 0 that is dialled before area codes: +860755… would be +86755… under
+        // another name, and one number must have one name.
+        let trunk_zero = number.national().is_some_and(|national| national.leading(1) == 0);
+        (!trunk_zero).then_some(number)
     }
 
     /// The whole number, for the wire, the store and the API only.
@@ -122,56 +164,106 @@ impl Number {
         Revealed(self)
     }
 
-    /// The digits after +86; `None` for another country.
+    /// The digits in clear, without the `+`: for the wire, the store and the API only.
     #[must_use]
-    pub(crate) fn national(self) -> Option<u64> {
-        let value = self.0.get();
-        let digits = value.ilog10() + 1;
-        let unit = 10_u64.pow(digits.checked_sub(2)?);
-        (value / unit == 86).then_some(value % unit)
-    }
-
-    /// How many digits follow +86; `None` for another country.
-    fn national_digits(self) -> Option<u32> {
-        self.national()?;
-        Some(self.0.get().ilog10() - 1)
+    pub fn digits(self) -> Digits {
+        let mut digits = Digits { bytes: [b'0'; MAX_DIGITS], first: MAX_DIGITS };
+        let mut rest = self.as_u64();
+        while rest != 0 && digits.first > 0 {
+            digits.first -= 1;
+            digits.bytes[digits.first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        digits
     }
 
     /// What kind it is.
     #[must_use]
     pub fn kind(self) -> Kind {
-        let (Some(national), Some(digits)) = (self.national(), self.national_digits()) else { return Kind::Other };
-        let lead = |count: u32| if digits >= count { national / 10_u64.pow(digits - count) } else { 0 };
-        match digits {
-            11 if lead(1) == 1 => Kind::Mobile,
-            15 if lead(3) == 700 => Kind::Protected700,
-            11 if lead(3) == 700 => Kind::Protected700,
-            10 if matches!(lead(3), 400 | 800) => Kind::Service400,
-            5..=8 if matches!(lead(2), 95 | 96) => Kind::Service95,
-            9..=11 => match area_of(national, digits) {
-                Some(area) => Kind::Fixed { city: city_of_area(area) },
-                None => Kind::Other,
-            },
-            _ => Kind::Other,
+        match self.national().map_or(Class::Other, National::class) {
+            Class::Mobile => Kind::Mobile,
+            Class::Fixed { area } => Kind::Fixed { city: u32::try_from(area).ok().and_then(city_of_area) },
+            Class::Protected700 => Kind::Protected700,
+            Class::Service400 => Kind::Service400,
+            Class::Service95 => Kind::Service95,
+            Class::Other => Kind::Other,
         }
     }
 
     /// A fixed line of +86: it can be called, but may not call X (8023).
     #[must_use]
     pub fn is_fixed_line(self) -> bool {
-        matches!(self.kind(), Kind::Fixed { .. })
+        self.national().is_some_and(|national| matches!(national.class(), Class::Fixed { .. }))
+    }
+
+    /// What stands behind 86; `None` for another country.
+    pub(crate) const fn national(self) -> Option<National> {
+        let Some(digits) = self.count().checked_sub(2) else { return None };
+        let scale = 10_u64.pow(digits);
+        if digits == 0 || self.as_u64() / scale != CHINA {
+            return None;
+        }
+        Some(National { value: self.as_u64() % scale, digits })
+    }
+
+    const fn count(self) -> u32 {
+        self.0.ilog10() + 1
     }
 }
 
-/// The area code (without 0) of a national number of 9 to 11 digits: 10 and 2x have two digits and 8 follow, every
-/// other has three and 7 or 8 follow.
-fn area_of(national: u64, digits: u32) -> Option<u32> {
-    let two = u32::try_from(national / 10_u64.pow(digits - 2)).ok()?;
-    if two == 10 || (20..=29).contains(&two) {
-        return (digits == 10).then_some(two);
+/// A number behind 86, with how many digits it has.
+#[derive(Clone, Copy)]
+pub(crate) struct National {
+    value: u64,
+    digits: u32,
+}
+
+/// [`Kind`] before the city is looked up.
+#[derive(Clone, Copy)]
+enum Class {
+    Mobile,
+    /// The area code without its 0.
+    Fixed {
+        area: u64,
+    },
+    Protected700,
+    Service400,
+    Service95,
+    Other,
+}
+
+impl National {
+    /// The first digits; 0 where there are fewer.
+    const fn leading(self, count: u32) -> u64 {
+        match self.digits.checked_sub(count) {
+            Some(rest) => self.value / 10_u64.pow(rest),
+            None => 0,
+        }
     }
-    let three = u32::try_from(national / 10_u64.pow(digits - 3)).ok()?;
-    (matches!(digits, 10 | 11) && (310..=999).contains(&three)).then_some(three)
+
+    /// How many digits the mask leaves in front and at the end.
+    const fn shown(self) -> (usize, usize) {
+        match self.class() {
+            Class::Service400 => (3, 4),
+            _ if self.digits >= 11 => (3, 4),
+            _ => half(self.digits as usize),
+        }
+    }
+
+    /// The module's table, from its top.
+    const fn class(self) -> Class {
+        let (two, three) = (self.leading(2), self.leading(3));
+        match (self.digits, self.leading(1), two, three) {
+            (11, 1, _, _) => Class::Mobile,
+            (11 | 15, _, _, 700) => Class::Protected700,
+            (10, _, _, 400 | 800) => Class::Service400,
+            (5..=8, _, 95 | 96, _) | (5..=15, _, _, 950) => Class::Service95,
+            (_, _, _, 400 | 700 | 800) => Class::Other,
+            (9 | 10, _, 10 | 20..=29, _) => Class::Fixed { area: two },
+            (10 | 11, _, _, 310..=999) => Class::Fixed { area: three },
+            (_, _, _, _) => Class::Other,
+        }
+    }
 }
 
 impl fmt::Debug for Number {
@@ -180,20 +272,28 @@ impl fmt::Debug for Number {
     }
 }
 
-/// Masked: the country code and at most three digits, stars, the last four where at least four stay hidden.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.get().to_string();
-        let shown_front = if digits.len() >= 12 { 5 } else { 2 };
-        let shown_back = if digits.len() >= 12 { 4 } else { 1 };
-        let hidden = digits.len().saturating_sub(shown_front + shown_back);
-        let front = &digits[..shown_front];
-        let back = &digits[digits.len() - shown_back..];
+        let digits = self.digits();
+        let digits = digits.as_str();
+        let (country, (head, tail)) = match self.national() {
+            Some(national) => (2, national.shown()),
+            None => (0, half(digits.len())),
+        };
+        let front = &digits[..country + head];
+        let back = &digits[digits.len() - tail..];
+        let hidden = digits.len() - front.len() - back.len();
         write!(f, "+{front}{:*<hidden$}{back}", "")
     }
 }
 
-/// A number printed whole.
+/// How many digits a mask leaves in front and at the end, where it may leave half of them.
+const fn half(digits: usize) -> (usize, usize) {
+    let shown = if digits / 2 > 7 { 7 } else { digits / 2 };
+    (shown / 2, shown - shown / 2)
+}
+
+/// A number printed whole by its Display; its Debug is masked like the number's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Revealed(Number);
 
@@ -203,8 +303,43 @@ impl fmt::Display for Revealed {
     }
 }
 
+impl fmt::Debug for Revealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The digits of a number in clear, on the stack. Its Debug tells only how many there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digits {
+    bytes: [u8; MAX_DIGITS],
+    first: usize,
+}
+
+impl Digits {
+    /// As bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(self.first..).unwrap_or_default()
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("only ASCII digits are ever written")
+    }
+}
+
+impl fmt::Debug for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} digits", self.as_bytes().len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn number(text: &str) -> Number {
@@ -216,47 +351,153 @@ mod tests {
         let mobile = number("+8613812345678");
         assert_eq!(format!("{mobile} {mobile:?}"), "+86138****5678 +86138****5678");
         assert_eq!(mobile.reveal().to_string(), "+8613812345678");
-        assert_eq!(number("+8695588").to_string(), "+86****8");
+        assert_eq!(mobile.digits().as_str(), "8613812345678");
+        assert_eq!(format!("{:?} {:?}", mobile.reveal(), mobile.digits()), "+86138****5678 13 digits");
         assert_eq!(number("+86700123456789012").to_string(), "+86700********9012");
+        assert_eq!(number("+8675528780001").to_string(), "+86755****0001");
+        assert_eq!(number("+864001231234").to_string(), "+86400***1234");
+    }
+
+    #[test]
+    fn short_and_foreign_numbers_are_masked_harder() {
+        assert_eq!(number("+861062000001").to_string(), "+8610*****001");
+        assert_eq!(number("+8695588").to_string(), "+869***8");
+        assert_eq!(number("+86110").to_string(), "+86**0");
+        assert_eq!(number("+85223456789").to_string(), "+85******789");
+        assert_eq!(number("+14155550100").to_string(), "+14******100");
+        assert_eq!(number("+33123").to_string(), "+3***3");
+        assert_eq!(number("+491234567890123456").to_string(), "+491***********3456");
     }
 
     #[test]
     fn only_the_global_form_is_taken() {
-        assert_eq!(Number::parse("13812345678"), Err(NumberError::NotGlobal));
-        assert_eq!(Number::parse("+"), Err(NumberError::Empty));
-        assert_eq!(Number::parse("+0138"), Err(NumberError::NotGlobal));
-        assert_eq!(Number::parse("+86 138"), Err(NumberError::NotADigit));
-        assert_eq!(Number::parse("+86"), Err(NumberError::TooShort));
-        assert_eq!(Number::parse("+8612345678901234567"), Err(NumberError::TooLong));
-    }
-
-    #[test]
-    fn kinds() {
         let rows = [
-            ("+8613800000001", Kind::Mobile),
-            ("+8675528780001", Kind::Fixed { city: city_of_area(755) }),
-            ("+861062000001", Kind::Fixed { city: city_of_area(10) }),
-            ("+862162000001", Kind::Fixed { city: city_of_area(21) }),
-            ("+86700123456789012", Kind::Protected700),
-            ("+8670012345678", Kind::Protected700),
-            ("+864001234567", Kind::Service400),
-            ("+868001234567", Kind::Service400),
-            ("+8695588", Kind::Service95),
-            ("+8696110123", Kind::Service95),
-            ("+8625550001111", Kind::Other),
-            ("+85212345678", Kind::Other),
-            ("+14155550100", Kind::Other),
+            ("", NumberError::Empty),
+            ("+", NumberError::Empty),
+            ("13812345678", NumberError::NotGlobal),
+            ("8613812345678", NumberError::NotGlobal),
+            ("+0138", NumberError::NotGlobal),
+            ("+0", NumberError::NotGlobal),
+            ("+86075528780001", NumberError::NotGlobal),
+            ("+86013800000001", NumberError::NotGlobal),
+            ("+86000", NumberError::NotGlobal),
+            ("+86 138", NumberError::NotADigit),
+            ("+86138-0000", NumberError::NotADigit),
+            ("++8613800000001", NumberError::NotADigit),
+            ("+8613８00000001", NumberError::NotADigit),
+            (" +8613800000001", NumberError::NotGlobal),
+            ("+86", NumberError::TooShort),
+            ("+8611", NumberError::TooShort),
+            ("+8612345678901234567", NumberError::TooLong),
+            ("+99999999999999999999999999", NumberError::TooLong),
         ];
-        for (text, kind) in rows {
-            assert_eq!(number(text).kind(), kind, "{text}");
+        for (text, error) in rows {
+            assert_eq!(Number::parse(text), Err(error), "{text}");
         }
     }
 
     #[test]
-    fn stores_get_their_number_back() {
-        let x = number("+86700123456789012");
-        assert_eq!(Number::from_u64(x.as_u64()), Some(x));
-        assert_eq!(Number::from_u64(0), None);
+    fn every_row_of_the_kinds() {
+        let fixed = |area| Kind::Fixed { city: city_of_area(area) };
+        let rows = [
+            ("+8613800000001", Kind::Mobile),
+            ("+8619912345678", Kind::Mobile),
+            ("+861380000000", Kind::Other),
+            ("+86138000000011", Kind::Other),
+            ("+86700123456789012", Kind::Protected700),
+            ("+8670012345678", Kind::Protected700),
+            ("+867001234567", Kind::Other),
+            ("+8670012345678901", Kind::Other),
+            ("+864001234567", Kind::Service400),
+            ("+868001234567", Kind::Service400),
+            ("+8640012345678", Kind::Other),
+            ("+8695588", Kind::Service95),
+            ("+8696110123", Kind::Service95),
+            ("+869558", Kind::Other),
+            ("+8695013123456", Kind::Service95),
+            ("+86950131234567890", Kind::Service95),
+            ("+8695112345678", fixed(951)),
+            ("+8675528780001", fixed(755)),
+            ("+867552878001", fixed(755)),
+            ("+86755287800011", Kind::Other),
+            ("+861062000001", fixed(10)),
+            ("+86106200001", fixed(10)),
+            ("+862162000001", fixed(21)),
+            ("+862812345678", fixed(28)),
+            ("+8633312345678", Kind::Fixed { city: None }),
+            ("+8630012345678", Kind::Other),
+            ("+8625550001111", Kind::Other),
+            ("+8610086", Kind::Other),
+            ("+8612345", Kind::Other),
+            ("+85212345678", Kind::Other),
+            ("+14155550100", Kind::Other),
+            ("+8513800000001", Kind::Other),
+        ];
+        for (text, kind) in rows {
+            assert_eq!(number(text).kind(), kind, "{text}");
+            assert_eq!(number(text).is_fixed_line(), matches!(kind, Kind::Fixed { .. }), "{text}");
+        }
+        assert_eq!(fixed(755), Kind::Fixed { city: Some(city_of_area(755).unwrap()) });
+    }
+
+    #[test]
+    fn an_option_costs_no_more_than_the_number() {
         assert_eq!(std::mem::size_of::<Option<Number>>(), 8);
+    }
+
+    #[test]
+    fn integers_that_are_no_numbers_are_refused() {
+        for value in [0, 1, 9_999, 860, 86_012, 86_075_528_780_001, 10_u64.pow(18), u64::MAX] {
+            assert_eq!(Number::from_u64(value), None, "{value}");
+        }
+        assert!(Number::from_u64(10_000).is_some() && Number::from_u64(10_u64.pow(18) - 1).is_some());
+    }
+
+    #[test]
+    fn labels_are_distinct() {
+        let labels: std::collections::HashSet<_> = NumberError::ALL.iter().map(|error| error.label()).collect();
+        assert_eq!(labels.len(), NumberError::ALL.len());
+    }
+
+    proptest! {
+        #![proptest_config(crate::seeded())]
+
+        #[test]
+        fn text_integer_and_number_are_one(value in 10_000_u64..1_000_000_000_000_000_000) {
+            let text = format!("+{value}");
+            match Number::parse(&text) {
+                Ok(number) => {
+                    prop_assert_eq!(number.as_u64(), value);
+                    prop_assert_eq!(Number::from_u64(value), Some(number));
+                    prop_assert_eq!(number.reveal().to_string(), text);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, NumberError::NotGlobal);
+                    prop_assert_eq!(Number::from_u64(value), None);
+                    prop_assert!(text.starts_with("+860"));
+                }
+            }
+        }
+
+        #[test]
+        fn the_mask_shows_no_more_than_it_says(value in 10_000_u64..1_000_000_000_000_000_000) {
+            let Some(number) = Number::from_u64(value) else { return Ok(()) };
+            let masked = number.to_string();
+            let clear = number.reveal().to_string();
+            prop_assert_eq!(masked.len(), clear.len());
+            let agree = masked.bytes().zip(clear.bytes()).all(|(m, c)| m == c || m == b'*');
+            prop_assert!(agree);
+            let digits = masked.strip_prefix(if clear.starts_with("+86") { "+86" } else { "+" }).unwrap();
+            let seen = digits.bytes().filter(|byte| *byte != b'*').count();
+            prop_assert!(seen <= 7);
+            if !(clear.starts_with("+86") && digits.len() >= 11 || number.kind() == Kind::Service400) {
+                prop_assert!(2 * seen <= digits.len(), "{}", masked);
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,24}") {
+            let _ = Number::parse(&text);
+        }
     }
 }

@@ -36,9 +36,7 @@ pub(crate) struct Dialog {
 impl Dialog {
     /// The request belongs to this dialog (§12.2.2).
     pub(crate) fn is_of(&self, request: &Received) -> bool {
-        self.call_id == request.call_id
-            && self.local_tag == request.to_tag
-            && self.remote_tag == request.from_tag
+        self.call_id == request.call_id && self.local_tag == request.to_tag && self.remote_tag == request.from_tag
     }
 }
 

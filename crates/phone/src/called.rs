@@ -22,11 +22,7 @@ impl Phone {
             Method::Ack => Method::Invite,
             other => other,
         };
-        let key = Key {
-            branch: request.branch.clone(),
-            sent_by: request.sent_by.clone(),
-            method,
-        };
+        let key = Key { branch: request.branch.clone(), sent_by: request.sent_by.clone(), method };
         if request.method == Method::Ack {
             if !self.transactions.on_ack(now, &key) {
                 self.on_ack(now, &request);
@@ -37,19 +33,12 @@ impl Phone {
             return;
         }
         match request.method {
-            Method::Invite if request.to_tag.is_empty() => {
-                self.on_invite(now, source, key, request)
-            }
+            Method::Invite if request.to_tag.is_empty() => self.on_invite(now, source, key, request),
             Method::Invite => self.on_reinvite(now, &key, &request),
             Method::Cancel => self.on_cancel(now, &key, &request),
             Method::Bye => self.on_bye(now, &key, &request),
             Method::Options => self.respond(now, &key, &request, 200, None),
-            Method::Info
-                if self
-                    .call
-                    .dialog()
-                    .is_some_and(|dialog| dialog.is_of(&request)) =>
-            {
+            Method::Info if self.call.dialog().is_some_and(|dialog| dialog.is_of(&request)) => {
                 self.respond(now, &key, &request, 200, None);
             }
             _ => self.respond(now, &key, &request, 405, None),
@@ -62,9 +51,8 @@ impl Phone {
             return;
         }
         if let Start::Request(uri) = &invite.start
-            && address_of(uri).is_some_and(|address| {
-                address != self.config.contact && Some(address) != self.config.gateway
-            })
+            && address_of(uri)
+                .is_some_and(|address| address != self.config.contact && Some(address) != self.config.gateway)
         {
             self.breach(format!("INVITE: Request-URI {uri} is not us"));
         }
@@ -85,29 +73,16 @@ impl Phone {
         let script = &self.config.script;
         let mut plan = vec![(now + RING_LIMIT, Step::GiveUp)];
         plan.extend(script.ring_after.map(|after| (now + after, Step::Ring)));
-        plan.extend(
-            script
-                .early_media_after
-                .map(|after| (now + after, Step::EarlyMedia)),
-        );
+        plan.extend(script.early_media_after.map(|after| (now + after, Step::EarlyMedia)));
         match &script.reply {
-            Reply::Answer { after } | Reply::Refuse { after, .. } => {
-                plan.push((now + *after, Step::Reply))
-            }
+            Reply::Answer { after } | Reply::Refuse { after, .. } => plan.push((now + *after, Step::Reply)),
             Reply::Never => {}
         }
         plan.sort_by_key(|(at, _)| *at);
-        self.event(PhoneEvent::Invited {
-            caller: invite.caller.clone(),
-        });
-        self.call = Call::Ringing(Box::new(Ringing {
-            dialog,
-            key,
-            invite,
-            answer: None,
-            plan,
-        }));
+        self.event(PhoneEvent::Invited { caller: invite.caller.clone() });
+        self.call = Call::Ringing(Box::new(Ringing { dialog, key, invite, answer: None, plan }));
         self.path = None;
+        self.ear.begin();
         self.handle_timeout(now);
     }
 
@@ -164,29 +139,14 @@ impl Phone {
         let Call::Ringing(ringing) = std::mem::replace(&mut self.call, Call::Ended) else {
             return;
         };
-        let Ringing {
-            mut dialog,
-            key,
-            invite,
-            ..
-        } = *ringing;
+        let Ringing { mut dialog, key, invite, .. } = *ringing;
         let brings_answer = answer.is_none();
         let body = answer.unwrap_or_else(|| dialog.media.offer(&self.config, Direction::SendRecv));
-        let ack = AwaitedAck {
-            key: key.clone(),
-            cseq: invite.cseq,
-            brings_answer,
-        };
-        self.call = Call::Answered(Box::new(Answered {
-            dialog,
-            ack,
-            hang_up: false,
-        }));
+        let ack = AwaitedAck { key: key.clone(), cseq: invite.cseq, brings_answer };
+        self.call = Call::Answered(Box::new(Answered { dialog, ack, hang_up: false }));
         self.respond(now, &key, &invite, 200, Some(&body));
         self.media_settled(now, Some(self.config.sound.clone()));
-        self.event(PhoneEvent::Answered {
-            media: self.remote_rtp(),
-        });
+        self.event(PhoneEvent::Answered { media: self.remote_rtp() });
     }
 
     pub(crate) fn refuse(&mut self, now: Duration, status: u16, reason: Option<&str>) {
@@ -196,10 +156,7 @@ impl Phone {
         let (key, invite) = (ringing.key.clone(), ringing.invite.clone());
         self.respond_with(now, &key, &invite, status, None, reason);
         self.end(now);
-        self.event(PhoneEvent::Released {
-            by: Ender::Us,
-            reason: None,
-        });
+        self.event(PhoneEvent::Released { by: Ender::Us, reason: None });
     }
 
     /// The ACK of a 2xx: that of the answer, or of our 200 to a re-INVITE.
@@ -207,32 +164,20 @@ impl Phone {
         let awaits = |ack: &AwaitedAck| ack.cseq == request.cseq;
         match &mut self.call {
             Call::Answered(answered) if answered.dialog.is_of(request) && awaits(&answered.ack) => {
-                let Call::Answered(answered) = std::mem::replace(&mut self.call, Call::Ended)
-                else {
+                let Call::Answered(answered) = std::mem::replace(&mut self.call, Call::Ended) else {
                     return;
                 };
-                let Answered {
-                    dialog,
-                    ack,
-                    hang_up,
-                } = *answered;
+                let Answered { dialog, ack, hang_up } = *answered;
                 self.transactions.acknowledged(&ack.key);
                 let hang_up_at = self.config.script.hang_up_after.map(|after| now + after);
-                self.call = Call::Established(Box::new(Established {
-                    dialog,
-                    hang_up_at,
-                    modifying: None,
-                    ack: None,
-                }));
+                self.call = Call::Established(Box::new(Established { dialog, hang_up_at, modifying: None, ack: None }));
                 self.take_answer_in_ack(now, &ack, request);
                 self.event(PhoneEvent::Established);
                 if hang_up {
                     self.send_bye(now);
                 }
             }
-            Call::Established(up)
-                if up.dialog.is_of(request) && up.ack.as_ref().is_some_and(awaits) =>
-            {
+            Call::Established(up) if up.dialog.is_of(request) && up.ack.as_ref().is_some_and(awaits) => {
                 if let Some(ack) = up.ack.take() {
                     self.transactions.acknowledged(&ack.key);
                     self.take_answer_in_ack(now, &ack, request);
@@ -268,10 +213,7 @@ impl Phone {
 
     fn on_reinvite(&mut self, now: Duration, key: &Key, request: &Received) {
         let config = self.config.clone();
-        let in_dialog = self
-            .call
-            .dialog()
-            .is_some_and(|dialog| dialog.is_of(request));
+        let in_dialog = self.call.dialog().is_some_and(|dialog| dialog.is_of(request));
         let up = match &mut self.call {
             Call::Established(up) if in_dialog => up,
             _ if in_dialog => return self.respond(now, key, request, 491, None),
@@ -297,28 +239,18 @@ impl Phone {
                 return self.respond(now, key, request, 488, None);
             }
         };
-        let ack = AwaitedAck {
-            key: key.clone(),
-            cseq: request.cseq,
-            brings_answer: request.sdp.is_none(),
-        };
+        let ack = AwaitedAck { key: key.clone(), cseq: request.cseq, brings_answer: request.sdp.is_none() };
         up.ack = Some(ack);
         self.respond(now, key, request, 200, Some(&body));
         if request.sdp.is_some() {
             self.media_settled(now, Some(config.sound));
             let sends = self.path.is_some_and(|path| path.send);
-            self.event(PhoneEvent::MediaChanged {
-                media: self.remote_rtp(),
-                sends,
-            });
+            self.event(PhoneEvent::MediaChanged { media: self.remote_rtp(), sends });
         }
     }
 
     fn on_cancel(&mut self, now: Duration, key: &Key, request: &Received) {
-        let invite_key = Key {
-            method: Method::Invite,
-            ..key.clone()
-        };
+        let invite_key = Key { method: Method::Invite, ..key.clone() };
         if !self.transactions.knows(&invite_key) {
             return self.respond(now, key, request, 481, None);
         }
@@ -339,10 +271,7 @@ impl Phone {
         }
         self.respond(now, &invite_key, &invite, 487, None);
         self.end(now);
-        self.event(PhoneEvent::Released {
-            by: Ender::Them,
-            reason: request.reason.clone(),
-        });
+        self.event(PhoneEvent::Released { by: Ender::Them, reason: request.reason.clone() });
     }
 
     fn on_bye(&mut self, now: Duration, key: &Key, request: &Received) {
@@ -350,10 +279,7 @@ impl Phone {
             return self.respond(now, key, request, 481, None);
         };
         if request.cseq <= dialog.remote_cseq && dialog.remote_cseq != 0 {
-            self.breach(format!(
-                "BYE: CSeq {} after {}",
-                request.cseq, dialog.remote_cseq
-            ));
+            self.breach(format!("BYE: CSeq {} after {}", request.cseq, dialog.remote_cseq));
         }
         self.respond(now, key, request, 200, None);
         match &self.call {
@@ -364,27 +290,13 @@ impl Phone {
             }
             // The two BYEs crossed; ours still gets its response, or expires.
             Call::Ending(_) => return,
-            Call::Idle
-            | Call::Calling(_)
-            | Call::Answered(_)
-            | Call::Established(_)
-            | Call::Ended => {}
+            Call::Idle | Call::Calling(_) | Call::Answered(_) | Call::Established(_) | Call::Ended => {}
         }
         self.end(now);
-        self.event(PhoneEvent::Released {
-            by: Ender::Them,
-            reason: request.reason.clone(),
-        });
+        self.event(PhoneEvent::Released { by: Ender::Them, reason: request.reason.clone() });
     }
 
-    fn respond(
-        &mut self,
-        now: Duration,
-        key: &Key,
-        request: &Received,
-        status: u16,
-        body: Option<&[u8]>,
-    ) {
+    fn respond(&mut self, now: Duration, key: &Key, request: &Received, status: u16, body: Option<&[u8]>) {
         self.respond_with(now, key, request, status, body, None);
     }
 
@@ -404,13 +316,8 @@ impl Phone {
             }
             _ => format!("{};tag={}", request.to, self.random.token()),
         };
-        let mut draft = Draft::new().vias(&request.vias).dialog(
-            &request.from,
-            &to,
-            &request.call_id,
-            request.cseq,
-            request.method,
-        );
+        let mut draft =
+            Draft::new().vias(&request.vias).dialog(&request.from, &to, &request.call_id, request.cseq, request.method);
         if request.method == Method::Invite {
             if status < 300 {
                 draft = draft.header("Contact", &self.contact());
@@ -423,19 +330,15 @@ impl Phone {
         if let Some(agent) = &self.config.user_agent {
             draft = draft.header("Server", agent);
         }
-        self.transactions
-            .respond(now, key, status, draft.response(status, body));
+        self.transactions.respond(now, key, status, draft.response(status, body));
     }
 }
 
 fn ringing_answer(call: &Call) -> Option<Vec<u8>> {
     match call {
         Call::Ringing(ringing) => ringing.answer.clone(),
-        Call::Idle
-        | Call::Calling(_)
-        | Call::Answered(_)
-        | Call::Established(_)
-        | Call::Ending(_)
-        | Call::Ended => None,
+        Call::Idle | Call::Calling(_) | Call::Answered(_) | Call::Established(_) | Call::Ending(_) | Call::Ended => {
+            None
+        }
     }
 }

@@ -23,22 +23,11 @@ impl Phone {
         let Some(peer) = address_of(&target) else {
             return false;
         };
-        let (local_tag, branch) = (
-            self.random.token(),
-            format!("z9hG4bK{}", self.random.token()),
-        );
-        let display = self
-            .config
-            .display_name
-            .as_ref()
-            .map(|name| format!("\"{name}\" "))
-            .unwrap_or_default();
+        let (local_tag, branch) = (self.random.token(), format!("z9hG4bK{}", self.random.token()));
+        let display = self.config.display_name.as_ref().map(|name| format!("\"{name}\" ")).unwrap_or_default();
         let mut dialog = Dialog {
             call_id: format!("{}@{}", self.random.token(), self.config.contact.ip()),
-            local: format!(
-                "{display}<sip:{}@{}>;tag={local_tag}",
-                self.config.number, self.config.contact
-            ),
+            local: format!("{display}<sip:{}@{}>;tag={local_tag}", self.config.number, self.config.contact),
             remote: format!("<{target}>"),
             local_tag,
             remote_tag: String::new(),
@@ -50,22 +39,12 @@ impl Phone {
         };
         let late = self.config.script.late_offer;
         let offer = (!late).then(|| dialog.media.offer(&self.config, Direction::SendRecv));
-        let bytes = self.in_dialog(
-            &dialog,
-            &branch,
-            Method::Invite,
-            dialog.local_cseq,
-            offer.as_deref(),
-        );
-        self.transactions
-            .request(now, peer, &branch, Method::Invite, bytes);
+        let bytes = self.in_dialog(&dialog, &branch, Method::Invite, dialog.local_cseq, offer.as_deref());
+        self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         let at = self.config.script.cancel_after.map(|after| now + after);
-        self.call = Call::Calling(Box::new(Calling {
-            dialog,
-            branch,
-            cancel: Cancel::Not { at },
-        }));
+        self.call = Call::Calling(Box::new(Calling { dialog, branch, cancel: Cancel::Not { at } }));
         self.path = None;
+        self.ear.begin();
         true
     }
 
@@ -86,34 +65,21 @@ impl Phone {
         let Call::Established(up) = &self.call else {
             return false;
         };
-        let bytes = self.in_dialog(
-            &up.dialog,
-            &branch,
-            Method::Invite,
-            up.dialog.local_cseq,
-            Some(&offer),
-        );
-        self.transactions
-            .request(now, up.dialog.peer, &branch, Method::Invite, bytes);
+        let bytes = self.in_dialog(&up.dialog, &branch, Method::Invite, up.dialog.local_cseq, Some(&offer));
+        self.transactions.request(now, up.dialog.peer, &branch, Method::Invite, bytes);
         true
     }
 
-    fn in_dialog(
-        &self,
-        dialog: &Dialog,
-        branch: &str,
-        method: Method,
-        cseq: u32,
-        body: Option<&[u8]>,
-    ) -> Vec<u8> {
-        let mut draft = Draft::new()
-            .via(self.config.transport, self.config.contact, branch)
-            .max_forwards()
-            .dialog(&dialog.local, &dialog.remote, &dialog.call_id, cseq, method);
+    fn in_dialog(&self, dialog: &Dialog, branch: &str, method: Method, cseq: u32, body: Option<&[u8]>) -> Vec<u8> {
+        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards().dialog(
+            &dialog.local,
+            &dialog.remote,
+            &dialog.call_id,
+            cseq,
+            method,
+        );
         if method == Method::Invite {
-            draft = draft
-                .header("Contact", &self.contact())
-                .header("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS");
+            draft = draft.header("Contact", &self.contact()).header("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS");
             draft = draft.headers(&self.config.headers);
         }
         if let Some(agent) = &self.config.user_agent {
@@ -128,9 +94,7 @@ impl Phone {
             return;
         }
         let key = (received.branch.as_str(), received.method);
-        let verdict =
-            self.transactions
-                .on_response(now, key, status, (&received.to, &received.to_tag));
+        let verdict = self.transactions.on_response(now, key, status, (&received.to, &received.to_tag));
         match verdict {
             Verdict::New => {}
             Verdict::Forked => {
@@ -144,20 +108,24 @@ impl Phone {
             (Method::Invite, Call::Calling(calling)) if calling.branch == received.branch => {
                 self.on_invite_response(now, status, received);
             }
-            (Method::Invite, Call::Established(up))
-                if up.modifying.as_ref() == Some(&received.branch) =>
-            {
+            (Method::Invite, Call::Established(up)) if up.modifying.as_ref() == Some(&received.branch) => {
                 self.on_modified(now, status, received);
             }
             (Method::Bye, Call::Ending(_)) if status >= 200 => {
                 self.end(now);
-                self.event(PhoneEvent::Released {
-                    by: Ender::Us,
-                    reason: None,
-                });
+                self.event(PhoneEvent::Released { by: Ender::Us, reason: None });
             }
             // To a CANCEL, or to a request of a call that has ended since.
-            _ => {}
+            (
+                _,
+                Call::Idle
+                | Call::Calling(_)
+                | Call::Ringing(_)
+                | Call::Answered(_)
+                | Call::Established(_)
+                | Call::Ending(_)
+                | Call::Ended,
+            ) => {}
         }
     }
 
@@ -167,9 +135,7 @@ impl Phone {
         };
         let mut flaws = Vec::new();
         if received.from != calling.dialog.local || received.call_id != calling.dialog.call_id {
-            flaws.push(format!(
-                "{status}: From or Call-ID is not that of the request"
-            ));
+            flaws.push(format!("{status}: From or Call-ID is not that of the request"));
         }
         if received.cseq != calling.dialog.local_cseq {
             flaws.push(format!("{status}: CSeq {}", received.cseq));
@@ -180,15 +146,8 @@ impl Phone {
             && status < 300
         {
             // RFC 3261 §13.2.1: what a provisional response answered, the 200 must say again, unchanged.
-            if calling
-                .dialog
-                .media
-                .remote_body()
-                .is_some_and(|before| before != &sdp[..])
-            {
-                flaws.push(format!(
-                    "{status}: the answer is not that of the provisional response"
-                ));
+            if calling.dialog.media.remote_body().is_some_and(|before| before != &sdp[..]) {
+                flaws.push(format!("{status}: the answer is not that of the provisional response"));
             } else if let Err(flaw) = calling.dialog.media.take_answer(sdp) {
                 flaws.push(format!("{status}: {flaw}"));
             }
@@ -204,10 +163,7 @@ impl Phone {
             200..=299 => self.on_answered(now, received),
             _ => {
                 self.end(now);
-                self.event(PhoneEvent::Refused {
-                    status,
-                    reason: received.reason.clone(),
-                });
+                self.event(PhoneEvent::Refused { status, reason: received.reason.clone() });
             }
         }
     }
@@ -232,11 +188,7 @@ impl Phone {
         let Call::Calling(calling) = std::mem::replace(&mut self.call, Call::Ended) else {
             return;
         };
-        let Calling {
-            mut dialog,
-            branch,
-            cancel,
-        } = *calling;
+        let Calling { mut dialog, branch, cancel } = *calling;
         dialog.remote.clone_from(&received.to);
         dialog.remote_tag.clone_from(&received.to_tag);
         if let Some(contact) = &received.contact {
@@ -247,26 +199,13 @@ impl Phone {
         let never = self.config.script.never_acknowledge;
         if !never {
             let ack_branch = format!("z9hG4bK{}", self.random.token());
-            let ack = self.in_dialog(
-                &dialog,
-                &ack_branch,
-                Method::Ack,
-                dialog.local_cseq,
-                answer.as_deref(),
-            );
+            let ack = self.in_dialog(&dialog, &ack_branch, Method::Ack, dialog.local_cseq, answer.as_deref());
             self.transactions.acknowledge(&branch, dialog.peer, ack);
         }
         let hang_up_at = self.config.script.hang_up_after.map(|after| now + after);
-        self.call = Call::Established(Box::new(Established {
-            dialog,
-            hang_up_at,
-            modifying: None,
-            ack: None,
-        }));
+        self.call = Call::Established(Box::new(Established { dialog, hang_up_at, modifying: None, ack: None }));
         self.media_settled(now, Some(self.config.sound.clone()));
-        self.event(PhoneEvent::Answered {
-            media: self.remote_rtp(),
-        });
+        self.event(PhoneEvent::Answered { media: self.remote_rtp() });
         if !never {
             self.event(PhoneEvent::Established);
         }
@@ -310,10 +249,7 @@ impl Phone {
             }
             return;
         }
-        let taken = received
-            .sdp
-            .as_deref()
-            .ok_or_else(|| "no answer".to_owned());
+        let taken = received.sdp.as_deref().ok_or_else(|| "no answer".to_owned());
         let taken = taken.and_then(|sdp| up.dialog.media.take_answer(sdp));
         let (cseq, peer) = (received.cseq, up.dialog.peer);
         let Call::Established(up) = &self.call else {
@@ -326,21 +262,14 @@ impl Phone {
         }
         self.media_settled(now, Some(self.config.sound.clone()));
         let sends = self.path.is_some_and(|path| path.send);
-        self.event(PhoneEvent::MediaChanged {
-            media: self.remote_rtp(),
-            sends,
-        });
+        self.event(PhoneEvent::MediaChanged { media: self.remote_rtp(), sends });
     }
 
     pub(crate) fn send_bye(&mut self, now: Duration) {
         let mut dialog = match std::mem::replace(&mut self.call, Call::Ended) {
             Call::Established(up) => up.dialog,
             Call::Answered(answered) => answered.dialog,
-            other @ (Call::Idle
-            | Call::Calling(_)
-            | Call::Ringing(_)
-            | Call::Ending(_)
-            | Call::Ended) => {
+            other @ (Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Ending(_) | Call::Ended) => {
                 self.call = other;
                 return;
             }
@@ -348,8 +277,7 @@ impl Phone {
         dialog.local_cseq = dialog.local_cseq.wrapping_add(1);
         let branch = format!("z9hG4bK{}", self.random.token());
         let bytes = self.in_dialog(&dialog, &branch, Method::Bye, dialog.local_cseq, None);
-        self.transactions
-            .request(now, dialog.peer, &branch, Method::Bye, bytes);
+        self.transactions.request(now, dialog.peer, &branch, Method::Bye, bytes);
         self.voice.set_path(now, None);
         self.call = Call::Ending(Box::new(dialog));
     }

@@ -14,10 +14,16 @@ use audio_codec_algorithms::{convert_alaw_to_ulaw, decode_alaw, decode_ulaw};
 use rtp_rs::RtpReader;
 
 use crate::sdp::{Codec, Path};
-use crate::voice::DIGITS;
+use crate::voice::{DIGITS, FRAME};
 
 /// Bytes that find a place in a prompt.
 const KEY: usize = 16;
+
+/// Every so many samples of a prompt can be found: several in each packet of 20 ms.
+const STRIDE: usize = 40;
+
+/// A pause longer than this parts what is heard.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Places in prompts with the same key that are tried.
 const MAX_PLACES: usize = 64;
@@ -89,7 +95,35 @@ pub enum Fault {
 }
 
 /// Where in which prompt a key stands.
-type Places = HashMap<[u8; KEY], Vec<(u16, u32)>>;
+#[derive(Clone, Debug, Default)]
+struct Places {
+    by_key: HashMap<[u8; KEY], Vec<(u16, u32)>>,
+    /// A bit for each first two bytes of a key: most windows of another sound are told from all keys by one look.
+    heads: Vec<u64>,
+}
+
+impl Places {
+    fn add(&mut self, key: [u8; KEY], place: u16, offset: u32) {
+        self.heads.resize(1 << 10, 0);
+        let head = head(&key);
+        self.heads[head >> 6] |= 1 << (head & 63);
+        let places = self.by_key.entry(key).or_default();
+        if places.len() < MAX_PLACES {
+            places.push((place, offset));
+        }
+    }
+
+    fn find(&self, window: &[u8]) -> Option<&Vec<(u16, u32)>> {
+        let head = head(window);
+        let known = self.heads.get(head >> 6)? & 1 << (head & 63) != 0;
+        known.then(|| window.first_chunk().and_then(|key| self.by_key.get(key))).flatten()
+    }
+}
+
+/// The first two bytes of a window, as a number below 65,536.
+fn head(window: &[u8]) -> usize {
+    window.first_chunk().map_or(0, |head| usize::from(u16::from_be_bytes(*head)))
+}
 
 /// Prompts and tones that an ear knows.
 #[derive(Clone, Debug, Default)]
@@ -129,29 +163,17 @@ impl Known {
         if self.prompts.iter().any(|prompt| &*prompt.name == name) {
             return;
         }
-        let ulaw: Arc<[u8]> = alaw
-            .iter()
-            .map(|sample| convert_alaw_to_ulaw(*sample))
-            .collect();
+        let ulaw: Arc<[u8]> = alaw.iter().map(|sample| convert_alaw_to_ulaw(*sample)).collect();
         let laws = [Arc::from(alaw), ulaw];
         for (samples, places) in laws.iter().zip(&mut self.places) {
-            for (offset, window) in samples.windows(KEY).enumerate() {
+            for (offset, window) in samples.windows(KEY).enumerate().step_by(STRIDE) {
                 // Where all is the same sample every place looks alike.
-                if window.iter().all(|sample| sample == &window[0]) {
-                    continue;
-                }
-                let mut key = [0; KEY];
-                key.copy_from_slice(window);
-                let places = places.entry(key).or_default();
-                if places.len() < MAX_PLACES {
-                    places.push((place, offset as u32));
+                if let Some(key) = window.first_chunk().filter(|_| window.iter().any(|sample| *sample != window[0])) {
+                    places.add(*key, place, offset as u32);
                 }
             }
         }
-        self.prompts.push(KnownPrompt {
-            name: name.into(),
-            laws,
-        });
+        self.prompts.push(KnownPrompt { name: name.into(), laws });
     }
 
     /// Learns a tone by its frequency in Hz.
@@ -160,12 +182,7 @@ impl Known {
     }
 
     /// The prompt and the place after it, where these samples stand in one.
-    fn prompt(
-        &self,
-        codec: Codec,
-        samples: &[u8],
-        expected: Option<(u16, usize)>,
-    ) -> Option<(u16, usize)> {
+    fn prompt(&self, codec: Codec, samples: &[u8], expected: Option<(u16, usize)>) -> Option<(u16, usize)> {
         if let Some((place, offset)) = expected
             && self.matches(codec, place, offset, samples)
         {
@@ -173,9 +190,7 @@ impl Known {
         }
         // A frame may begin with a constant stretch, which finds nothing: look for the first one that does.
         for (skip, window) in samples.windows(KEY).enumerate() {
-            let mut key = [0; KEY];
-            key.copy_from_slice(window);
-            let Some(places) = self.places[law(codec)].get(&key) else {
+            let Some(places) = self.places[law(codec)].find(window) else {
                 continue;
             };
             for &(place, offset) in places {
@@ -198,11 +213,7 @@ impl Known {
         if whole.is_empty() {
             return false;
         }
-        let offset = if offset >= whole.len() {
-            offset % whole.len()
-        } else {
-            offset
-        };
+        let offset = if offset >= whole.len() { offset % whole.len() } else { offset };
         let rest = &whole[offset..];
         if rest.len() >= samples.len() {
             return rest.starts_with(samples);
@@ -210,9 +221,7 @@ impl Known {
         let (inside, beyond) = samples.split_at(rest.len());
         inside == rest
             && (beyond.iter().zip(whole.iter().cycle()).all(|(a, b)| a == b)
-                || beyond
-                    .iter()
-                    .all(|sample| linear(codec, *sample).abs() <= 8))
+                || beyond.iter().all(|sample| linear(codec, *sample).abs() <= 8))
     }
 }
 
@@ -235,19 +244,20 @@ pub fn tone_part(samples: &[i16], hertz: f64) -> f64 {
         power += value * value;
     }
     let at = s1 * s1 + s2 * s2 - coefficient * s1 * s2;
-    if power == 0.0 {
-        0.0
-    } else {
-        2.0 * at / (power * samples.len() as f64)
-    }
+    if power == 0.0 { 0.0 } else { 2.0 * at / (power * samples.len() as f64) }
 }
 
-/// The last audio packet.
+/// The last packet.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     sequence: u16,
     timestamp: u32,
+    /// What it lasts: its audio, or its event so far.
     samples: u32,
+    /// Samples in a packet of audio.
+    frame: u32,
+    /// How much later than due the next may stand: an event's end is said three times, and the clock goes on meanwhile.
+    slack: u32,
     arrival: Duration,
 }
 
@@ -272,6 +282,15 @@ impl Ear {
     pub(crate) fn set_known(&mut self, known: Arc<Known>) {
         self.known = known;
         self.expected = None;
+    }
+
+    /// A new call: a new stream.
+    pub(crate) fn begin(&mut self) {
+        self.ssrc = None;
+        self.last = None;
+        self.clock = None;
+        self.expected = None;
+        self.event = None;
     }
 
     /// What was heard, in order.
@@ -313,11 +332,7 @@ impl Ear {
     /// For how long this was heard, in all.
     #[must_use]
     pub fn heard_for(&self, name: &str) -> Duration {
-        self.runs
-            .iter()
-            .filter(|run| run.heard.to_string() == name)
-            .map(|run| run.until.saturating_sub(run.from))
-            .sum()
+        self.runs.iter().filter(|run| run.heard.to_string() == name).map(|run| run.until.saturating_sub(run.from)).sum()
     }
 
     /// Takes a packet; the run that it began, if it began one.
@@ -350,15 +365,12 @@ impl Ear {
             Some(path) if payload_type == path.payload_type => Some(path.codec),
             // Early media may come before the description that tells its law: any that we offered.
             Some(_) => None,
-            None => offered
-                .iter()
-                .copied()
-                .find(|codec| codec.payload_type() == payload_type),
+            None => offered.iter().copied().find(|codec| codec.payload_type() == payload_type),
         };
-        let samples = if codec.is_some() {
-            reader.payload().len() as u32
-        } else {
-            0
+        let samples = match (codec, reader.payload()) {
+            (Some(_), audio) => audio.len() as u32,
+            (None, &[_, _, high, low]) => u32::from(u16::from_be_bytes([high, low])),
+            (None, _) => 0,
         };
         let fresh = self.check_order(now, &reader, samples, codec.is_some());
         match codec {
@@ -376,21 +388,16 @@ impl Ear {
     }
 
     /// Sequence and timestamp; `false` for a packet that is too old to be heard.
-    fn check_order(
-        &mut self,
-        now: Duration,
-        reader: &RtpReader<'_>,
-        samples: u32,
-        audio: bool,
-    ) -> bool {
+    fn check_order(&mut self, now: Duration, reader: &RtpReader<'_>, samples: u32, audio: bool) -> bool {
         let sequence = u16::from(reader.sequence_number());
         let timestamp = reader.timestamp();
-        let this = Last {
-            sequence,
-            timestamp,
-            samples,
-            arrival: now,
+        let frame = match (audio, self.last) {
+            (true, _) => samples,
+            (false, Some(last)) => last.frame,
+            (false, None) => FRAME as u32,
         };
+        let slack = if audio { 0 } else { 3 * frame };
+        let this = Last { sequence, timestamp, samples, frame, slack, arrival: now };
         let Some(last) = self.last else {
             self.last = Some(this);
             self.clock = None;
@@ -406,23 +413,20 @@ impl Ear {
             self.expected = None;
         }
         if !audio {
-            // An event holds its first timestamp; the audio after it is measured from the audio before it.
-            self.last = Some(Last { sequence, ..last });
+            self.last = Some(this);
             return true;
         }
-        let frame = if last.samples == 0 {
-            samples
-        } else {
-            last.samples
-        };
-        let due = last.timestamp.wrapping_add(frame);
+        let frame = last.frame;
+        let due = last.timestamp.wrapping_add(last.samples);
         let ahead = timestamp.wrapping_sub(due) as i32;
         let missed = i32::from(step - 1).saturating_mul(frame as i32);
+        let in_time = (missed..=missed.saturating_add(last.slack as i32)).contains(&ahead);
         // After a pause the timestamp has gone on with the clock (RFC 3551 §4.1).
         let elapsed = now.saturating_sub(last.arrival).as_millis() as i64 * 8 - i64::from(frame);
-        let after_pause =
-            2 * elapsed > i64::from(frame) && (i64::from(ahead) - elapsed).abs() <= 8 * 60;
-        if ahead != missed && !after_pause {
+        let after_pause = 2 * elapsed > i64::from(frame) && (i64::from(ahead) - elapsed).abs() <= 8 * 60;
+        // Where one source takes over from another their packets do not leave at the same beat: less than half a packet.
+        let beat = ahead >= 0 && 2 * (i64::from(ahead) - elapsed).abs() <= i64::from(frame);
+        if !in_time && !after_pause && !beat {
             self.fault(now, Fault::Timestamp(ahead.wrapping_sub(missed)));
         }
         if after_pause {
@@ -449,22 +453,21 @@ impl Ear {
             classify(&known, codec, samples)
         };
         let until = now + Duration::from_micros(samples.len() as u64 * 125);
+        let mut new = true;
         if let Some(run) = self.runs.last_mut()
             && run.heard == heard
         {
-            run.until = until;
-            run.packets = run.packets.saturating_add(1);
-            return None;
+            if now <= run.until + PAUSE {
+                run.until = until;
+                run.packets = run.packets.saturating_add(1);
+                return None;
+            }
+            new = false;
         }
         if self.runs.len() < MAX_KEPT {
-            self.runs.push(Run {
-                heard: heard.clone(),
-                from: now,
-                until,
-                packets: 1,
-            });
+            self.runs.push(Run { heard: heard.clone(), from: now, until, packets: 1 });
         }
-        Some(heard)
+        new.then_some(heard)
     }
 
     fn on_event(&mut self, timestamp: u32, payload: &[u8]) {
@@ -486,15 +489,8 @@ impl Ear {
 }
 
 fn classify(known: &Known, codec: Codec, samples: &[u8]) -> Heard {
-    let linear: Vec<i16> = samples
-        .iter()
-        .map(|sample| linear(codec, *sample))
-        .collect();
-    let power = linear
-        .iter()
-        .map(|sample| f64::from(*sample).powi(2))
-        .sum::<f64>()
-        / linear.len().max(1) as f64;
+    let linear: Vec<i16> = samples.iter().map(|sample| linear(codec, *sample)).collect();
+    let power = linear.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / linear.len().max(1) as f64;
     if power < SILENCE {
         return Heard::Silence;
     }
@@ -510,27 +506,19 @@ fn classify(known: &Known, codec: Codec, samples: &[u8]) -> Heard {
 mod tests {
     use super::*;
     use crate::random::Random;
-    use crate::voice::{FRAME, PTIME, Sound, Voice};
+    use crate::voice::{PTIME, Sound, Voice};
 
     const SOURCE: &str = "10.0.0.1:4000";
 
     fn path(codec: Codec) -> Path {
         let remote = SOURCE.parse().unwrap();
-        Path {
-            remote,
-            codec,
-            payload_type: codec.payload_type(),
-            telephone_event: Some(101),
-            send: true,
-        }
+        Path { remote, codec, payload_type: codec.payload_type(), telephone_event: Some(101), send: true }
     }
 
     /// Something like speech: noise that a seed tells apart, with a stretch of silence inside.
     fn prompt(seed: u64, frames: usize) -> Vec<u8> {
         let mut random = Random::new(seed);
-        let mut samples: Vec<u8> = (0..frames * FRAME + 77)
-            .map(|_| random.next_u32() as u8)
-            .collect();
+        let mut samples: Vec<u8> = (0..frames * FRAME + 77).map(|_| random.next_u32() as u8).collect();
         samples[400..700].fill(0xd5);
         samples
     }
@@ -550,20 +538,12 @@ mod tests {
         let mut voice = Voice::new(&mut Random::new(9));
         voice.say(sound);
         voice.set_path(Duration::ZERO, Some(path(codec)));
-        (0..frames)
-            .map(|nth| voice.poll(PTIME * nth).unwrap().1)
-            .collect()
+        (0..frames).map(|nth| voice.poll(PTIME * nth).unwrap().1).collect()
     }
 
     fn listen(ear: &mut Ear, codec: Codec, packets: &[Vec<u8>]) {
         for (nth, packet) in packets.iter().enumerate() {
-            ear.on_rtp(
-                PTIME * nth as u32,
-                SOURCE.parse().unwrap(),
-                Some(path(codec)),
-                &[codec],
-                packet,
-            );
+            ear.on_rtp(PTIME * nth as u32, SOURCE.parse().unwrap(), Some(path(codec)), &[codec], packet);
         }
     }
 
@@ -616,19 +596,11 @@ mod tests {
     fn two_tones_at_once_are_neither() {
         let mut mixed = Vec::new();
         for n in 0..1600 {
-            let at = |hertz: f64| {
-                (f64::from(n) * hertz / 8_000.0 * std::f64::consts::TAU).sin() * 6_000.0
-            };
-            mixed.push(audio_codec_algorithms::encode_alaw(
-                (at(440.0) + at(620.0)) as i16,
-            ));
+            let at = |hertz: f64| (f64::from(n) * hertz / 8_000.0 * std::f64::consts::TAU).sin() * 6_000.0;
+            mixed.push(audio_codec_algorithms::encode_alaw((at(440.0) + at(620.0)) as i16));
         }
         let mut ear = ear();
-        listen(
-            &mut ear,
-            Codec::Pcma,
-            &say(&Sound::Alaw(mixed.into()), Codec::Pcma, 10),
-        );
+        listen(&mut ear, Codec::Pcma, &say(&Sound::Alaw(mixed.into()), Codec::Pcma, 10));
         assert_eq!(ear.sounds(), [Heard::Unknown]);
     }
 
@@ -640,40 +612,19 @@ mod tests {
             change(&mut packets);
             let mut ear = ear();
             listen(&mut ear, Codec::Pcma, &packets);
-            ear.faults()
-                .iter()
-                .map(|(_, fault)| *fault)
-                .collect::<Vec<_>>()
+            ear.faults().iter().map(|(_, fault)| *fault).collect::<Vec<_>>()
         };
         assert_eq!(faults(&|_| {}), []);
         assert_eq!(faults(&|packets| packets[3][8] ^= 1), [Fault::Ssrc]);
         assert_eq!(faults(&|packets| drop(packets.remove(1))), [Fault::Gap(1)]);
-        assert_eq!(
-            faults(&|packets| packets[2] = packets[1].clone()),
-            [Fault::Old, Fault::Gap(1)]
-        );
-        assert_eq!(
-            faults(&|packets| packets.swap(1, 2)),
-            [Fault::Gap(1), Fault::Old]
-        );
-        assert_eq!(
-            faults(&|packets| packets[3][1] = 18),
-            [Fault::PayloadType(18)]
-        );
+        assert_eq!(faults(&|packets| packets[2] = packets[1].clone()), [Fault::Old, Fault::Gap(1)]);
+        assert_eq!(faults(&|packets| packets.swap(1, 2)), [Fault::Gap(1), Fault::Old]);
+        assert_eq!(faults(&|packets| packets[3][1] = 18), [Fault::PayloadType(18)]);
         assert_eq!(faults(&|packets| packets[3].truncate(3)), [Fault::NotRtp]);
         assert_eq!(faults(&|packets| packets[3][6] ^= 0x40).len(), 1);
-        let elsewhere = Path {
-            remote: "10.0.0.1:9".parse().unwrap(),
-            ..path(Codec::Pcma)
-        };
+        let elsewhere = Path { remote: "10.0.0.1:9".parse().unwrap(), ..path(Codec::Pcma) };
         let mut ear = ear();
-        ear.on_rtp(
-            PTIME,
-            SOURCE.parse().unwrap(),
-            Some(elsewhere),
-            &[],
-            &good[0],
-        );
+        ear.on_rtp(PTIME, SOURCE.parse().unwrap(), Some(elsewhere), &[], &good[0]);
         assert_eq!(ear.faults()[0].1, Fault::Source(SOURCE.parse().unwrap()));
     }
 
@@ -681,19 +632,9 @@ mod tests {
     fn audio_that_runs_ahead_of_the_clock_is_told() {
         let mut ear = ear();
         for packet in say(&Sound::Tone(440.0), Codec::Pcma, 15) {
-            ear.on_rtp(
-                Duration::ZERO,
-                SOURCE.parse().unwrap(),
-                Some(path(Codec::Pcma)),
-                &[],
-                &packet,
-            );
+            ear.on_rtp(Duration::ZERO, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], &packet);
         }
-        assert!(
-            ear.faults()
-                .iter()
-                .any(|(_, fault)| *fault == Fault::Overrun)
-        );
+        assert!(ear.faults().iter().any(|(_, fault)| *fault == Fault::Overrun));
     }
 
     #[test]
@@ -704,15 +645,37 @@ mod tests {
         let mut ear = ear();
         for now in [0, 20, 40, 1000, 1020].map(Duration::from_millis) {
             let packet = voice.poll(now).unwrap().1;
-            ear.on_rtp(
-                now,
-                SOURCE.parse().unwrap(),
-                Some(path(Codec::Pcma)),
-                &[],
-                &packet,
-            );
+            ear.on_rtp(now, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], &packet);
         }
         assert_eq!(ear.faults(), []);
+    }
+
+    #[test]
+    fn another_beat_with_its_time_in_the_timestamp_is_no_fault_and_without_it_is() {
+        for (slip, faults) in [(1, 0), (9, 0), (90, 1)] {
+            let mut ear = ear();
+            let packets = say(&Sound::Tone(440.0), Codec::Pcma, 3);
+            for (nth, mut packet) in packets.into_iter().enumerate() {
+                let timestamp = u32::from_be_bytes(packet[4..8].try_into().unwrap());
+                let late = if nth == 2 { 8 * slip } else { 0 };
+                packet[4..8].copy_from_slice(&timestamp.wrapping_add(late).to_be_bytes());
+                let now = PTIME * nth as u32 + Duration::from_millis(if nth == 2 { 1 } else { 0 });
+                ear.on_rtp(now, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], &packet);
+            }
+            assert_eq!(ear.faults().len(), faults, "{slip}");
+        }
+    }
+
+    #[test]
+    fn a_pause_parts_what_is_heard() {
+        let mut ear = ear();
+        let packets = say(&Sound::Tone(440.0), Codec::Pcma, 2);
+        for (packet, now) in packets.iter().zip([0, 5_000].map(Duration::from_millis)) {
+            ear.on_rtp(now, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], packet);
+        }
+        assert_eq!(ear.runs().len(), 2);
+        assert_eq!(ear.heard_for("A"), PTIME * 2);
+        assert_eq!(ear.sounds().len(), 1);
     }
 
     #[test]
@@ -726,13 +689,7 @@ mod tests {
         }
         for nth in 0..40 {
             let packet = voice.poll(PTIME * nth).unwrap().1;
-            ear.on_rtp(
-                PTIME * nth,
-                SOURCE.parse().unwrap(),
-                Some(path(Codec::Pcma)),
-                &[],
-                &packet,
-            );
+            ear.on_rtp(PTIME * nth, SOURCE.parse().unwrap(), Some(path(Codec::Pcma)), &[], &packet);
         }
         assert_eq!(ear.digits(), "12#1");
         assert_eq!(ear.faults(), []);
@@ -749,13 +706,7 @@ mod tests {
                 *first = 0x80;
             }
             for packet in [&bytes, &rtp] {
-                ear.on_rtp(
-                    PTIME,
-                    SOURCE.parse().unwrap(),
-                    None,
-                    &[Codec::Pcma, Codec::Pcmu],
-                    packet,
-                );
+                ear.on_rtp(PTIME, SOURCE.parse().unwrap(), None, &[Codec::Pcma, Codec::Pcmu], packet);
             }
         }
     }

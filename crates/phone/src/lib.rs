@@ -258,10 +258,7 @@ impl Phone {
 
     /// An RTP packet came to its RTP port.
     pub fn handle_rtp(&mut self, now: Duration, source: SocketAddr, bytes: &[u8]) {
-        if let Some(heard) = self
-            .ear
-            .on_rtp(now, source, self.path, &self.config.codecs, bytes)
-        {
+        if let Some(heard) = self.ear.on_rtp(now, source, self.path, &self.config.codecs, bytes) {
             self.event(PhoneEvent::Hears(heard));
         }
     }
@@ -269,20 +266,11 @@ impl Phone {
     /// The next time that [`Phone::handle_timeout`] has something to do or [`Phone::poll_rtp`] something to give.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let report = self
-            .config
-            .cname
-            .as_ref()
-            .and_then(|_| self.voice.report_timeout());
-        [
-            self.transactions.poll_timeout(),
-            self.call.poll_timeout(),
-            self.voice.poll_timeout(),
-            report,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let report = self.config.cname.as_ref().and_then(|_| self.voice.report_timeout());
+        [self.transactions.poll_timeout(), self.call.poll_timeout(), self.voice.poll_timeout(), report]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
@@ -313,20 +301,11 @@ impl Phone {
     pub fn poll_rtp(&mut self, now: Duration) -> Option<Packet> {
         let source = self.config.rtp;
         if let Some((path, bytes)) = self.voice.poll(now) {
-            return Some(Packet {
-                source,
-                destination: path.remote,
-                bytes,
-            });
+            return Some(Packet { source, destination: path.remote, bytes });
         }
         let (path, bytes) = self.voice.poll_report(now, self.config.cname.as_ref()?)?;
-        let above =
-            |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
-        Some(Packet {
-            source: above(source),
-            destination: above(path.remote),
-            bytes,
-        })
+        let above = |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
+        Some(Packet { source: above(source), destination: above(path.remote), bytes })
     }
 
     /// What happened since.
@@ -366,25 +345,15 @@ impl Phone {
 
     fn on_expired(&mut self, now: Duration, expired: Expired) {
         match (expired, &mut self.call) {
-            (Expired::NoResponse { branch, .. }, Call::Calling(calling))
-                if calling.branch == branch =>
-            {
+            (Expired::NoResponse { branch, .. }, Call::Calling(calling)) if calling.branch == branch => {
                 self.end(now);
                 self.event(PhoneEvent::Failed(Failure::NoResponse));
             }
-            (
-                Expired::NoResponse {
-                    method: rsip::Method::Bye,
-                    ..
-                },
-                Call::Ending(_),
-            ) => {
+            (Expired::NoResponse { method: rsip::Method::Bye, .. }, Call::Ending(_)) => {
                 self.end(now);
                 self.event(PhoneEvent::Failed(Failure::ByeUnanswered));
             }
-            (Expired::NoResponse { branch, .. }, Call::Established(up))
-                if up.modifying.as_ref() == Some(&branch) =>
-            {
+            (Expired::NoResponse { branch, .. }, Call::Established(up)) if up.modifying.as_ref() == Some(&branch) => {
                 // RFC 3261 §12.2.1.2: no response to a request within the dialog ends the dialog.
                 self.send_bye(now);
             }
@@ -392,9 +361,7 @@ impl Phone {
                 self.event(PhoneEvent::Failed(Failure::NoAck));
                 self.send_bye(now);
             }
-            (Expired::NoAck { key }, Call::Established(up))
-                if up.ack.as_ref().is_some_and(|ack| ack.key == key) =>
-            {
+            (Expired::NoAck { key }, Call::Established(up)) if up.ack.as_ref().is_some_and(|ack| ack.key == key) => {
                 self.event(PhoneEvent::Failed(Failure::NoAck));
                 self.send_bye(now);
             }
@@ -404,10 +371,7 @@ impl Phone {
 
     /// Offer and answer stand: listen and speak.
     fn media_settled(&mut self, now: Duration, sound: Option<Sound>) {
-        self.path = self
-            .call
-            .dialog()
-            .and_then(|dialog| dialog.media.path(&self.config));
+        self.path = self.call.dialog().and_then(|dialog| dialog.media.path(&self.config));
         if let Some(sound) = sound {
             self.voice.say(&sound);
             self.voice.set_path(now, self.path);
@@ -415,9 +379,7 @@ impl Phone {
     }
 
     fn remote_rtp(&self) -> Option<SocketAddr> {
-        self.call
-            .dialog()
-            .and_then(|dialog| dialog.media.remote_rtp())
+        self.call.dialog().and_then(|dialog| dialog.media.remote_rtp())
     }
 
     fn end(&mut self, now: Duration) {
@@ -445,10 +407,7 @@ impl Phone {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
         };
-        format!(
-            "<sip:{}@{}{transport}>",
-            self.config.number, self.config.contact
-        )
+        format!("<sip:{}@{}{transport}>", self.config.number, self.config.contact)
     }
 
     /// Takes what is settled by a description; a breach is told, and nothing changes.

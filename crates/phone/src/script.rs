@@ -81,24 +81,13 @@ impl Script {
     /// Rings after 40 ms and answers.
     #[must_use]
     pub fn answers(after: Duration) -> Script {
-        Script {
-            reply: Reply::Answer { after },
-            ..Script::default()
-        }
+        Script { reply: Reply::Answer { after }, ..Script::default() }
     }
 
     /// Refuses without ringing.
     #[must_use]
     pub fn refuses(after: Duration, status: u16) -> Script {
-        Script {
-            ring_after: None,
-            reply: Reply::Refuse {
-                after,
-                status,
-                reason: None,
-            },
-            ..Script::default()
-        }
+        Script { ring_after: None, reply: Reply::Refuse { after, status, reason: None }, ..Script::default() }
     }
 
     /// 486.
@@ -110,10 +99,7 @@ impl Script {
     /// Rings, then 603.
     #[must_use]
     pub fn declines(after: Duration) -> Script {
-        Script {
-            ring_after: Script::default().ring_after,
-            ..Script::refuses(after, 603)
-        }
+        Script { ring_after: Script::default().ring_after, ..Script::refuses(after, 603) }
     }
 
     /// Rings and never answers.
@@ -125,46 +111,31 @@ impl Script {
     /// Says nothing at all.
     #[must_use]
     pub fn is_dead() -> Script {
-        Script {
-            dead: true,
-            ..Script::default()
-        }
+        Script { dead: true, ..Script::default() }
     }
 
     /// Hangs up this long after the call was established.
     #[must_use]
     pub fn hangs_up(self, after: Duration) -> Script {
-        Script {
-            hang_up_after: Some(after),
-            ..self
-        }
+        Script { hang_up_after: Some(after), ..self }
     }
 
     /// Cancels its call this long after the INVITE.
     #[must_use]
     pub fn cancels(self, after: Duration) -> Script {
-        Script {
-            cancel_after: Some(after),
-            ..self
-        }
+        Script { cancel_after: Some(after), ..self }
     }
 
     /// Rings this long after the INVITE.
     #[must_use]
     pub fn rings_after(self, after: Duration) -> Script {
-        Script {
-            ring_after: Some(after),
-            ..self
-        }
+        Script { ring_after: Some(after), ..self }
     }
 
     /// Sends early media this long after the INVITE.
     #[must_use]
     pub fn early_media(self, after: Duration) -> Script {
-        Script {
-            early_media_after: Some(after),
-            ..self
-        }
+        Script { early_media_after: Some(after), ..self }
     }
 
     /// Gives this Reason (RFC 3326) with its refusal.
@@ -179,10 +150,7 @@ impl Script {
     /// Calls without an offer.
     #[must_use]
     pub fn offers_late(self) -> Script {
-        Script {
-            late_offer: true,
-            ..self
-        }
+        Script { late_offer: true, ..self }
     }
 }
 
@@ -199,11 +167,7 @@ pub struct Timers {
 
 impl Default for Timers {
     fn default() -> Self {
-        Timers {
-            t1: Duration::from_millis(500),
-            t2: Duration::from_secs(4),
-            t4: Duration::from_secs(5),
-        }
+        Timers { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) }
     }
 }
 
@@ -253,13 +217,7 @@ pub struct Config {
 impl Config {
     /// A phone with A-law and µ-law, no sound, the default script.
     #[must_use]
-    pub fn new(
-        name: &str,
-        number: &str,
-        contact: SocketAddr,
-        rtp: SocketAddr,
-        seed: u64,
-    ) -> Config {
+    pub fn new(name: &str, number: &str, contact: SocketAddr, rtp: SocketAddr, seed: u64) -> Config {
         Config {
             name: name.to_owned(),
             number: number.to_owned(),

@@ -51,12 +51,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    const ALL: [Direction; 4] = [
-        Direction::SendRecv,
-        Direction::SendOnly,
-        Direction::RecvOnly,
-        Direction::Inactive,
-    ];
+    const ALL: [Direction; 4] = [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -81,10 +76,7 @@ impl Direction {
 
     /// What we answer, wanting `ours`, to a peer that said `self`.
     fn answered(self, ours: Direction) -> Direction {
-        match (
-            ours.sends() && self.receives(),
-            ours.receives() && self.sends(),
-        ) {
+        match (ours.sends() && self.receives(), ours.receives() && self.sends()) {
             (true, true) => Direction::SendRecv,
             (true, false) => Direction::SendOnly,
             (false, true) => Direction::RecvOnly,
@@ -138,13 +130,9 @@ pub(crate) enum Flaw {
 
 /// Reads a description.
 pub(crate) fn read(body: &[u8]) -> Result<Description, String> {
-    let session =
-        Session::parse(body).map_err(|error| format!("SDP that cannot be read: {error}"))?;
+    let session = Session::parse(body).map_err(|error| format!("SDP that cannot be read: {error}"))?;
     let [media] = &session.medias[..] else {
-        return Err(format!(
-            "SDP with {} media descriptions",
-            session.medias.len()
-        ));
+        return Err(format!("SDP with {} media descriptions", session.medias.len()));
     };
     if media.media != "audio" || media.proto != "RTP/AVP" {
         return Err(format!("SDP stream {} over {}", media.media, media.proto));
@@ -152,15 +140,9 @@ pub(crate) fn read(body: &[u8]) -> Result<Description, String> {
     if session.session_name.is_empty() || session.times.is_empty() {
         return Err("SDP without s= or t=".to_owned());
     }
-    let connection = media
-        .connections
-        .first()
-        .or(session.connection.as_ref())
-        .ok_or("SDP without c=")?;
-    let address: IpAddr = connection
-        .connection_address
-        .parse()
-        .map_err(|_| format!("SDP address {}", connection.connection_address))?;
+    let connection = media.connections.first().or(session.connection.as_ref()).ok_or("SDP without c=")?;
+    let address: IpAddr =
+        connection.connection_address.parse().map_err(|_| format!("SDP address {}", connection.connection_address))?;
     let mut description = Description {
         rtp: SocketAddr::new(address, media.port),
         codecs: Vec::new(),
@@ -174,12 +156,8 @@ pub(crate) fn read(body: &[u8]) -> Result<Description, String> {
         let payload_type: u8 = format.parse().map_err(|_| format!("SDP format {format}"))?;
         description.formats.push(payload_type);
         match encoding_of(media, payload_type).as_deref() {
-            Some("pcma/8000" | "pcma/8000/1") => {
-                description.codecs.push((payload_type, Codec::Pcma))
-            }
-            Some("pcmu/8000" | "pcmu/8000/1") => {
-                description.codecs.push((payload_type, Codec::Pcmu))
-            }
+            Some("pcma/8000" | "pcma/8000/1") => description.codecs.push((payload_type, Codec::Pcma)),
+            Some("pcmu/8000" | "pcmu/8000/1") => description.codecs.push((payload_type, Codec::Pcmu)),
             Some("telephone-event/8000") => description.telephone_event = Some(payload_type),
             Some(_) => {}
             None => return Err(format!("SDP format {payload_type} without rtpmap")),
@@ -207,10 +185,7 @@ fn encoding_of(media: &Media, payload_type: u8) -> Option<String> {
 fn direction_of(session: &Session, media: &Media) -> Direction {
     let named = |direction: &Direction| media.has_attribute(direction.as_str());
     let inherited = |direction: &Direction| session.has_attribute(direction.as_str());
-    let found = Direction::ALL
-        .into_iter()
-        .find(named)
-        .or_else(|| Direction::ALL.into_iter().find(inherited));
+    let found = Direction::ALL.into_iter().find(named).or_else(|| Direction::ALL.into_iter().find(inherited));
     found.unwrap_or(Direction::SendRecv)
 }
 
@@ -229,31 +204,21 @@ impl Negotiation {
     /// Writes an offer, wanting this direction, all codecs of ours.
     pub(crate) fn offer(&mut self, config: &Config, direction: Direction) -> Vec<u8> {
         self.direction = direction;
-        let codecs = config
-            .codecs
-            .iter()
-            .map(|codec| (codec.payload_type(), *codec))
-            .collect::<Vec<_>>();
+        let codecs = config.codecs.iter().map(|codec| (codec.payload_type(), *codec)).collect::<Vec<_>>();
         self.write(config, &codecs, config.telephone_event, direction)
     }
 
     /// Reads the peer's offer and writes the answer, or says what is wrong with the offer.
     pub(crate) fn answer(&mut self, config: &Config, offer: &[u8]) -> Result<Vec<u8>, Flaw> {
         let remote = self.take(offer, false).map_err(Flaw::Breach)?;
-        let mut codecs: Vec<_> = remote
-            .codecs
-            .iter()
-            .copied()
-            .filter(|(_, codec)| config.codecs.contains(codec))
-            .collect();
+        let mut codecs: Vec<_> =
+            remote.codecs.iter().copied().filter(|(_, codec)| config.codecs.contains(codec)).collect();
         codecs.truncate(1);
         if codecs.is_empty() {
             return Err(Flaw::NoCodec);
         }
         let direction = remote.direction.answered(self.direction);
-        let events = remote
-            .telephone_event
-            .filter(|_| config.telephone_event.is_some());
+        let events = remote.telephone_event.filter(|_| config.telephone_event.is_some());
         Ok(self.write(config, &codecs, events, direction))
     }
 
@@ -271,22 +236,13 @@ impl Negotiation {
                 return Err("SDP session id changed within the call".to_owned());
             }
             if description.version != before.version.wrapping_add(1) {
-                return Err(format!(
-                    "SDP version {} after {}",
-                    description.version, before.version
-                ));
+                return Err(format!("SDP version {} after {}", description.version, before.version));
             }
         }
         if is_answer {
             let offered = read(self.written.as_bytes())?;
-            if let Some(format) = description
-                .formats
-                .iter()
-                .find(|format| !offered.formats.contains(format))
-            {
-                return Err(format!(
-                    "SDP answer with format {format}, which was not offered"
-                ));
+            if let Some(format) = description.formats.iter().find(|format| !offered.formats.contains(format)) {
+                return Err(format!("SDP answer with format {format}, which was not offered"));
             }
             if description.codecs.is_empty() {
                 return Err("SDP answer without a codec".to_owned());
@@ -310,30 +266,17 @@ impl Negotiation {
     pub(crate) fn path(&self, config: &Config) -> Option<Path> {
         let (_, remote) = self.remote.as_ref()?;
         let written = read(self.written.as_bytes()).ok()?;
-        let (payload_type, codec) = *remote
-            .codecs
-            .iter()
-            .find(|(_, codec)| config.codecs.contains(codec))?;
+        let (payload_type, codec) = *remote.codecs.iter().find(|(_, codec)| config.codecs.contains(codec))?;
         Some(Path {
             remote: remote.rtp,
             codec,
             payload_type,
-            telephone_event: remote
-                .telephone_event
-                .filter(|_| config.telephone_event.is_some()),
-            send: written.direction.sends()
-                && remote.direction.receives()
-                && !remote.rtp.ip().is_unspecified(),
+            telephone_event: remote.telephone_event.filter(|_| config.telephone_event.is_some()),
+            send: written.direction.sends() && remote.direction.receives() && !remote.rtp.ip().is_unspecified(),
         })
     }
 
-    fn write(
-        &mut self,
-        config: &Config,
-        codecs: &[(u8, Codec)],
-        events: Option<u8>,
-        direction: Direction,
-    ) -> Vec<u8> {
+    fn write(&mut self, config: &Config, codecs: &[(u8, Codec)], events: Option<u8>, direction: Direction) -> Vec<u8> {
         let text = self.text(config, codecs, events, direction);
         if self.written.is_empty() || text == self.written {
             self.written = text;
@@ -345,53 +288,26 @@ impl Negotiation {
         self.written.clone().into_bytes()
     }
 
-    fn text(
-        &self,
-        config: &Config,
-        codecs: &[(u8, Codec)],
-        events: Option<u8>,
-        direction: Direction,
-    ) -> String {
-        let family = if self.local_rtp.is_ipv4() {
-            "IP4"
-        } else {
-            "IP6"
-        };
+    fn text(&self, config: &Config, codecs: &[(u8, Codec)], events: Option<u8>, direction: Direction) -> String {
+        let family = if self.local_rtp.is_ipv4() { "IP4" } else { "IP6" };
         let (ip, port) = (self.local_rtp.ip(), self.local_rtp.port());
-        let mut formats = codecs
-            .iter()
-            .map(|(number, _)| number.to_string())
-            .collect::<Vec<_>>();
+        let mut formats = codecs.iter().map(|(number, _)| number.to_string()).collect::<Vec<_>>();
         formats.extend(events.map(|number| number.to_string()));
         let mut lines = vec![
             "v=0".to_owned(),
-            format!(
-                "o={} {} {} IN {family} {ip}",
-                config.name, self.session_id, self.version
-            ),
+            format!("o={} {} {} IN {family} {ip}", config.name, self.session_id, self.version),
             "s=-".to_owned(),
             format!("c=IN {family} {ip}"),
         ];
         // i=, u=, e= and p= stand between s= and c= (RFC 8866 §5).
         for line in config.sdp_session_lines.iter().rev() {
-            let place = if line.starts_with("a=") {
-                lines.len()
-            } else {
-                3
-            };
+            let place = if line.starts_with("a=") { lines.len() } else { 3 };
             lines.insert(place, line.clone());
         }
-        let attributes = lines
-            .iter()
-            .position(|line| line.starts_with("a="))
-            .unwrap_or(lines.len());
+        let attributes = lines.iter().position(|line| line.starts_with("a=")).unwrap_or(lines.len());
         lines.insert(attributes, "t=0 0".to_owned());
         lines.push(format!("m=audio {port} RTP/AVP {}", formats.join(" ")));
-        lines.extend(
-            codecs
-                .iter()
-                .map(|(number, codec)| format!("a=rtpmap:{number} {}", codec.encoding())),
-        );
+        lines.extend(codecs.iter().map(|(number, codec)| format!("a=rtpmap:{number} {}", codec.encoding())));
         if let Some(number) = events {
             lines.push(format!("a=rtpmap:{number} telephone-event/8000"));
             lines.push(format!("a=fmtp:{number} 0-15"));
@@ -408,13 +324,7 @@ mod tests {
     use super::*;
 
     fn config(codecs: &[Codec]) -> Config {
-        let mut config = Config::new(
-            "A",
-            "1",
-            "10.0.0.1:5060".parse().unwrap(),
-            "10.0.0.1:4000".parse().unwrap(),
-            1,
-        );
+        let mut config = Config::new("A", "1", "10.0.0.1:5060".parse().unwrap(), "10.0.0.1:4000".parse().unwrap(), 1);
         config.codecs = codecs.to_vec();
         config
     }
@@ -439,11 +349,9 @@ mod tests {
     fn a_held_side_sends_nothing_and_resumes_with_a_higher_version() {
         let config = config(&[Codec::Pcma]);
         let (mut at_a, mut at_b) = (side(), side());
-        for (direction, sends) in [
-            (Direction::SendRecv, true),
-            (Direction::Inactive, false),
-            (Direction::SendRecv, true),
-        ] {
+        for (direction, sends) in
+            [(Direction::SendRecv, true), (Direction::Inactive, false), (Direction::SendRecv, true)]
+        {
             let offer = at_a.offer(&config, direction);
             let answer = at_b.answer(&config, &offer).unwrap();
             at_a.take_answer(&answer).unwrap();
@@ -459,10 +367,7 @@ mod tests {
         let mut at_a = side();
         at_a.offer(&a, Direction::SendRecv);
         let stray = side().offer(&b, Direction::SendRecv);
-        assert_eq!(
-            at_a.take_answer(&stray),
-            Err("SDP answer with format 0, which was not offered".to_owned())
-        );
+        assert_eq!(at_a.take_answer(&stray), Err("SDP answer with format 0, which was not offered".to_owned()));
     }
 
     #[test]
@@ -472,26 +377,15 @@ mod tests {
         let offer = String::from_utf8(at_a.offer(&config, Direction::SendRecv)).unwrap();
         at_b.answer(&config, offer.as_bytes()).unwrap();
         let moved = offer.replace("4000", "4002");
-        assert_eq!(
-            at_b.answer(&config, moved.as_bytes()),
-            Err(Flaw::Breach("SDP version 1 after 1".to_owned()))
-        );
+        assert_eq!(at_b.answer(&config, moved.as_bytes()), Err(Flaw::Breach("SDP version 1 after 1".to_owned())));
     }
 
     #[test]
     fn session_lines_stand_where_the_grammar_wants_them() {
         let mut config = config(&[Codec::Pcma]);
-        config.sdp_session_lines = vec![
-            "i=title".to_owned(),
-            "e=a@b".to_owned(),
-            "a=tool:x".to_owned(),
-        ];
+        config.sdp_session_lines = vec!["i=title".to_owned(), "e=a@b".to_owned(), "a=tool:x".to_owned()];
         let text = String::from_utf8(side().offer(&config, Direction::SendRecv)).unwrap();
-        let kinds: String = text
-            .lines()
-            .take_while(|line| !line.starts_with("m="))
-            .map(|line| &line[..1])
-            .collect();
+        let kinds: String = text.lines().take_while(|line| !line.starts_with("m=")).map(|line| &line[..1]).collect();
         assert_eq!(kinds, "vosiecta");
         assert!(read(text.as_bytes()).is_ok());
     }
@@ -500,14 +394,8 @@ mod tests {
     fn nonsense_is_refused_with_a_reason() {
         for (body, reason) in [
             ("", "SDP that cannot be read"),
-            (
-                "v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nt=0 0\r\n",
-                "SDP with 0 media",
-            ),
-            (
-                "v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nt=0 0\r\nm=audio 1 RTP/AVP 8\r\n",
-                "SDP without c=",
-            ),
+            ("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nt=0 0\r\n", "SDP with 0 media"),
+            ("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nt=0 0\r\nm=audio 1 RTP/AVP 8\r\n", "SDP without c="),
             (
                 "v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 1.2.3.4\r\nt=0 0\r\nm=audio 1 RTP/AVP 99\r\n",
                 "SDP format 99 without rtpmap",

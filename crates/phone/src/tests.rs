@@ -13,13 +13,7 @@ fn ms(ms: u64) -> Duration {
 
 fn phone(name: &str, address: &str, seed: u64, script: Script) -> Phone {
     let contact: SocketAddr = address.parse().unwrap();
-    let mut config = Config::new(
-        name,
-        "+8613800000002",
-        contact,
-        SocketAddr::new(contact.ip(), 4000),
-        seed,
-    );
+    let mut config = Config::new(name, "+8613800000002", contact, SocketAddr::new(contact.ip(), 4000), seed);
     config.script = script;
     config.display_name = Some("Some One".to_owned());
     config.user_agent = Some("Test/1".to_owned());
@@ -58,17 +52,12 @@ impl Wire {
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        let copies = if self.random.next_u64() % 100 < self.doubled {
-            2
-        } else {
-            1
-        };
+        let copies = if self.random.next_u64() % 100 < self.doubled { 2 } else { 1 };
         for _ in 0..copies {
             self.sent += 1;
             if self.random.next_u64() % 100 >= self.loss {
                 let at = self.now + ms(1 + self.random.next_u64() % self.delay);
-                self.flying
-                    .insert((at, self.sent), (from, to, bytes.to_vec()));
+                self.flying.insert((at, self.sent), (from, to, bytes.to_vec()));
             }
         }
     }
@@ -93,29 +82,16 @@ impl Wire {
         loop {
             self.collect();
             let arrival = self.flying.first_key_value().map(|(&(at, _), _)| at);
-            let next = self
-                .phones
-                .iter()
-                .filter_map(Phone::poll_timeout)
-                .chain(arrival)
-                .min();
+            let next = self.phones.iter().filter_map(Phone::poll_timeout).chain(arrival).min();
             let Some(next) = next.filter(|next| *next <= until) else {
                 break;
             };
             self.now = self.now.max(next);
-            while let Some(entry) = self
-                .flying
-                .first_entry()
-                .filter(|entry| entry.key().0 <= self.now)
-            {
+            while let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 let (from, to, bytes) = entry.remove();
                 let side = usize::from(to.ip().to_string() == "10.2.0.1");
                 if to.port() == 5060 {
-                    let line = String::from_utf8_lossy(&bytes)
-                        .lines()
-                        .next()
-                        .unwrap_or_default()
-                        .to_owned();
+                    let line = String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned();
                     self.seen[side].push(line);
                     self.phones[side].handle_message(self.now, from, &bytes);
                 } else if to.port() == 4000 {
@@ -132,16 +108,9 @@ impl Wire {
     fn finish(&mut self) {
         self.run(self.now + Duration::from_secs(600));
         for (side, phone) in self.phones.iter().enumerate() {
-            assert!(
-                phone.is_idle(),
-                "{side}: {:?} {:?}",
-                phone.call,
-                phone.transactions
-            );
-            let breaches: Vec<_> = self.events[side]
-                .iter()
-                .filter(|event| matches!(event, PhoneEvent::Breach(_)))
-                .collect();
+            assert!(phone.is_idle(), "{side}: {:?} {:?}", phone.call, phone.transactions);
+            let breaches: Vec<_> =
+                self.events[side].iter().filter(|event| matches!(event, PhoneEvent::Breach(_))).collect();
             assert!(breaches.is_empty(), "{side}: {breaches:?}");
         }
     }
@@ -151,21 +120,12 @@ impl Wire {
     }
 }
 
-const RELEASED_BY_US: PhoneEvent = PhoneEvent::Released {
-    by: Ender::Us,
-    reason: None,
-};
-const RELEASED_BY_THEM: PhoneEvent = PhoneEvent::Released {
-    by: Ender::Them,
-    reason: None,
-};
+const RELEASED_BY_US: PhoneEvent = PhoneEvent::Released { by: Ender::Us, reason: None };
+const RELEASED_BY_THEM: PhoneEvent = PhoneEvent::Released { by: Ender::Them, reason: None };
 
 #[test]
 fn a_call_rings_is_answered_and_hung_up() {
-    let mut wire = Wire::new(
-        Script::default(),
-        Script::answers(ms(500)).hangs_up(ms(1000)),
-    );
+    let mut wire = Wire::new(Script::default(), Script::answers(ms(500)).hangs_up(ms(1000)));
     assert!(wire.phones[0].call(Duration::ZERO, TO_B));
     assert!(!wire.phones[0].call(Duration::ZERO, TO_B));
     wire.finish();
@@ -173,13 +133,8 @@ fn a_call_rings_is_answered_and_hung_up() {
     assert_eq!(
         wire.events[0],
         [
-            PhoneEvent::Ringing {
-                status: 180,
-                media: None
-            },
-            PhoneEvent::Answered {
-                media: media("10.2.0.1:4000")
-            },
+            PhoneEvent::Ringing { status: 180, media: None },
+            PhoneEvent::Answered { media: media("10.2.0.1:4000") },
             PhoneEvent::Established,
             RELEASED_BY_THEM,
         ]
@@ -187,12 +142,8 @@ fn a_call_rings_is_answered_and_hung_up() {
     assert_eq!(
         wire.events[1],
         [
-            PhoneEvent::Invited {
-                caller: "+8613800000002".to_owned()
-            },
-            PhoneEvent::Answered {
-                media: media("10.1.0.1:4000")
-            },
+            PhoneEvent::Invited { caller: "+8613800000002".to_owned() },
+            PhoneEvent::Answered { media: media("10.1.0.1:4000") },
             PhoneEvent::Established,
             RELEASED_BY_US,
         ]
@@ -209,10 +160,7 @@ fn a_call_rings_is_answered_and_hung_up() {
 
 #[test]
 fn both_hear_each_other_and_nothing_else() {
-    let mut wire = Wire::new(
-        Script::default().hangs_up(ms(2000)),
-        Script::answers(ms(100)),
-    );
+    let mut wire = Wire::new(Script::default().hangs_up(ms(2000)), Script::answers(ms(100)));
     let mut known = Known::new();
     known.add_tone("A", 440.0);
     known.add_tone("B", 620.0);
@@ -237,25 +185,12 @@ fn refusals_reach_the_caller_with_their_reason() {
     for (script, status, reason) in [
         (Script::is_busy(ms(100)), 486, None),
         (Script::declines(ms(100)), 603, None),
-        (
-            Script::refuses(ms(100), 404).because("Q.850;cause=1"),
-            404,
-            Some("Q.850;cause=1"),
-        ),
+        (Script::refuses(ms(100), 404).because("Q.850;cause=1"), 404, Some("Q.850;cause=1")),
     ] {
         let mut wire = Wire::new(Script::default(), script);
         wire.phones[0].call(Duration::ZERO, TO_B);
         wire.finish();
-        assert!(
-            wire.has(
-                0,
-                &PhoneEvent::Refused {
-                    status,
-                    reason: reason.map(str::to_owned)
-                }
-            ),
-            "{status}"
-        );
+        assert!(wire.has(0, &PhoneEvent::Refused { status, reason: reason.map(str::to_owned) }), "{status}");
         assert!(wire.has(1, &RELEASED_BY_US));
     }
 }
@@ -265,13 +200,7 @@ fn a_cancelled_call_ends_with_487_and_one_that_crosses_the_200_with_a_bye() {
     let mut wire = Wire::new(Script::default().cancels(ms(300)), Script::rings());
     wire.phones[0].call(Duration::ZERO, TO_B);
     wire.finish();
-    assert!(wire.has(
-        0,
-        &PhoneEvent::Refused {
-            status: 487,
-            reason: None
-        }
-    ));
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 487, reason: None }));
     assert!(wire.has(1, &RELEASED_BY_THEM));
 
     for at in 95..106 {
@@ -279,17 +208,10 @@ fn a_cancelled_call_ends_with_487_and_one_that_crosses_the_200_with_a_bye() {
         wire.delay = 5;
         wire.phones[0].call(Duration::ZERO, TO_B);
         wire.finish();
-        let cancelled = wire.has(
-            0,
-            &PhoneEvent::Refused {
-                status: 487,
-                reason: None,
-            },
-        );
+        let cancelled = wire.has(0, &PhoneEvent::Refused { status: 487, reason: None });
         let released = wire.has(0, &RELEASED_BY_US) || wire.has(0, &RELEASED_BY_THEM);
         // A wish that comes after the ACK is no wish to cancel any more.
-        let up = wire.events[0].contains(&PhoneEvent::Established)
-            && wire.phones[0].state() == State::Ended;
+        let up = wire.events[0].contains(&PhoneEvent::Established) && wire.phones[0].state() == State::Ended;
         assert!(cancelled || released || up, "{at}: {:?}", wire.events);
         assert_eq!(wire.phones.each_ref().map(Phone::state)[1], State::Ended);
     }
@@ -297,51 +219,28 @@ fn a_cancelled_call_ends_with_487_and_one_that_crosses_the_200_with_a_bye() {
 
 #[test]
 fn a_cancel_waits_for_the_first_provisional_response() {
-    let mut wire = Wire::new(
-        Script::default().cancels(ms(10)),
-        Script::rings().rings_after(ms(700)),
-    );
+    let mut wire = Wire::new(Script::default().cancels(ms(10)), Script::rings().rings_after(ms(700)));
     wire.phones[0].call(Duration::ZERO, TO_B);
     wire.run(ms(600));
     assert!(wire.seen[1].iter().all(|line| line.starts_with("INVITE")));
     wire.finish();
-    assert!(wire.has(
-        0,
-        &PhoneEvent::Refused {
-            status: 487,
-            reason: None
-        }
-    ));
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 487, reason: None }));
 }
 
 #[test]
 fn early_media_is_heard_before_the_answer_and_the_200_repeats_it() {
-    let mut wire = Wire::new(
-        Script::default(),
-        Script::answers(ms(900))
-            .early_media(ms(100))
-            .hangs_up(ms(50)),
-    );
+    let mut wire = Wire::new(Script::default(), Script::answers(ms(900)).early_media(ms(100)).hangs_up(ms(50)));
     wire.phones[1].config.early_sound = Sound::Tone(425.0);
     wire.phones[0].call(Duration::ZERO, TO_B);
     wire.run(ms(800));
-    assert!(wire.has(
-        0,
-        &PhoneEvent::Ringing {
-            status: 183,
-            media: Some("10.2.0.1:4000".parse().unwrap())
-        }
-    ));
+    assert!(wire.has(0, &PhoneEvent::Ringing { status: 183, media: Some("10.2.0.1:4000".parse().unwrap()) }));
     assert!(wire.phones[0].ear().packets() > 30);
     wire.finish();
 }
 
 #[test]
 fn a_late_offer_is_answered_in_the_ack() {
-    let mut wire = Wire::new(
-        Script::default().offers_late().hangs_up(ms(500)),
-        Script::answers(ms(100)),
-    );
+    let mut wire = Wire::new(Script::default().offers_late().hangs_up(ms(500)), Script::answers(ms(100)));
     for phone in &mut wire.phones {
         phone.say(Sound::Tone(440.0));
     }
@@ -370,13 +269,7 @@ fn a_held_phone_is_silent_until_it_is_resumed() {
     wire.phones[1].hang_up(wire.now);
     wire.finish();
     assert_eq!(wire.phones[0].ear().faults(), []);
-    assert_eq!(
-        wire.events[1]
-            .iter()
-            .filter(|event| matches!(event, PhoneEvent::MediaChanged { .. }))
-            .count(),
-        2
-    );
+    assert_eq!(wire.events[1].iter().filter(|event| matches!(event, PhoneEvent::MediaChanged { .. })).count(), 2);
 }
 
 #[test]
@@ -392,28 +285,12 @@ fn a_busy_phone_refuses_a_second_call_and_an_unknown_dialog_has_481() {
     let (to, response) = wire.phones[1].poll_transmit().unwrap();
     assert_eq!(to, c);
     third.handle_message(wire.now, wire.phones[1].config().contact, &response);
-    assert_eq!(
-        third.poll_event(),
-        Some(PhoneEvent::Refused {
-            status: 486,
-            reason: None
-        })
-    );
-    let bye = String::from_utf8(invite)
-        .unwrap()
-        .replace("INVITE", "BYE")
-        .replace("z9hG4bK", "z9hG4bKq");
-    let bye = bye.replace(
-        "To: <sip:+8613800000002@10.2.0.1:5060>",
-        "To: <sip:+8613800000002@10.2.0.1:5060>;tag=no",
-    );
+    assert_eq!(third.poll_event(), Some(PhoneEvent::Refused { status: 486, reason: None }));
+    let bye = String::from_utf8(invite).unwrap().replace("INVITE", "BYE").replace("z9hG4bK", "z9hG4bKq");
+    let bye = bye.replace("To: <sip:+8613800000002@10.2.0.1:5060>", "To: <sip:+8613800000002@10.2.0.1:5060>;tag=no");
     wire.phones[1].handle_message(wire.now, c, bye.as_bytes());
     let (_, response) = wire.phones[1].poll_transmit().unwrap();
-    assert!(
-        response.starts_with(b"SIP/2.0 481"),
-        "{}",
-        String::from_utf8_lossy(&response)
-    );
+    assert!(response.starts_with(b"SIP/2.0 481"), "{}", String::from_utf8_lossy(&response));
 }
 
 #[test]
@@ -427,13 +304,7 @@ fn nobody_there_is_told_after_32_s() {
 
 #[test]
 fn a_caller_that_never_acknowledges_is_hung_up_on() {
-    let mut wire = Wire::new(
-        Script {
-            never_acknowledge: true,
-            ..Script::default()
-        },
-        Script::answers(ms(100)),
-    );
+    let mut wire = Wire::new(Script { never_acknowledge: true, ..Script::default() }, Script::answers(ms(100)));
     wire.phones[0].call(Duration::ZERO, TO_B);
     wire.finish();
     assert!(wire.has(1, &PhoneEvent::Failed(Failure::NoAck)));
@@ -445,13 +316,7 @@ fn a_phone_that_nobody_answers_stops_ringing_by_itself() {
     let mut wire = Wire::new(Script::default(), Script::rings());
     wire.phones[0].call(Duration::ZERO, TO_B);
     wire.finish();
-    assert!(wire.has(
-        0,
-        &PhoneEvent::Refused {
-            status: 480,
-            reason: None
-        }
-    ));
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 480, reason: None }));
 }
 
 #[test]
@@ -474,27 +339,32 @@ fn calls_survive_loss_doubling_and_reordering() {
         wire.phones[0].call(Duration::ZERO, TO_B);
         wire.run(Duration::from_secs(600));
         for (side, phone) in wire.phones.iter().enumerate() {
-            assert!(
-                phone.is_idle(),
-                "seed {seed}, {side}: {:?}\n{:?}",
-                phone.call,
-                wire.events
-            );
-            let breach = wire.events[side]
-                .iter()
-                .find(|event| matches!(event, PhoneEvent::Breach(_)));
+            assert!(phone.is_idle(), "seed {seed}, {side}: {:?}\n{:?}", phone.call, wire.events);
+            let breach = wire.events[side].iter().find(|event| matches!(event, PhoneEvent::Breach(_)));
             assert_eq!(breach, None, "seed {seed}, {side}");
         }
     }
 }
 
 #[test]
+fn a_second_call_is_a_new_stream() {
+    let mut wire = Wire::new(Script::default(), Script::answers(ms(100)).hangs_up(ms(500)));
+    for second in 0..2 {
+        // The other side is another phone, with another SSRC.
+        wire.phones[1] = phone("B", B, 20 + second, Script::answers(ms(100)).hangs_up(ms(500)));
+        wire.phones[1].say(Sound::Tone(440.0));
+        let now = wire.now;
+        assert!(wire.phones[0].call(now, TO_B));
+        wire.finish();
+    }
+    assert!(wire.phones[0].ear().packets() > 40);
+    assert_eq!(wire.phones[0].ear().faults(), []);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     let run = || {
-        let mut wire = Wire::new(
-            Script::default(),
-            Script::answers(ms(300)).hangs_up(ms(400)),
-        );
+        let mut wire = Wire::new(Script::default(), Script::answers(ms(300)).hangs_up(ms(400)));
         wire.phones[0].call(Duration::ZERO, TO_B);
         let mut bytes = Vec::new();
         while let Some((_, sent)) = wire.phones[0].poll_transmit() {
@@ -515,16 +385,8 @@ fn breaches_are_told() {
         ("Max-Forwards: 70\r\n", "", "0 Max-Forwards headers"),
         ("Contact: ", "Subject: ", "0 Contact headers"),
         ("From: ", "From ", "rsip cannot read it"),
-        (
-            "INVITE sip:+8613800000002@10.2.0.1",
-            "INVITE sip:+8613800000002@10.2.0.9",
-            "is not us",
-        ),
-        (
-            "a=rtpmap:101 telephone-event/8000",
-            "a=rtpmap:191 telephone-event/8000",
-            "without rtpmap",
-        ),
+        ("INVITE sip:+8613800000002@10.2.0.1", "INVITE sip:+8613800000002@10.2.0.9", "is not us"),
+        ("a=rtpmap:101 telephone-event/8000", "a=rtpmap:191 telephone-event/8000", "without rtpmap"),
     ] {
         let mut b = phone("B", B, 2, Script::answers(ms(0)));
         let broken = invite.replacen(from, to, 1);

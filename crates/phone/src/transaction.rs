@@ -39,29 +39,12 @@ struct Resend {
 
 #[derive(Debug)]
 enum ClientState {
-    Calling {
-        resend: Option<Resend>,
-        until: Duration,
-    },
-    Proceeding {
-        until: Option<Duration>,
-    },
-    Trying {
-        resend: Option<Resend>,
-        until: Duration,
-    },
-    Refused {
-        ack: Vec<u8>,
-        until: Duration,
-    },
-    Accepted {
-        ack: Vec<u8>,
-        tag: String,
-        until: Duration,
-    },
-    Done {
-        until: Duration,
-    },
+    Calling { resend: Option<Resend>, until: Duration },
+    Proceeding { until: Option<Duration> },
+    Trying { resend: Option<Resend>, until: Duration },
+    Refused { ack: Vec<u8>, until: Duration },
+    Accepted { ack: Vec<u8>, tag: String, until: Duration },
+    Done { until: Duration },
 }
 
 #[derive(Debug)]
@@ -75,29 +58,12 @@ struct Client {
 
 #[derive(Debug)]
 enum ServerState {
-    Proceeding {
-        last: Option<Vec<u8>>,
-    },
-    Completed {
-        last: Vec<u8>,
-        resend: Option<Resend>,
-        until: Duration,
-    },
-    Confirmed {
-        until: Duration,
-    },
-    Accepted {
-        last: Vec<u8>,
-        resend: Resend,
-        until: Duration,
-    },
-    Acknowledged {
-        until: Duration,
-    },
-    Answered {
-        last: Vec<u8>,
-        until: Duration,
-    },
+    Proceeding { last: Option<Vec<u8>> },
+    Completed { last: Vec<u8>, resend: Option<Resend>, until: Duration },
+    Confirmed { until: Duration },
+    Accepted { last: Vec<u8>, resend: Resend, until: Duration },
+    Acknowledged { until: Duration },
+    Answered { last: Vec<u8>, until: Duration },
 }
 
 #[derive(Debug)]
@@ -165,18 +131,8 @@ impl Transactions {
     }
 
     /// Sends a request other than ACK.
-    pub(crate) fn request(
-        &mut self,
-        now: Duration,
-        to: SocketAddr,
-        branch: &str,
-        method: Method,
-        bytes: Vec<u8>,
-    ) {
-        let resend = (!self.reliable).then(|| Resend {
-            next: now + self.timers.t1,
-            interval: self.timers.t1,
-        });
+    pub(crate) fn request(&mut self, now: Duration, to: SocketAddr, branch: &str, method: Method, bytes: Vec<u8>) {
+        let resend = (!self.reliable).then(|| Resend { next: now + self.timers.t1, interval: self.timers.t1 });
         let until = now + self.timers.t1 * 64;
         let state = match method {
             Method::Invite => ClientState::Calling { resend, until },
@@ -185,13 +141,7 @@ impl Transactions {
         if self.clients.len() == MAX_TRANSACTIONS {
             self.clients.remove(0);
         }
-        self.clients.push(Client {
-            branch: branch.to_owned(),
-            method,
-            destination: to,
-            bytes: bytes.clone(),
-            state,
-        });
+        self.clients.push(Client { branch: branch.to_owned(), method, destination: to, bytes: bytes.clone(), state });
         self.send(to, bytes);
     }
 
@@ -214,9 +164,7 @@ impl Transactions {
 
     /// The CANCEL of this INVITE is on its way.
     pub(crate) fn is_cancelling(&self, branch: &str) -> bool {
-        self.clients
-            .iter()
-            .any(|client| client.branch == branch && client.method == Method::Cancel)
+        self.clients.iter().any(|client| client.branch == branch && client.method == Method::Cancel)
     }
 
     /// A response arrived, with this To. A refusal of an INVITE is acknowledged here, a 2xx by [`Self::acknowledge`].
@@ -227,24 +175,9 @@ impl Transactions {
         status: u16,
         (to, to_tag): (&str, &str),
     ) -> Verdict {
-        let (t1, t4) = (
-            self.timers.t1,
-            if self.reliable {
-                Duration::ZERO
-            } else {
-                self.timers.t4
-            },
-        );
-        let linger = if self.reliable {
-            Duration::ZERO
-        } else {
-            t1 * 64
-        };
-        let Some(client) = self
-            .clients
-            .iter_mut()
-            .find(|client| (client.branch.as_str(), client.method) == key)
-        else {
+        let (t1, t4) = (self.timers.t1, if self.reliable { Duration::ZERO } else { self.timers.t4 });
+        let linger = if self.reliable { Duration::ZERO } else { t1 * 64 };
+        let Some(client) = self.clients.iter_mut().find(|client| (client.branch.as_str(), client.method) == key) else {
             return Verdict::Stray;
         };
         let mut sends_ack = None;
@@ -253,18 +186,11 @@ impl Transactions {
                 if status >= 300 {
                     let ack = wire::ack_of(&client.bytes, to).unwrap_or_default();
                     sends_ack = Some(ack.clone());
-                    client.state = ClientState::Refused {
-                        ack,
-                        until: now + linger,
-                    };
+                    client.state = ClientState::Refused { ack, until: now + linger };
                 } else if status >= 200 {
                     // The phone gives the ACK by itself: it may carry an answer.
                     let tag = to_tag.to_owned();
-                    client.state = ClientState::Accepted {
-                        ack: Vec::new(),
-                        tag,
-                        until: now + t1 * 64,
-                    };
+                    client.state = ClientState::Accepted { ack: Vec::new(), tag, until: now + t1 * 64 };
                 } else if let ClientState::Calling { .. } = client.state {
                     client.state = ClientState::Proceeding { until: None };
                 }
@@ -321,13 +247,9 @@ impl Transactions {
         if let Some(server) = self.servers.iter_mut().find(|server| server.key == *key) {
             let again = match &server.state {
                 ServerState::Proceeding { last } => last.clone(),
-                ServerState::Completed { last, .. } | ServerState::Answered { last, .. } => {
-                    Some(last.clone())
-                }
+                ServerState::Completed { last, .. } | ServerState::Answered { last, .. } => Some(last.clone()),
                 // RFC 6026 §7.1: the repeated INVITE is absorbed; the 2xx is on its own clock.
-                ServerState::Accepted { .. }
-                | ServerState::Acknowledged { .. }
-                | ServerState::Confirmed { .. } => None,
+                ServerState::Accepted { .. } | ServerState::Acknowledged { .. } | ServerState::Confirmed { .. } => None,
             };
             if let Some(bytes) = again {
                 self.send(source, bytes);
@@ -337,19 +259,13 @@ impl Transactions {
         if self.servers.len() == MAX_TRANSACTIONS {
             self.servers.remove(0);
         }
-        self.servers.push(Server {
-            key: key.clone(),
-            source,
-            state: ServerState::Proceeding { last: None },
-        });
+        self.servers.push(Server { key: key.clone(), source, state: ServerState::Proceeding { last: None } });
         true
     }
 
     /// The INVITE transaction that a CANCEL means has had no final response.
     pub(crate) fn is_proceeding(&self, key: &Key) -> bool {
-        self.servers.iter().any(|server| {
-            server.key == *key && matches!(server.state, ServerState::Proceeding { .. })
-        })
+        self.servers.iter().any(|server| server.key == *key && matches!(server.state, ServerState::Proceeding { .. }))
     }
 
     /// There is such a transaction, whatever its state.
@@ -366,29 +282,15 @@ impl Transactions {
         let ServerState::Proceeding { .. } = server.state else {
             return;
         };
-        let resend = Resend {
-            next: now + t1,
-            interval: t1,
-        };
+        let resend = Resend { next: now + t1, interval: t1 };
         let until = now + t1 * 64;
         server.state = match (server.key.method, status) {
-            (_, ..=199) => ServerState::Proceeding {
-                last: Some(bytes.clone()),
-            },
-            (Method::Invite, 200..=299) => ServerState::Accepted {
-                last: bytes.clone(),
-                resend,
-                until,
-            },
-            (Method::Invite, _) => ServerState::Completed {
-                last: bytes.clone(),
-                resend: (!reliable).then_some(resend),
-                until,
-            },
-            (_, _) => ServerState::Answered {
-                last: bytes.clone(),
-                until: if reliable { now } else { until },
-            },
+            (_, ..=199) => ServerState::Proceeding { last: Some(bytes.clone()) },
+            (Method::Invite, 200..=299) => ServerState::Accepted { last: bytes.clone(), resend, until },
+            (Method::Invite, _) => {
+                ServerState::Completed { last: bytes.clone(), resend: (!reliable).then_some(resend), until }
+            }
+            (_, _) => ServerState::Answered { last: bytes.clone(), until: if reliable { now } else { until } },
         };
         let source = server.source;
         self.send(source, bytes);
@@ -396,19 +298,13 @@ impl Transactions {
 
     /// An ACK with the branch of its INVITE: that of a refusal. `true` when it found one.
     pub(crate) fn on_ack(&mut self, now: Duration, key: &Key) -> bool {
-        let absorb = if self.reliable {
-            Duration::ZERO
-        } else {
-            self.timers.t4
-        };
+        let absorb = if self.reliable { Duration::ZERO } else { self.timers.t4 };
         let Some(server) = self.servers.iter_mut().find(|server| server.key == *key) else {
             return false;
         };
         match server.state {
             ServerState::Completed { .. } => {
-                server.state = ServerState::Confirmed {
-                    until: now + absorb,
-                };
+                server.state = ServerState::Confirmed { until: now + absorb };
                 true
             }
             ServerState::Confirmed { .. } => true,
@@ -429,43 +325,31 @@ impl Transactions {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        let clients = self
-            .clients
-            .iter()
-            .filter_map(|client| match &client.state {
-                ClientState::Calling { resend, until } | ClientState::Trying { resend, until } => {
-                    Some(resend.map_or(*until, |resend| resend.next.min(*until)))
-                }
-                ClientState::Proceeding { until } => *until,
-                ClientState::Refused { until, .. }
-                | ClientState::Accepted { until, .. }
-                | ClientState::Done { until } => Some(*until),
-            });
-        let servers = self
-            .servers
-            .iter()
-            .filter_map(|server| match &server.state {
-                ServerState::Proceeding { .. } => None,
-                ServerState::Completed { resend, until, .. } => {
-                    Some(resend.map_or(*until, |r| r.next.min(*until)))
-                }
-                ServerState::Accepted { resend, until, .. } => Some(resend.next.min(*until)),
-                ServerState::Confirmed { until }
-                | ServerState::Acknowledged { until }
-                | ServerState::Answered { until, .. } => Some(*until),
-            });
+        let clients = self.clients.iter().filter_map(|client| match &client.state {
+            ClientState::Calling { resend, until } | ClientState::Trying { resend, until } => {
+                Some(resend.map_or(*until, |resend| resend.next.min(*until)))
+            }
+            ClientState::Proceeding { until } => *until,
+            ClientState::Refused { until, .. } | ClientState::Accepted { until, .. } | ClientState::Done { until } => {
+                Some(*until)
+            }
+        });
+        let servers = self.servers.iter().filter_map(|server| match &server.state {
+            ServerState::Proceeding { .. } => None,
+            ServerState::Completed { resend, until, .. } => Some(resend.map_or(*until, |r| r.next.min(*until))),
+            ServerState::Accepted { resend, until, .. } => Some(resend.next.min(*until)),
+            ServerState::Confirmed { until }
+            | ServerState::Acknowledged { until }
+            | ServerState::Answered { until, .. } => Some(*until),
+        });
         clients.chain(servers).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Duration) -> Vec<Expired> {
         let mut expired = Vec::new();
         let mut sends = Vec::new();
-        self.clients.retain_mut(|client| {
-            retain_client(client, now, self.timers.t2, &mut sends, &mut expired)
-        });
-        self.servers.retain_mut(|server| {
-            retain_server(server, now, self.timers.t2, &mut sends, &mut expired)
-        });
+        self.clients.retain_mut(|client| retain_client(client, now, self.timers.t2, &mut sends, &mut expired));
+        self.servers.retain_mut(|server| retain_server(server, now, self.timers.t2, &mut sends, &mut expired));
         for (destination, bytes) in sends {
             self.send(destination, bytes);
         }
@@ -480,10 +364,7 @@ fn retain_client(
     sends: &mut Vec<(SocketAddr, Vec<u8>)>,
     expired: &mut Vec<Expired>,
 ) -> bool {
-    let no_response = || Expired::NoResponse {
-        branch: client.branch.clone(),
-        method: client.method,
-    };
+    let no_response = || Expired::NoResponse { branch: client.branch.clone(), method: client.method };
     match &mut client.state {
         ClientState::Calling { until, .. }
         | ClientState::Trying { until, .. }
@@ -493,30 +374,22 @@ fn retain_client(
             expired.push(no_response());
             false
         }
-        ClientState::Calling {
-            resend: Some(resend),
-            ..
-        } => {
+        ClientState::Calling { resend: Some(resend), .. } => {
             if resend.is_due(now, Duration::MAX) {
                 sends.push((client.destination, client.bytes.clone()));
             }
             true
         }
-        ClientState::Trying {
-            resend: Some(resend),
-            ..
-        } => {
+        ClientState::Trying { resend: Some(resend), .. } => {
             if resend.is_due(now, t2) {
                 sends.push((client.destination, client.bytes.clone()));
             }
             true
         }
-        ClientState::Calling { .. }
-        | ClientState::Trying { .. }
-        | ClientState::Proceeding { .. } => true,
-        ClientState::Refused { until, .. }
-        | ClientState::Accepted { until, .. }
-        | ClientState::Done { until } => now < *until,
+        ClientState::Calling { .. } | ClientState::Trying { .. } | ClientState::Proceeding { .. } => true,
+        ClientState::Refused { until, .. } | ClientState::Accepted { until, .. } | ClientState::Done { until } => {
+            now < *until
+        }
     }
 }
 
@@ -530,18 +403,11 @@ fn retain_server(
     match &mut server.state {
         ServerState::Proceeding { .. } => true,
         ServerState::Accepted { until, .. } if now >= *until => {
-            expired.push(Expired::NoAck {
-                key: server.key.clone(),
-            });
+            expired.push(Expired::NoAck { key: server.key.clone() });
             false
         }
         ServerState::Completed { until, .. } if now >= *until => false,
-        ServerState::Accepted { last, resend, .. }
-        | ServerState::Completed {
-            last,
-            resend: Some(resend),
-            ..
-        } => {
+        ServerState::Accepted { last, resend, .. } | ServerState::Completed { last, resend: Some(resend), .. } => {
             if resend.is_due(now, t2) {
                 sends.push((server.source, last.clone()));
             }
@@ -583,11 +449,7 @@ mod tests {
     }
 
     fn key(method: Method) -> Key {
-        Key {
-            branch: "z9hG4bK1".to_owned(),
-            sent_by: PEER.to_owned(),
-            method,
-        }
+        Key { branch: "z9hG4bK1".to_owned(), sent_by: PEER.to_owned(), method }
     }
 
     /// Runs to the end of all timers; when was something sent (in ms), and what expired.
@@ -609,13 +471,7 @@ mod tests {
         transactions.request(Duration::ZERO, peer(), "b", Method::Invite, INVITE.into());
         let (sent, expired) = run(&mut transactions);
         assert_eq!(sent, [500, 1500, 3500, 7500, 15500, 31500]);
-        assert_eq!(
-            expired,
-            [Expired::NoResponse {
-                branch: "b".to_owned(),
-                method: Method::Invite
-            }]
-        );
+        assert_eq!(expired, [Expired::NoResponse { branch: "b".to_owned(), method: Method::Invite }]);
         assert!(transactions.is_empty());
     }
 
@@ -624,12 +480,7 @@ mod tests {
         let mut transactions = transactions();
         transactions.request(Duration::ZERO, peer(), "b", Method::Bye, vec![1]);
         let (sent, expired) = run(&mut transactions);
-        assert_eq!(
-            sent,
-            [
-                500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500
-            ]
-        );
+        assert_eq!(sent, [500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]);
         assert_eq!(expired.len(), 1);
     }
 
@@ -637,29 +488,16 @@ mod tests {
     fn a_ringing_invite_waits_without_end() {
         let mut transactions = transactions();
         transactions.request(Duration::ZERO, peer(), "b", Method::Invite, INVITE.into());
-        let verdict =
-            transactions.on_response(Duration::ZERO, ("b", Method::Invite), 180, ("", "t"));
+        let verdict = transactions.on_response(Duration::ZERO, ("b", Method::Invite), 180, ("", "t"));
         assert_eq!(verdict, Verdict::New);
         assert_eq!(transactions.poll_timeout(), None);
         while transactions.poll_transmit().is_some() {}
         transactions.cancel(Duration::from_secs(60), "b");
         let (_, cancel) = transactions.poll_transmit().unwrap();
         let cancel = String::from_utf8(cancel).unwrap();
-        assert!(
-            cancel.starts_with("CANCEL sip:x@10.0.0.1 SIP/2.0\r\n")
-                && cancel.contains("branch=b\r\n"),
-            "{cancel}"
-        );
-        assert!(
-            cancel.contains("CSeq: 7 CANCEL") && !cancel.contains("Subject"),
-            "{cancel}"
-        );
-        transactions.on_response(
-            Duration::from_secs(60),
-            ("b", Method::Cancel),
-            200,
-            ("", "t"),
-        );
+        assert!(cancel.starts_with("CANCEL sip:x@10.0.0.1 SIP/2.0\r\n") && cancel.contains("branch=b\r\n"), "{cancel}");
+        assert!(cancel.contains("CSeq: 7 CANCEL") && !cancel.contains("Subject"), "{cancel}");
+        transactions.on_response(Duration::from_secs(60), ("b", Method::Cancel), 200, ("", "t"));
         let (sent, expired) = run(&mut transactions);
         assert_eq!((sent, expired.len()), (vec![], 1));
     }
@@ -668,29 +506,13 @@ mod tests {
     fn every_repetition_of_a_refusal_is_acknowledged() {
         let mut transactions = transactions();
         transactions.request(Duration::ZERO, peer(), "b", Method::Invite, INVITE.into());
-        for (nth, verdict) in [Verdict::New, Verdict::Repeated, Verdict::Repeated]
-            .into_iter()
-            .enumerate()
-        {
-            let got = transactions.on_response(
-                Duration::ZERO,
-                ("b", Method::Invite),
-                486,
-                ("<sip:x@y>;tag=t", "t"),
-            );
+        for (nth, verdict) in [Verdict::New, Verdict::Repeated, Verdict::Repeated].into_iter().enumerate() {
+            let got = transactions.on_response(Duration::ZERO, ("b", Method::Invite), 486, ("<sip:x@y>;tag=t", "t"));
             assert_eq!(got, verdict);
-            let (_, ack) = std::iter::from_fn(|| transactions.poll_transmit())
-                .last()
-                .unwrap();
+            let (_, ack) = std::iter::from_fn(|| transactions.poll_transmit()).last().unwrap();
             let ack = String::from_utf8(ack).unwrap();
-            assert!(
-                ack.starts_with("ACK sip:x@10.0.0.1 SIP/2.0\r\n"),
-                "{nth}: {ack}"
-            );
-            assert!(
-                ack.contains("To: <sip:x@y>;tag=t\r\n") && ack.contains("CSeq: 7 ACK\r\n"),
-                "{ack}"
-            );
+            assert!(ack.starts_with("ACK sip:x@10.0.0.1 SIP/2.0\r\n"), "{nth}: {ack}");
+            assert!(ack.contains("To: <sip:x@y>;tag=t\r\n") && ack.contains("CSeq: 7 ACK\r\n"), "{ack}");
         }
     }
 
@@ -698,19 +520,13 @@ mod tests {
     fn every_repetition_of_a_200_is_acknowledged_and_another_tag_is_a_fork() {
         let mut transactions = transactions();
         transactions.request(Duration::ZERO, peer(), "b", Method::Invite, INVITE.into());
-        let mut on = |tag: &str| {
-            transactions.on_response(Duration::ZERO, ("b", Method::Invite), 200, ("", tag))
-        };
+        let mut on = |tag: &str| transactions.on_response(Duration::ZERO, ("b", Method::Invite), 200, ("", tag));
         assert_eq!(on("t"), Verdict::New);
         transactions.acknowledge("b", peer(), vec![2]);
-        let mut on = |tag: &str| {
-            transactions.on_response(Duration::ZERO, ("b", Method::Invite), 200, ("", tag))
-        };
+        let mut on = |tag: &str| transactions.on_response(Duration::ZERO, ("b", Method::Invite), 200, ("", tag));
         assert_eq!(on("t"), Verdict::Repeated);
         assert_eq!(on("other"), Verdict::Forked);
-        let acks = std::iter::from_fn(|| transactions.poll_transmit())
-            .filter(|(_, bytes)| bytes == &[2])
-            .count();
+        let acks = std::iter::from_fn(|| transactions.poll_transmit()).filter(|(_, bytes)| bytes == &[2]).count();
         assert_eq!(acks, 2);
     }
 
@@ -721,12 +537,7 @@ mod tests {
         transactions.respond(Duration::ZERO, &key(Method::Invite), 200, vec![2]);
         let (sent, expired) = run(&mut transactions);
         assert_eq!(sent.len(), 10);
-        assert_eq!(
-            expired,
-            [Expired::NoAck {
-                key: key(Method::Invite)
-            }]
-        );
+        assert_eq!(expired, [Expired::NoAck { key: key(Method::Invite) }]);
 
         assert!(transactions.on_request(&key(Method::Invite), peer()));
         transactions.respond(Duration::ZERO, &key(Method::Invite), 200, vec![2]);
@@ -762,11 +573,7 @@ mod tests {
     fn the_oldest_transaction_gives_way() {
         let mut transactions = transactions();
         for nth in 0..MAX_TRANSACTIONS + 5 {
-            let key = Key {
-                branch: nth.to_string(),
-                sent_by: String::new(),
-                method: Method::Bye,
-            };
+            let key = Key { branch: nth.to_string(), sent_by: String::new(), method: Method::Bye };
             transactions.on_request(&key, peer());
         }
         assert_eq!(transactions.servers.len(), MAX_TRANSACTIONS);

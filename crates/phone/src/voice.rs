@@ -115,36 +115,16 @@ impl Voice {
 
     /// Presses a digit for this long (RFC 4733). `false` when it is none, or telephone-event was not settled.
     pub(crate) fn press(&mut self, digit: char, length: Duration) -> bool {
-        let Some(event) = DIGITS
-            .iter()
-            .position(|known| char::from(*known) == digit.to_ascii_uppercase())
-        else {
+        let Some(event) = DIGITS.iter().position(|known| char::from(*known) == digit.to_ascii_uppercase()) else {
             return false;
         };
-        if !matches!(
-            self.running,
-            Some((
-                Path {
-                    telephone_event: Some(_),
-                    ..
-                },
-                _
-            ))
-        ) || self.presses.len() >= MAX_DIGITS
+        if !matches!(self.running, Some((Path { telephone_event: Some(_), .. }, _))) || self.presses.len() >= MAX_DIGITS
         {
             return false;
         }
-        let length = u16::try_from(length.as_millis().saturating_mul(8))
-            .unwrap_or(u16::MAX - 160)
-            .max(160);
+        let length = u16::try_from(length.as_millis().saturating_mul(8)).unwrap_or(u16::MAX - 160).max(160);
         let event = event as u8;
-        self.presses.push_back(Press {
-            event,
-            length,
-            duration: 0,
-            ends: 0,
-            timestamp: 0,
-        });
+        self.presses.push_back(Press { event, length, duration: 0, ends: 0, timestamp: 0 });
         true
     }
 
@@ -164,9 +144,7 @@ impl Voice {
         let late = now.saturating_sub(*next);
         if late > PTIME * 10 {
             let skipped = (late.as_millis() / 20) as u32;
-            self.timestamp = self
-                .timestamp
-                .wrapping_add(skipped.wrapping_mul(FRAME as u32));
+            self.timestamp = self.timestamp.wrapping_add(skipped.wrapping_mul(FRAME as u32));
             *next = now;
             self.first = true;
         }
@@ -220,10 +198,7 @@ impl Voice {
         if first {
             press.timestamp = now;
         }
-        press.duration = press
-            .duration
-            .saturating_add(FRAME as u16)
-            .min(press.length);
+        press.duration = press.duration.saturating_add(FRAME as u16).min(press.length);
         let ended = press.duration >= press.length;
         press.ends += u8::from(ended);
         let mut payload = [press.event, 10 | if ended { 0x80 } else { 0 }, 0, 0];
@@ -235,13 +210,7 @@ impl Voice {
         self.packet(payload_type, timestamp, first, &payload)
     }
 
-    fn packet(
-        &self,
-        payload_type: u8,
-        timestamp: u32,
-        marker: bool,
-        payload: &[u8],
-    ) -> Option<Vec<u8>> {
+    fn packet(&self, payload_type: u8, timestamp: u32, marker: bool, payload: &[u8]) -> Option<Vec<u8>> {
         RtpPacketBuilder::new()
             .payload_type(payload_type)
             .marked(marker)
@@ -264,9 +233,7 @@ impl Voice {
         let mut bytes = vec![0x80, 200, 0, 6];
         bytes.extend(self.ssrc.to_be_bytes());
         bytes.extend((now.as_secs() as u32).to_be_bytes());
-        bytes.extend(
-            (((now.subsec_nanos() as u64) << 32) / 1_000_000_000).to_be_bytes()[4..].iter(),
-        );
+        bytes.extend((((now.subsec_nanos() as u64) << 32) / 1_000_000_000).to_be_bytes()[4..].iter());
         bytes.extend(self.timestamp.to_be_bytes());
         bytes.extend(self.packets.to_be_bytes());
         bytes.extend(self.octets.to_be_bytes());
@@ -292,13 +259,7 @@ mod tests {
 
     fn path(codec: Codec) -> Path {
         let remote = "10.0.0.1:4000".parse().unwrap();
-        Path {
-            remote,
-            codec,
-            payload_type: codec.payload_type(),
-            telephone_event: Some(101),
-            send: true,
-        }
+        Path { remote, codec, payload_type: codec.payload_type(), telephone_event: Some(101), send: true }
     }
 
     fn voice(sound: Sound) -> Voice {
@@ -317,21 +278,11 @@ mod tests {
             let (_, packet) = voice.poll(PTIME * nth).unwrap();
             assert!(voice.poll(PTIME * nth).is_none());
             let reader = RtpReader::new(&packet).unwrap();
-            let this = (
-                u16::from(reader.sequence_number()),
-                reader.timestamp(),
-                reader.ssrc(),
-            );
+            let this = (u16::from(reader.sequence_number()), reader.timestamp(), reader.ssrc());
             if let Some(last) = last {
-                assert_eq!(
-                    this,
-                    (last.0.wrapping_add(1), last.1.wrapping_add(160), last.2)
-                );
+                assert_eq!(this, (last.0.wrapping_add(1), last.1.wrapping_add(160), last.2));
             }
-            assert_eq!(
-                (reader.mark(), reader.payload_type(), reader.payload().len()),
-                (nth == 0, 8, 160)
-            );
+            assert_eq!((reader.mark(), reader.payload_type(), reader.payload().len()), (nth == 0, 8, 160));
             last = Some(this);
         }
     }
@@ -341,10 +292,7 @@ mod tests {
         let samples: Arc<[u8]> = (0..=99).collect();
         let mut voice = voice(Sound::Alaw(samples));
         let (_, packet) = voice.poll(Duration::ZERO).unwrap();
-        assert_eq!(
-            packet[12..],
-            (0..160u8).map(|n| n % 100).collect::<Vec<_>>()
-        );
+        assert_eq!(packet[12..], (0..160u8).map(|n| n % 100).collect::<Vec<_>>());
         voice.set_path(PTIME, Some(path(Codec::Pcmu)));
         let (_, packet) = voice.poll(PTIME).unwrap();
         assert_eq!(packet[12], convert_alaw_to_ulaw(60));
@@ -354,22 +302,10 @@ mod tests {
     #[test]
     fn who_may_not_send_is_silent_and_who_is_mute_too() {
         let mut held = voice(Sound::Tone(440.0));
-        held.set_path(
-            PTIME,
-            Some(Path {
-                send: false,
-                ..path(Codec::Pcma)
-            }),
-        );
-        assert_eq!(
-            (held.poll_timeout(), held.poll(PTIME).is_none()),
-            (None, true)
-        );
+        held.set_path(PTIME, Some(Path { send: false, ..path(Codec::Pcma) }));
+        assert_eq!((held.poll_timeout(), held.poll(PTIME).is_none()), (None, true));
         let mut mute = voice(Sound::Mute);
-        assert_eq!(
-            (mute.poll_timeout(), mute.poll(PTIME).is_none()),
-            (None, true)
-        );
+        assert_eq!((mute.poll_timeout(), mute.poll(PTIME).is_none()), (None, true));
         assert!(voice(Sound::Alaw([].into())).poll(PTIME).is_none());
     }
 
@@ -378,34 +314,13 @@ mod tests {
         let mut voice = voice(Sound::Tone(440.0));
         assert!(voice.press('#', Duration::from_millis(60)));
         assert!(!voice.press('x', Duration::from_millis(60)));
-        let packets: Vec<_> = (0..7)
-            .map(|nth| voice.poll(PTIME * nth).unwrap().1)
-            .collect();
-        let events: Vec<_> = packets
-            .iter()
-            .filter(|packet| packet[1] & 0x7f == 101)
-            .collect();
+        let packets: Vec<_> = (0..7).map(|nth| voice.poll(PTIME * nth).unwrap().1).collect();
+        let events: Vec<_> = packets.iter().filter(|packet| packet[1] & 0x7f == 101).collect();
         assert_eq!(events.len(), 5);
         let duration = |packet: &[u8]| u16::from_be_bytes([packet[14], packet[15]]);
-        assert_eq!(
-            events
-                .iter()
-                .map(|packet| duration(packet))
-                .collect::<Vec<_>>(),
-            [160, 320, 480, 480, 480]
-        );
-        assert_eq!(
-            events
-                .iter()
-                .filter(|packet| packet[13] & 0x80 != 0)
-                .count(),
-            3
-        );
-        assert!(
-            events
-                .iter()
-                .all(|packet| packet[12] == 11 && packet[4..8] == events[0][4..8])
-        );
+        assert_eq!(events.iter().map(|packet| duration(packet)).collect::<Vec<_>>(), [160, 320, 480, 480, 480]);
+        assert_eq!(events.iter().filter(|packet| packet[13] & 0x80 != 0).count(), 3);
+        assert!(events.iter().all(|packet| packet[12] == 11 && packet[4..8] == events[0][4..8]));
     }
 
     #[test]
@@ -416,11 +331,7 @@ mod tests {
             let (_, bytes) = voice.poll_report(Duration::from_secs(5), cname).unwrap();
             let words = usize::from(u16::from_be_bytes([bytes[30], bytes[31]])) + 1;
             assert_eq!(bytes.len(), 28 + words * 4);
-            assert!(
-                bytes
-                    .windows(cname.len().max(1))
-                    .any(|window| window == cname.as_bytes() || cname.is_empty())
-            );
+            assert!(bytes.windows(cname.len().max(1)).any(|window| window == cname.as_bytes() || cname.is_empty()));
             assert_eq!(bytes.last(), Some(&0));
         }
     }

@@ -52,8 +52,7 @@ pub(crate) struct Received {
 ///
 /// A sentence, when no use can be made of the message at all.
 pub(crate) fn read(bytes: &[u8]) -> Result<(Received, Vec<String>), String> {
-    let message =
-        SipMessage::try_from(bytes).map_err(|error| format!("rsip cannot read it: {error}"))?;
+    let message = SipMessage::try_from(bytes).map_err(|error| format!("rsip cannot read it: {error}"))?;
     let (start, method, headers, body) = match message {
         SipMessage::Request(r) => (Start::Request(r.uri), Some(r.method), r.headers, r.body),
         SipMessage::Response(r) => (Start::Status(r.status_code.code()), None, r.headers, r.body),
@@ -61,10 +60,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Received, Vec<String>), String> {
     let mut received = read_headers(start, &headers)?;
     let mut breaches = Vec::new();
     if method.is_some_and(|method| method != received.method) {
-        breaches.push(format!(
-            "CSeq says {}, the request line does not",
-            received.method
-        ));
+        breaches.push(format!("CSeq says {}, the request line does not", received.method));
     }
     check_counts(&received, &headers, &mut breaches);
     check_identity(&received, &mut breaches);
@@ -83,28 +79,19 @@ fn read_headers(start: Start, headers: &Headers) -> Result<Received, String> {
         .collect();
     let find = |wanted: &str| all(headers, wanted).into_iter().next();
     let via = vias.first().ok_or_else(|| missing("Via"))?;
-    let via = rsip::headers::Via::new(via)
-        .typed()
-        .map_err(|error| format!("Via {via}: {error}"))?;
+    let via = rsip::headers::Via::new(via).typed().map_err(|error| format!("Via {via}: {error}"))?;
     let from = find("From").ok_or_else(|| missing("From"))?;
     let to = find("To").ok_or_else(|| missing("To"))?;
     let call_id = find("Call-ID").ok_or_else(|| missing("Call-ID"))?;
     let cseq = find("CSeq").ok_or_else(|| missing("CSeq"))?;
-    let typed_from = rsip::headers::From::new(from.clone())
-        .typed()
-        .map_err(|error| format!("From {from}: {error}"))?;
-    let typed_to = rsip::headers::To::new(to.clone())
-        .typed()
-        .map_err(|error| format!("To {to}: {error}"))?;
-    let typed_cseq = rsip::headers::CSeq::new(cseq.clone())
-        .typed()
-        .map_err(|error| format!("CSeq {cseq}: {error}"))?;
+    let typed_from = rsip::headers::From::new(from.clone()).typed().map_err(|error| format!("From {from}: {error}"))?;
+    let typed_to = rsip::headers::To::new(to.clone()).typed().map_err(|error| format!("To {to}: {error}"))?;
+    let typed_cseq = rsip::headers::CSeq::new(cseq.clone()).typed().map_err(|error| format!("CSeq {cseq}: {error}"))?;
     let contact = match find("Contact") {
         None => None,
         Some(raw) => {
-            let contact = rsip::headers::Contact::new(raw.clone())
-                .typed()
-                .map_err(|error| format!("Contact {raw}: {error}"))?;
+            let contact =
+                rsip::headers::Contact::new(raw.clone()).typed().map_err(|error| format!("Contact {raw}: {error}"))?;
             Some(contact.uri)
         }
     };
@@ -115,10 +102,7 @@ fn read_headers(start: Start, headers: &Headers) -> Result<Received, String> {
         call_id,
         branch: via.branch().map(ToString::to_string).unwrap_or_default(),
         sent_by: via.uri.host_with_port.to_string(),
-        from_tag: typed_from
-            .tag()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        from_tag: typed_from.tag().map(ToString::to_string).unwrap_or_default(),
         to_tag: typed_to.tag().map(ToString::to_string).unwrap_or_default(),
         caller: typed_from.uri.user().unwrap_or_default().to_owned(),
         from,
@@ -137,9 +121,7 @@ fn all(headers: &Headers, wanted: &str) -> Vec<String> {
         .filter_map(|header| {
             let line = header.to_string();
             let (name, value) = line.split_once(':')?;
-            name.trim()
-                .eq_ignore_ascii_case(wanted)
-                .then(|| value.trim().to_owned())
+            name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
         })
         .collect()
 }
@@ -173,9 +155,7 @@ fn check_counts(received: &Received, headers: &Headers, breaches: &mut Vec<Strin
         if value.contains(['\r', '\n']) {
             breaches.push(format!("{name} is folded"));
         }
-        let may_be_empty = ["Allow", "Supported", "Accept"]
-            .iter()
-            .any(|empty| empty.eq_ignore_ascii_case(name));
+        let may_be_empty = ["Allow", "Supported", "Accept"].iter().any(|empty| empty.eq_ignore_ascii_case(name));
         if value.trim().is_empty() && !may_be_empty {
             breaches.push(format!("{name} is empty"));
         }
@@ -198,22 +178,14 @@ fn check_identity(received: &Received, breaches: &mut Vec<String>) {
         Start::Status(status) if status > 100 && received.to_tag.is_empty() => {
             breaches.push(format!("{status} without To tag"));
         }
-        Start::Request(_)
-            if received.to_tag.is_empty()
-                && matches!(received.method, Method::Bye | Method::Ack) =>
-        {
+        Start::Request(_) if received.to_tag.is_empty() && matches!(received.method, Method::Bye | Method::Ack) => {
             breaches.push(format!("{} without To tag", received.method));
         }
         Start::Status(_) | Start::Request(_) => {}
     }
 }
 
-fn check_body(
-    received: &mut Received,
-    headers: &Headers,
-    body: Vec<u8>,
-    breaches: &mut Vec<String>,
-) {
+fn check_body(received: &mut Received, headers: &Headers, body: Vec<u8>, breaches: &mut Vec<String>) {
     for length in all(headers, "Content-Length") {
         if length.parse() != Ok(body.len()) {
             breaches.push(format!("Content-Length {length} for {} bytes", body.len()));
@@ -236,9 +208,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     pub(crate) fn new() -> Draft {
-        Draft {
-            headers: Headers::default(),
-        }
+        Draft { headers: Headers::default() }
     }
 
     pub(crate) fn via(mut self, transport: Transport, contact: SocketAddr, branch: &str) -> Draft {
@@ -253,45 +223,32 @@ impl Draft {
 
     pub(crate) fn vias(mut self, vias: &[String]) -> Draft {
         for via in vias {
-            self.headers
-                .push(rsip::headers::Via::new(via.clone()).into());
+            self.headers.push(rsip::headers::Via::new(via.clone()).into());
         }
         self
     }
 
-    pub(crate) fn dialog(
-        mut self,
-        from: &str,
-        to: &str,
-        call_id: &str,
-        cseq: u32,
-        method: Method,
-    ) -> Draft {
+    pub(crate) fn dialog(mut self, from: &str, to: &str, call_id: &str, cseq: u32, method: Method) -> Draft {
         self.headers.push(rsip::headers::From::new(from).into());
         self.headers.push(rsip::headers::To::new(to).into());
-        self.headers
-            .push(rsip::headers::CallId::new(call_id).into());
-        self.headers
-            .push(rsip::headers::CSeq::new(format!("{cseq} {method}")).into());
+        self.headers.push(rsip::headers::CallId::new(call_id).into());
+        self.headers.push(rsip::headers::CSeq::new(format!("{cseq} {method}")).into());
         self
     }
 
     pub(crate) fn max_forwards(mut self) -> Draft {
-        self.headers
-            .push(rsip::headers::MaxForwards::new("70").into());
+        self.headers.push(rsip::headers::MaxForwards::new("70").into());
         self
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Draft {
-        self.headers
-            .push(Header::Other(name.to_owned(), value.to_owned()));
+        self.headers.push(Header::Other(name.to_owned(), value.to_owned()));
         self
     }
 
     pub(crate) fn headers(mut self, headers: &[(String, String)]) -> Draft {
         for (name, value) in headers {
-            self.headers
-                .push(Header::Other(name.clone(), value.clone()));
+            self.headers.push(Header::Other(name.clone(), value.clone()));
         }
         self
     }
@@ -299,35 +256,20 @@ impl Draft {
     fn finish(mut self, body: Option<&[u8]>) -> (Headers, Vec<u8>) {
         let body = body.unwrap_or_default().to_vec();
         if !body.is_empty() {
-            self.headers
-                .push(rsip::headers::ContentType::new("application/sdp").into());
+            self.headers.push(rsip::headers::ContentType::new("application/sdp").into());
         }
-        self.headers
-            .push(rsip::headers::ContentLength::new(body.len().to_string()).into());
+        self.headers.push(rsip::headers::ContentLength::new(body.len().to_string()).into());
         (self.headers, body)
     }
 
     pub(crate) fn request(self, method: Method, uri: &Uri, body: Option<&[u8]>) -> Vec<u8> {
         let (headers, body) = self.finish(body);
-        rsip::Request {
-            method,
-            uri: uri.clone(),
-            version: rsip::Version::V2,
-            headers,
-            body,
-        }
-        .into()
+        rsip::Request { method, uri: uri.clone(), version: rsip::Version::V2, headers, body }.into()
     }
 
     pub(crate) fn response(self, status: u16, body: Option<&[u8]>) -> Vec<u8> {
         let (headers, body) = self.finish(body);
-        rsip::Response {
-            status_code: status.into(),
-            version: rsip::Version::V2,
-            headers,
-            body,
-        }
-        .into()
+        rsip::Response { status_code: status.into(), version: rsip::Version::V2, headers, body }.into()
     }
 }
 
@@ -346,26 +288,13 @@ fn derived(invite: &[u8], method: Method, to: Option<&str>) -> Option<Vec<u8>> {
     let cseq = all(&request.headers, "CSeq").into_iter().next()?;
     let number = cseq.split_ascii_whitespace().next()?;
     request.headers.retain(|header| {
-        matches!(
-            header,
-            Header::Via(_)
-                | Header::MaxForwards(_)
-                | Header::From(_)
-                | Header::To(_)
-                | Header::CallId(_)
-        )
+        matches!(header, Header::Via(_) | Header::MaxForwards(_) | Header::From(_) | Header::To(_) | Header::CallId(_))
     });
     if let Some(to) = to {
-        request
-            .headers
-            .unique_push(rsip::headers::To::new(to).into());
+        request.headers.unique_push(rsip::headers::To::new(to).into());
     }
-    request
-        .headers
-        .push(rsip::headers::CSeq::new(format!("{number} {method}")).into());
-    request
-        .headers
-        .push(rsip::headers::ContentLength::new("0").into());
+    request.headers.push(rsip::headers::CSeq::new(format!("{number} {method}")).into());
+    request.headers.push(rsip::headers::ContentLength::new("0").into());
     request.method = method;
     request.body = Vec::new();
     Some(request.into())
@@ -398,34 +327,17 @@ mod tests {
         let (received, breaches) = read(GOOD.as_bytes()).unwrap();
         assert_eq!(breaches, Vec::<String>::new());
         assert_eq!(received.branch, "z9hG4bK0123456789");
-        assert_eq!(
-            (received.from_tag.as_str(), received.to_tag.as_str()),
-            ("abc", "")
-        );
+        assert_eq!((received.from_tag.as_str(), received.to_tag.as_str()), ("abc", ""));
         assert_eq!(received.caller, "+8617000000000");
         assert_eq!((received.cseq, received.method), (1, Method::Invite));
-        assert_eq!(
-            address_of(&received.contact.unwrap()),
-            Some("10.0.0.1:5060".parse().unwrap())
-        );
+        assert_eq!(address_of(&received.contact.unwrap()), Some("10.0.0.1:5060".parse().unwrap()));
     }
 
     #[test]
     fn every_header_that_must_be_there_is_missed() {
-        for name in [
-            "Via",
-            "Max-Forwards",
-            "From",
-            "To",
-            "Call-ID",
-            "CSeq",
-            "Contact",
-            "Content-Length",
-        ] {
-            let without: String = GOOD
-                .split_inclusive("\r\n")
-                .filter(|line| !line.starts_with(&format!("{name}:")))
-                .collect();
+        for name in ["Via", "Max-Forwards", "From", "To", "Call-ID", "CSeq", "Contact", "Content-Length"] {
+            let without: String =
+                GOOD.split_inclusive("\r\n").filter(|line| !line.starts_with(&format!("{name}:"))).collect();
             let found = breaches(&without).join("; ");
             assert!(found.contains(name), "{name}: {found}");
         }
@@ -437,28 +349,12 @@ mod tests {
             ("z9hG4bK0123456789", "abc", "branch abc"),
             (";tag=abc", "", "From without tag"),
             ("CSeq: 1 INVITE", "CSeq: 1 BYE", "CSeq says BYE"),
-            (
-                "Content-Length: 0",
-                "Content-Length: 9",
-                "Content-Length 9 for 0 bytes",
-            ),
-            (
-                "Call-ID: xyz\r\n",
-                "Call-ID: xyz\r\nCall-ID: xyz\r\n",
-                "2 Call-ID headers",
-            ),
+            ("Content-Length: 0", "Content-Length: 9", "Content-Length 9 for 0 bytes"),
+            ("Call-ID: xyz\r\n", "Call-ID: xyz\r\nCall-ID: xyz\r\n", "2 Call-ID headers"),
             ("Max-Forwards: 70", "Max-Forwards: 700", "Max-Forwards 700"),
-            (
-                "Call-ID: xyz",
-                "Subject: \r\nCall-ID: xyz",
-                "Subject is empty",
-            ),
+            ("Call-ID: xyz", "Subject: \r\nCall-ID: xyz", "Subject is empty"),
             ("INVITE sip", "INVITEsip", "rsip cannot read it"),
-            (
-                "Call-ID: xyz",
-                "Record-Route: <sip:1.2.3.4;lr>\r\nCall-ID: xyz",
-                "1 Record-Route headers",
-            ),
+            ("Call-ID: xyz", "Record-Route: <sip:1.2.3.4;lr>\r\nCall-ID: xyz", "1 Record-Route headers"),
         ] {
             let found = breaches(&GOOD.replacen(from, to, 1)).join("; ");
             assert!(found.contains(sentence), "{sentence}: {found}");

@@ -61,18 +61,19 @@ impl Dialog {
         })
     }
 
-    /// The dialog that a response to our INVITE makes (§12.1.2). `local_cseq` is the INVITE's.
+    /// The dialog that a response to our INVITE makes (§12.1.2). A peer that gives no Contact, or none that can be read, is
+    /// addressed as before (`target`): its 2xx must be acknowledged all the same (§13.2.2.4).
     ///
     /// # Errors
-    /// The response's From, To, Contact or Record-Route cannot be read, or it has no Contact.
-    pub fn of_response(response: &Message) -> Result<Dialog, ParseError> {
+    /// The response's From, To or Record-Route cannot be read.
+    pub fn of_response(response: &Message, target: &[u8]) -> Result<Dialog, ParseError> {
         Ok(Dialog {
             call_id: response.call_id().into(),
             local_tag: response.from_tag().into(),
             remote_tag: response.to_tag().into(),
             local_party: party(&response.from()?),
             remote_party: party(&response.to()?),
-            remote_target: contact(response)?,
+            remote_target: contact(response).unwrap_or_else(|_| target.into()),
             route_set: routes(response, true)?,
             local_cseq: response.cseq().number,
             remote_cseq: None,

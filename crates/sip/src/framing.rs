@@ -8,7 +8,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::limits::Limits;
-use crate::message::{HeaderName, ParseError, trim};
+use crate::message::text::{Field, cut_field, cut_line, decimal};
+use crate::message::{HeaderName, ParseError};
 
 /// One thing that a stream carried.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +63,9 @@ impl Framer {
             return Ok(self.take(expected));
         }
         if self.searched == 0 {
+            // A line feed alone in front of a message says nothing.
+            let idle = self.buffer.iter().take_while(|byte| **byte == b'\n').count();
+            self.buffer.advance(idle);
             match *self.buffer {
                 [b'\r', b'\n', b'\r', b'\n', ..] => {
                     self.buffer.advance(4);
@@ -116,22 +120,23 @@ impl Framer {
 }
 
 fn content_length(headers: &[u8]) -> Result<usize, ParseError> {
+    let begin = headers.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or_default();
+    let (_, mut rest) = cut_line(&headers[begin..]).ok_or(ParseError::NoEndOfHeaders)?;
     let mut found: Option<usize> = None;
-    for line in headers.split(|byte| *byte == b'\n').skip(1) {
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            continue;
+    while let Some((field, after)) = cut_field(rest) {
+        rest = after;
+        match field {
+            Field::End => break,
+            Field::Header(name, value) if HeaderName::of(name) == HeaderName::ContentLength => {
+                let length = decimal(value).and_then(|length| usize::try_from(length).ok());
+                let length = length.ok_or(ParseError::ContentLength)?;
+                if found.is_some_and(|known| known != length) {
+                    return Err(ParseError::ContentLengths);
+                }
+                found = Some(length);
+            }
+            Field::Header(..) | Field::Malformed => {}
         }
-        if HeaderName::of(trim(&line[..colon])) != HeaderName::ContentLength {
-            continue;
-        }
-        let digits = trim(&line[colon + 1..]);
-        let length = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-        let length: usize = length.and_then(|digits| digits.parse().ok()).ok_or(ParseError::ContentLength)?;
-        if found.is_some_and(|known| known != length) {
-            return Err(ParseError::ContentLengths);
-        }
-        found = Some(length);
     }
     found.ok_or(ParseError::NoContentLength)
 }

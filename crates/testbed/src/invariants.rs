@@ -21,6 +21,7 @@ impl World {
         self.check_rest(&mut wrong);
         self.check_phones(&mut wrong);
         self.check_cdrs(&mut wrong);
+        self.check_agreement(&mut wrong);
         self.check_recordings(&mut wrong);
         wrong.extend(self.leaks());
         wrong
@@ -70,26 +71,54 @@ impl World {
         for cdr in &self.cdrs {
             check_times(cdr, wrong);
         }
-        self.check_agreement(wrong);
     }
 
-    /// A call that X says was answered was answered for both phones, and the other way round.
+    /// Both legs and the CDR tell the same story: who thinks that it was in a call was in one that X says was answered.
     fn check_agreement(&self, wrong: &mut Vec<String>) {
-        let answered = self.cdrs.iter().filter(|cdr| cdr.answered.is_some()).count();
-        // A caller may have its 200 lost for good; but nobody is in a call that X does not know of.
-        let called_up = |event: &PhoneEvent| matches!(event, PhoneEvent::Established);
         for (place, phone) in self.phones().enumerate() {
-            let established = self.events.iter().filter(|(_, who, event)| who.0 == place && called_up(event)).count();
-            if established > answered + self.crossed() {
-                let name = &phone.config().name;
-                wrong.push(format!("{name} was in {established} calls, X answered {answered}"));
+            let name = &phone.config().name;
+            let number = Number::parse(&phone.config().number).ok();
+            let established = self.established(place);
+            let called = self.cdrs.iter().filter(|cdr| cdr.callee == number && number.is_some());
+            let calling = self.cdrs.iter().filter(|cdr| cdr.caller == number && number.is_some());
+            let answered = |cdr: &&Cdr| cdr.answered.is_some();
+            // B may answer while X is giving it up: X acknowledges and ends the call at once, and B was in it.
+            let allowed = [
+                calling.clone().filter(answered).count(),
+                called.clone().filter(|cdr| cdr.forwarded.is_some()).count(),
+            ];
+            // Over a perfect network both are in every call that was answered, save one who never acknowledges.
+            let wanted = match (self.signalling_is_perfect(), phone.config().script.never_acknowledge) {
+                (true, false) => [calling.filter(answered).count(), called.filter(answered).count()],
+                (true, true) | (false, _) => [0, 0],
+            };
+            for (side, what) in [(Side::A, "called"), (Side::B, "was called")] {
+                let (count, least, most) = (established[side.index()], wanted[side.index()], allowed[side.index()]);
+                if count < least || count > most {
+                    wrong.push(format!("{name} {what} and was in {count} calls; by the CDRs {least} to {most}"));
+                }
             }
         }
     }
 
-    /// Calls that B answered while X was giving them up: X acknowledges and ends them at once, and B was in them.
-    fn crossed(&self) -> usize {
-        self.cdrs.iter().filter(|cdr| cdr.answered.is_none() && cdr.forwarded.is_some()).count()
+    /// Calls that this phone was in: as a caller, as a called party.
+    fn established(&self, place: usize) -> [usize; 2] {
+        let mut counts = [0; 2];
+        let mut role = Side::A;
+        for (_, _, event) in self.events.iter().filter(|(_, who, _)| who.0 == place) {
+            match event {
+                PhoneEvent::Invited { .. } => role = Side::B,
+                PhoneEvent::Established => counts[role.index()] += 1,
+                PhoneEvent::Released { .. } | PhoneEvent::Refused { .. } | PhoneEvent::Failed(_) => role = Side::A,
+                PhoneEvent::Ringing { .. }
+                | PhoneEvent::Answered { .. }
+                | PhoneEvent::MediaChanged { .. }
+                | PhoneEvent::ModificationRefused { .. }
+                | PhoneEvent::Hears(_)
+                | PhoneEvent::Breach(_) => {}
+            }
+        }
+        counts
     }
 
     fn check_recordings(&self, wrong: &mut Vec<String>) {
@@ -115,7 +144,8 @@ impl World {
         }
     }
 
-    /// Everything that told somebody who another is.
+    /// Everything in X's messages and logs that tells who somebody else is. (Leaks in RTP and RTCP are noted as they pass
+    /// and stand among the [`World::violations`].)
     #[must_use]
     pub fn leaks(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -151,9 +181,146 @@ fn check_times(cdr: &Cdr, wrong: &mut Vec<String>) {
     if cdr.joined.is_some() && cdr.answered.is_none() {
         wrong.push("joined without an answer".to_owned());
     }
-    for (side, leg) in Side::BOTH.into_iter().zip(&cdr.media.legs) {
-        if leg.sent > 0 && cdr.forwarded.is_none() && side == Side::B {
-            wrong.push("B was sent media and was never called".to_owned());
+    if cdr.forwarded.is_none() && cdr.media.legs[Side::B.index()].sent > 0 {
+        wrong.push("B was sent media and was never called".to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{A, B, Link, Script, Setup, ms};
+
+    fn setup() -> Setup {
+        Setup::new(1).a(Script::default().hangs_up(ms(3_000))).b(Script::answers(ms(500))).recorded()
+    }
+
+    fn played(setup: Setup) -> World {
+        let mut world = setup.world();
+        world.call(A);
+        assert!(world.run_until_idle(ms(20_000_000)));
+        world
+    }
+
+    fn told(world: &World, sentence: &str) -> bool {
+        world.violations().iter().any(|wrong| wrong.contains(sentence))
+    }
+
+    #[test]
+    fn a_good_call_violates_nothing() {
+        assert_eq!(played(setup()).violations(), Vec::<String>::new());
+        assert_eq!(played(setup().tcp()).violations(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_call_that_is_still_up_violates_nearly_everything() {
+        let mut world = setup().world();
+        world.call(A);
+        world.run_until(ms(2_500));
+        for sentence in [
+            "the core is not idle",
+            "a port is in use",
+            "1 media sessions are open",
+            "A still has a call: Established",
+            "B still has a call: Established",
+            "1 calls, 0 CDRs",
+            "was never closed",
+        ] {
+            assert!(told(&world, sentence), "{sentence}: {:?}", world.violations());
         }
+        world.finish();
+    }
+
+    #[test]
+    fn wrong_cdrs_are_found() {
+        let spoilt = |spoil: &dyn Fn(&mut World)| {
+            let mut world = played(setup());
+            spoil(&mut world);
+            world
+        };
+        assert!(told(&spoilt(&|world| world.cdrs.push(world.cdrs[0].clone())), "1 calls, 2 CDRs"));
+        assert!(told(&spoilt(&|world| world.cdrs.push(world.cdrs[0].clone())), "the same session id"));
+        assert!(told(&spoilt(&|world| world.cdrs[0].answered = None), "A called and was in 1 calls"));
+        assert!(told(&spoilt(&|world| world.cdrs[0].callee = None), "B was called and was in 1 calls"));
+        assert!(told(&spoilt(&|world| world.events.clear()), "was in 0 calls; by the CDRs 1 to 1"));
+        assert!(told(&spoilt(&|world| world.cdrs[0].ended = Duration::ZERO), "not in order"));
+        assert!(told(&spoilt(&|world| world.cdrs[0].answered = None), "joined without an answer"));
+        assert!(told(&spoilt(&|world| world.cdrs[0].recording = None), "no CDR tells of the recording"));
+        assert!(told(&spoilt(&|world| world.cdrs[0].media.recorded_ms += 1), "ms of "));
+        assert!(told(&spoilt(&|world| world.recordings.clear()), "there is no recording"));
+        assert!(told(
+            &spoilt(&|world| world.recordings.values_mut().for_each(|file| file.alaw.clear())),
+            "has 0 samples"
+        ));
+    }
+
+    #[test]
+    fn a_complaint_of_a_phone_is_a_violation() {
+        let mut world = played(setup());
+        world.events.push((ms(1), B, PhoneEvent::Breach("no Via".to_owned())));
+        assert!(told(&world, "B complains at 1ms: no Via"));
+    }
+
+    #[test]
+    fn broken_audio_is_a_violation_only_where_the_network_is_perfect() {
+        let broken = |media_link| {
+            let mut world = setup().media_link(media_link).world();
+            world.call(A);
+            world.run_until(ms(2_500));
+            let b = world.phone(B).config().rtp;
+            world.with_phone(B, |phone, now| phone.handle_rtp(now, b, &[0x80, 8, 0, 1, 0, 0, 0, 1, 9, 9, 9, 9, 1]));
+            assert!(world.run_until_idle(ms(20_000_000)));
+            world
+        };
+        assert!(told(&broken(Link::default()), "B heard at 2.5s: Ssrc"));
+        assert!(!told(&broken(Link::bad(1)), "B heard"));
+    }
+
+    #[test]
+    fn what_x_is_made_to_tell_is_found_in_both_directions() {
+        for (secret, kind) in [
+            ("kingfisher-A", "Canary of A"),
+            ("Wang Xiaoming", "DisplayName of A"),
+            ("10.1.0.10", "Host of A"),
+            ("+86 138-1111-2222", "Number of A"),
+            ("13811112222", "Number of A"),
+            ("kFUODEzODExMTEyMjIy", "Number of A (base64)"),
+            ("%31%33%38%31%31%31%31%32%32%32%32", "Number of A (percent)"),
+            ("kingfisher-B", "Canary of B"),
+            ("8613933334444", "Number of B"),
+        ] {
+            let mut setup = setup();
+            setup.settings.product_name = Some(secret.into());
+            let world = played(setup);
+            let to = if kind.contains("of A") { "leak to B: " } else { "leak to A: " };
+            assert!(told(&world, &format!("{to}{kind}")), "{secret}: {:?}", world.violations());
+        }
+    }
+
+    #[test]
+    fn audio_with_somebody_elses_ssrc_or_words_is_found() {
+        let mut world = setup().world();
+        world.call(A);
+        world.run_until(ms(2_500));
+        for canary in [&b"kingfisher-A"[..], b"cname-of-A@10.1.0.11"] {
+            let rtp = world.phone(A).config().rtp;
+            let mut packet = vec![0x80, 8, 0, 1, 0, 0, 0, 1, 9, 9, 9, 9];
+            packet.extend(canary);
+            // A says it itself, as audio: it goes through, and is noticed.
+            let port = world.settings.media.ports.0;
+            world.inject_rtp(rtp, port, &packet);
+        }
+        world.run_until_idle(ms(20_000_000));
+        assert!(told(&world, "leak to B at"), "{:?}", world.violations());
+    }
+
+    #[test]
+    fn a_number_in_the_log_is_found() {
+        let mut world = played(setup());
+        assert!(!world.logs.is_empty());
+        world.logs.push("caller=+8613811112222".to_owned());
+        assert!(told(&world, "leak to the log: Number of A"));
     }
 }

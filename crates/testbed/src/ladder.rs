@@ -113,7 +113,10 @@ fn render_instant(out: &mut String, time: Duration, entries: &[(Duration, Entry)
     if beside.is_none() && !music.is_empty() {
         line(out, time, "", "", &std::mem::take(&mut music));
     }
-    for (place, (_, entry)) in entries.iter().enumerate() {
+    // What a call came to stands below the messages that it came to it by.
+    let is_end = |entry: &Entry| matches!(entry, Entry::Ended(_));
+    let (ends, others): (Vec<_>, Vec<_>) = entries.iter().enumerate().partition(|(_, (_, entry))| is_end(entry));
+    for (place, (_, entry)) in others.into_iter().chain(ends) {
         match entry {
             Entry::Message { column, way, phone, text, remark } => {
                 let arrow = match (column, way) {
@@ -275,12 +278,20 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
     let cseq = header(&message, "CSeq").unwrap_or_default();
     let method = cseq.split_ascii_whitespace().nth(1).unwrap_or_default();
     let sdp = header(&message, "Content-Type").is_some_and(|kind| kind.contains("sdp"));
+    let held = message.split("\r\n").find_map(|line| match line {
+        "a=sendonly" | "a=recvonly" | "a=inactive" => line.strip_prefix("a="),
+        _ => None,
+    });
+    let body = match (sdp, held) {
+        (true, Some(held)) => format!(" (sdp, {held})"),
+        (true, None) => " (sdp)".to_owned(),
+        (false, _) => String::new(),
+    };
     let in_dialog = header(&message, "To").is_some_and(|to| to.contains(";tag="));
     let reason = header(&message, "Reason").map(|reason| format!("Reason: {reason}"));
     if let Some(rest) = start.strip_prefix("SIP/2.0 ") {
         let status = rest.get(..3).unwrap_or(rest);
         let to = if method == "INVITE" { String::new() } else { format!(" to {method}") };
-        let body = if sdp { " (sdp)" } else { "" };
         let after = header(&message, "Retry-After").map(|seconds| format!("Retry-After: {seconds}"));
         let remark = [reason, after].into_iter().flatten().collect::<Vec<_>>().join(", ");
         return Told { text: format!("{status}{to}{body}"), remark, called: None, begins_call: false };
@@ -288,7 +299,6 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
     let request = start.split(' ').next().unwrap_or_default();
     let called = user(start).map(str::to_owned);
     if request != "INVITE" {
-        let body = if sdp { " (sdp)" } else { "" };
         return Told {
             text: format!("{request}{body}"),
             remark: reason.unwrap_or_default(),
@@ -296,7 +306,11 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
             begins_call: false,
         };
     }
-    let body = if sdp { "" } else { " (no sdp)" };
+    let body = match (sdp, held) {
+        (true, Some(held)) => format!(" ({held})"),
+        (true, None) => String::new(),
+        (false, _) => " (no sdp)".to_owned(),
+    };
     if in_dialog {
         return Told { text: format!("re-INVITE{body}"), remark: String::new(), called, begins_call: false };
     }

@@ -1,74 +1,156 @@
 //! Finding the session description in a body (RFC 2046 §5.1, RFC 5621).
 
-use super::text::{Params, find_outside, trim};
-use super::{HeaderName, List};
+use super::HeaderName;
+use super::text::{Field, Params, cut_field, decimal, is_token, token_len, trim_start, unquote};
 
 /// Parts of a multipart body that are looked at.
 const MAX_PARTS: usize = 16;
+/// Longest boundary (RFC 2046 §5.1.1).
+const MAX_BOUNDARY: usize = 70;
+
+/// Content-Type: a media type and its parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ContentType<'a> {
+    /// `application`, `multipart` …, as written.
+    pub kind: &'a [u8],
+    /// `sdp`, `mixed` …, as written.
+    pub subtype: &'a [u8],
+    /// `boundary`, `charset` …
+    pub params: Params<'a>,
+}
+
+impl<'a> ContentType<'a> {
+    /// Reads `type / subtype ; parameters`; `None` where it is no media type.
+    #[must_use]
+    pub fn parse(value: &'a [u8]) -> Option<ContentType<'a>> {
+        let value = trim_start(value);
+        let (kind, rest) = value.split_at(token_len(value));
+        let rest = trim_start(trim_start(rest).strip_prefix(b"/")?);
+        let (subtype, rest) = rest.split_at(token_len(rest));
+        let params = trim_start(rest);
+        let sound = !kind.is_empty() && !subtype.is_empty() && matches!(params.first(), None | Some(b';'));
+        sound.then_some(ContentType { kind, subtype, params: Params::of(params) })
+    }
+
+    /// It is this media type, in any case.
+    #[must_use]
+    pub fn is(&self, kind: &str, subtype: &str) -> bool {
+        self.kind.eq_ignore_ascii_case(kind.as_bytes()) && self.subtype.eq_ignore_ascii_case(subtype.as_bytes())
+    }
+
+    fn is_multipart(&self) -> bool {
+        self.kind.eq_ignore_ascii_case(b"multipart")
+    }
+}
+
+/// One value of Reason (RFC 3326).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reason<'a> {
+    /// `Q.850`, `SIP` …, as written.
+    pub protocol: &'a [u8],
+    /// `cause`, where it is a number from 0 to 999.
+    pub cause: Option<u16>,
+    /// `text` as written, quotes kept; empty where there is none.
+    pub text: &'a [u8],
+}
+
+impl<'a> Reason<'a> {
+    /// Reads one value (not a list); `None` where it names no protocol.
+    #[must_use]
+    pub fn parse(value: &'a [u8]) -> Option<Reason<'a>> {
+        let value = trim_start(value);
+        let (protocol, rest) = value.split_at(token_len(value));
+        let params = trim_start(rest);
+        if protocol.is_empty() || !matches!(params.first(), None | Some(b';')) {
+            return None;
+        }
+        let params = Params::of(params);
+        let cause = params.get(b"cause").and_then(decimal).filter(|cause| *cause <= 999);
+        Some(Reason { protocol, cause: cause.map(|cause| cause as u16), text: params.get(b"text").unwrap_or_default() })
+    }
+}
 
 /// The session description in `body`. Any other part (ISUP, PIDF …) is left alone and goes nowhere.
 pub(super) fn sdp<'a>(content_type: Option<&[u8]>, body: &'a [u8]) -> Option<&'a [u8]> {
     let Some(content_type) = content_type else {
         return body.starts_with(b"v=0").then_some(body);
     };
-    let params_at = find_outside(content_type, b';').unwrap_or(content_type.len());
-    let (media_type, params) = content_type.split_at(params_at);
-    let media_type: Vec<u8> = media_type.iter().filter(|b| !b.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
-    if media_type == b"application/sdp" {
+    let content_type = ContentType::parse(content_type)?;
+    if content_type.is("application", "sdp") {
         return Some(body);
     }
-    if !media_type.starts_with(b"multipart/") {
-        return None;
-    }
-    let boundary = Params::of(params).get(b"boundary")?;
-    let boundary = boundary.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(boundary);
-    if boundary.is_empty() || boundary.len() > 70 {
-        return None;
-    }
-    parts(body, boundary).take(MAX_PARTS).find_map(sdp_part)
-}
-
-fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-    let delimiter = [b"--", boundary].concat();
-    let mut rest = Some(body);
-    let mut opened = false;
-    std::iter::from_fn(move || {
-        loop {
-            let text = rest?;
-            let found = find_delimiter(text, &delimiter);
-            let part = found.map_or(text, |at| &text[..at]);
-            rest = found.map(|at| &text[at + delimiter.len()..]).filter(|after| !after.starts_with(b"--"));
-            if std::mem::replace(&mut opened, true) {
-                return Some(part);
-            }
-            found?;
-        }
+    first_part(&content_type, body, |inner, content| {
+        // A multipart inside a multipart (mixed of alternative and ISUP) is followed once.
+        if inner.is("application", "sdp") { Some(content) } else { first_part(inner, content, direct) }
     })
 }
 
-/// A delimiter stands at the beginning of a line.
-fn find_delimiter(text: &[u8], delimiter: &[u8]) -> Option<usize> {
-    memchr::memmem::find_iter(text, delimiter).find(|at| *at == 0 || text[at - 1] == b'\n')
+fn direct<'a>(content_type: &ContentType<'_>, content: &'a [u8]) -> Option<&'a [u8]> {
+    content_type.is("application", "sdp").then_some(content)
 }
 
-fn sdp_part(part: &[u8]) -> Option<&[u8]> {
+/// The first part of a multipart body that `pick` wants.
+fn first_part<'a>(
+    content_type: &ContentType<'_>,
+    body: &'a [u8],
+    pick: impl Fn(&ContentType<'_>, &'a [u8]) -> Option<&'a [u8]>,
+) -> Option<&'a [u8]> {
+    if !content_type.is_multipart() {
+        return None;
+    }
+    let boundary = unquote(content_type.params.get(b"boundary")?);
+    if boundary.is_empty() || boundary.len() > MAX_BOUNDARY {
+        return None;
+    }
+    parts(body, &boundary).take(MAX_PARTS).find_map(|part| {
+        let (content_type, content) = open_part(part)?;
+        pick(&ContentType::parse(content_type)?, content)
+    })
+}
+
+/// What stands between the delimiters; preamble and epilogue are none of it.
+fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let delimiter = [b"--", boundary].concat();
+    let mut rest = find_delimiter(body, &delimiter).map(|at| &body[at + delimiter.len()..]);
+    std::iter::from_fn(move || {
+        let text = rest.filter(|text| !text.starts_with(b"--"))?;
+        let end = find_delimiter(text, &delimiter);
+        rest = end.map(|at| &text[at + delimiter.len()..]);
+        Some(end.map_or(text, |at| &text[..at]))
+    })
+}
+
+/// A delimiter stands at the beginning of a line, and its line goes on with nothing but `--` or blanks.
+fn find_delimiter(text: &[u8], delimiter: &[u8]) -> Option<usize> {
+    let begins_line = |at: &usize| *at == 0 || text[at - 1] == b'\n';
+    memchr::memmem::find_iter(text, delimiter).filter(begins_line).find(|at| {
+        let tail = &text[at + delimiter.len()..];
+        let line = &tail[..memchr::memchr(b'\n', tail).unwrap_or(tail.len())];
+        line.starts_with(b"--") || trim_start(line).is_empty()
+    })
+}
+
+/// A part's Content-Type and content. Without a Content-Type it is plain text, which nobody here wants.
+fn open_part(part: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = &part[memchr::memchr(b'\n', part)? + 1..];
-    let mut is_sdp = false;
+    let mut content_type = None;
     loop {
-        let end = memchr::memchr(b'\n', rest)?;
-        let line = trim(&rest[..end]);
-        rest = &rest[end + 1..];
-        if line.is_empty() {
-            break;
-        }
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        if HeaderName::of(trim(&line[..colon])) == HeaderName::ContentType {
-            let media_type = List::of(&line[colon + 1..]).next().unwrap_or_default();
-            let end = memchr::memchr(b';', media_type).unwrap_or(media_type.len());
-            is_sdp = trim(&media_type[..end]).eq_ignore_ascii_case(b"application/sdp");
+        let (field, after) = cut_field(rest)?;
+        rest = after;
+        match field {
+            Field::End => break,
+            Field::Header(name, value) if HeaderName::of(name) == HeaderName::ContentType => content_type = Some(value),
+            Field::Header(..) | Field::Malformed => {}
         }
     }
     // The line end before the next delimiter belongs to the delimiter.
     let content = rest.strip_suffix(b"\n").map_or(rest, |rest| rest.strip_suffix(b"\r").unwrap_or(rest));
-    is_sdp.then_some(content)
+    Some((content_type?, content))
+}
+
+/// Retry-After's seconds (§20.33): what stands before a comment or parameters.
+pub(super) fn seconds(value: &[u8]) -> Option<u32> {
+    let digits = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    let sound = value.get(digits).is_none_or(|next| !is_token(*next));
+    decimal(&value[..digits]).filter(|_| sound).and_then(|seconds| u32::try_from(seconds).ok())
 }

@@ -34,6 +34,8 @@ census! {
     TooLong "too_long" "Message Too Long";
     /// Neither a request line nor a status line.
     StartLine "start_line" "Malformed Start Line";
+    /// A start line longer than allowed.
+    StartLineTooLong "start_line_too_long" "Start Line Too Long";
     /// A version other than SIP/2.0.
     Version "version" "Version Not Supported";
     /// The Request-URI is empty or holds blanks.
@@ -64,6 +66,8 @@ census! {
     To "to" "Malformed To";
     /// No Call-ID, or an empty one.
     MissingCallId "missing_call_id" "Missing Call-ID";
+    /// Call-ID holds blanks or controls.
+    CallId "call_id" "Malformed Call-ID";
     /// No CSeq.
     MissingCSeq "missing_cseq" "Missing CSeq";
     /// CSeq cannot be read or its number is above 2^31-1.

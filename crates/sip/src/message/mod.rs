@@ -20,10 +20,11 @@ pub(crate) mod text;
 pub mod write;
 
 pub use address::{NameAddr, Scheme, Uri, Via};
+pub use body::{ContentType, Reason};
 pub use error::ParseError;
 pub use method::Method;
 pub use name::HeaderName;
-pub use text::{List, Params, trim};
+pub use text::{List, ParamIter, Params, trim};
 
 use text::decimal;
 
@@ -52,7 +53,7 @@ enum Start {
 pub struct Message {
     bytes: Bytes,
     start: Start,
-    lines: Box<[Line]>,
+    lines: Vec<Line>,
     via: Span,
     from_tag: Span,
     to_tag: Span,
@@ -236,17 +237,34 @@ impl Message {
         Some(decimal(value).and_then(|hops| u8::try_from(hops).ok()).ok_or(ParseError::MaxForwards))
     }
 
-    /// The Q.850 cause of a `Reason` header (RFC 3326), where there is one from 1 to 127.
+    /// Every value of `Reason` that names a protocol (RFC 3326).
+    pub fn reasons(&self) -> impl Iterator<Item = Reason<'_>> {
+        self.values(HeaderName::Reason).filter_map(Reason::parse)
+    }
+
+    /// The Q.850 cause of a `Reason` header, where there is one from 1 to 127.
     #[must_use]
     pub fn q850(&self) -> Option<u8> {
-        self.values(HeaderName::Reason).find_map(|reason| {
-            let end = reason.iter().position(|byte| *byte == b';')?;
-            if !trim(&reason[..end]).eq_ignore_ascii_case(b"Q.850") {
-                return None;
-            }
-            let cause = decimal(Params::of(&reason[end..]).get(b"cause")?)?;
-            u8::try_from(cause).ok().filter(|cause| (1..=127).contains(cause))
-        })
+        let mut causes = self.reasons().filter(|reason| reason.protocol.eq_ignore_ascii_case(b"Q.850"));
+        causes.find_map(|reason| u8::try_from(reason.cause?).ok().filter(|cause| (1..=127).contains(cause)))
+    }
+
+    /// `Retry-After` in seconds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        self.header(HeaderName::RetryAfter).and_then(body::seconds)
+    }
+
+    /// `Content-Type`, where it is one.
+    #[must_use]
+    pub fn content_type(&self) -> Option<ContentType<'_>> {
+        self.header(HeaderName::ContentType).and_then(ContentType::parse)
+    }
+
+    /// A header of option tags (`Require`, `Supported` …) names this one, in any case.
+    #[must_use]
+    pub fn has_option_tag(&self, name: HeaderName, tag: &str) -> bool {
+        self.values(name).any(|known| known.eq_ignore_ascii_case(tag.as_bytes()))
     }
 
     /// The body, cut to Content-Length.
@@ -256,11 +274,12 @@ impl Message {
     }
 
     /// The session description: the body, or the first such part of a multipart body. A body without Content-Type
-    /// that looks like one is taken as one.
+    /// that looks like one is taken as one; an encoded body (`Content-Encoding`) as none.
     #[must_use]
     pub fn sdp_body(&self) -> Option<&[u8]> {
         let body = self.body();
-        if body.is_empty() {
+        let encoding = self.header(HeaderName::ContentEncoding);
+        if body.is_empty() || encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
             return None;
         }
         body::sdp(self.header(HeaderName::ContentType), body)

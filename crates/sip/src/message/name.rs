@@ -11,21 +11,57 @@ macro_rules! names {
         }
 
         impl HeaderName {
-            /// The header of a name in any case, long or compact.
-            #[must_use]
-            pub fn of(name: &[u8]) -> HeaderName {
-                let mut lower = [0_u8; 24];
-                let Some(lower) = lower.get_mut(..name.len()) else { return HeaderName::Other };
-                for (to, from) in lower.iter_mut().zip(name) {
-                    *to = from.to_ascii_lowercase();
-                }
-                match &*lower {
-                    $($long $(| $compact)? => HeaderName::$variant,)*
-                    _ => HeaderName::Other,
-                }
-            }
+            /// Every name that is known, in lower case.
+            const KNOWN: &[(&[u8], HeaderName)] = &[
+                $(($long, HeaderName::$variant), $(($compact, HeaderName::$variant),)?)*
+            ];
         }
     };
+}
+
+/// Slots of the table; a power of two with room to spare.
+const SLOTS: usize = 256;
+
+/// Hash table over [`HeaderName::KNOWN`], made at compile time: place + 1, 0 where a slot is free.
+const TABLE: [u8; SLOTS] = {
+    let mut table = [0; SLOTS];
+    let mut place = 0;
+    while place < HeaderName::KNOWN.len() {
+        let mut slot = slot(HeaderName::KNOWN[place].0);
+        while table[slot] != 0 {
+            slot = (slot + 1) % SLOTS;
+        }
+        table[slot] = place as u8 + 1;
+        place += 1;
+    }
+    table
+};
+
+/// Where the search for a name begins: with these factors every known name finds its own slot at once. Bit 5 makes
+/// letters lower case; whatever else it does, it does to both sides.
+const fn slot(name: &[u8]) -> usize {
+    let len = name.len();
+    let [first, middle, last] = [name[0] | 0x20, name[len / 2] | 0x20, name[len - 1] | 0x20];
+    (first as usize * 38 + middle as usize * 51 + last as usize * 45 + len * 17) % SLOTS
+}
+
+impl HeaderName {
+    /// The header of a name in any case, long or compact.
+    #[must_use]
+    pub fn of(name: &[u8]) -> HeaderName {
+        if name.is_empty() {
+            return HeaderName::Other;
+        }
+        let mut slot = slot(name);
+        while let Some(place) = TABLE[slot].checked_sub(1) {
+            let (known, header) = HeaderName::KNOWN[usize::from(place)];
+            if known.eq_ignore_ascii_case(name) {
+                return header;
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+        HeaderName::Other
+    }
 }
 
 names! {
@@ -80,6 +116,15 @@ names! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_is_found_in_either_case() {
+        for (name, header) in HeaderName::KNOWN {
+            assert_eq!(HeaderName::of(name), *header);
+            assert_eq!(HeaderName::of(&name.to_ascii_uppercase()), *header);
+        }
+        assert!(HeaderName::KNOWN.len() < SLOTS / 2, "the search of a full table would not end");
+    }
 
     #[test]
     fn names_are_known_in_any_case_and_in_their_compact_form() {

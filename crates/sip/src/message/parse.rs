@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::text::{decimal, is_blank, is_token, trim};
-use super::{HeaderName, Line, Message, Method, NameAddr, ParseError, Rejected, Span, Start, Via};
+use super::text::{Field, cut_field, cut_line, decimal, is_blank, is_graphic, is_token, is_word, token_len, trim};
+use super::{HeaderName, Line, List, Message, Method, NameAddr, ParseError, Rejected, Span, Start, Via};
 use crate::limits::Limits;
 
 /// Header lines of a usual message: the index is made once, of this size.
@@ -15,14 +15,14 @@ impl Message {
     /// A body longer than Content-Length is cut (RFC 3261 §18.3); without Content-Length it goes to the end.
     ///
     /// # Errors
-    /// The first thing that is wrong; where the message is a request whose Via, From, To, Call-ID and CSeq are sound,
-    /// the request is given back with the error, so that it can be answered.
+    /// The first thing that is wrong. Where the message is a request with a sound top Via and with From, To, Call-ID and
+    /// CSeq, however odd, the request is given back with the error, so that it can be answered.
     pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, Rejected> {
-        let mut reader = Reader { bytes: &bytes, limits, lines: Vec::with_capacity(USUAL_LINES), error: None };
+        let lines = Vec::with_capacity(USUAL_LINES);
+        let mut reader = Reader { bytes: &bytes, limits, lines, error: None, found: Found::default() };
         match reader.read() {
             Ok(parts) => {
-                let error = reader.error;
-                let lines = reader.lines.into_boxed_slice();
+                let Reader { lines, error, .. } = reader;
                 let message = parts.message(bytes, lines);
                 match error {
                     None => Ok(message),
@@ -40,6 +40,19 @@ struct Reader<'a> {
     lines: Vec<Line>,
     /// The first thing that is wrong though the message can be answered.
     error: Option<ParseError>,
+    found: Found<'a>,
+}
+
+/// The first value of each header that every message needs.
+#[derive(Default)]
+struct Found<'a> {
+    via: Option<&'a [u8]>,
+    from: Option<&'a [u8]>,
+    to: Option<&'a [u8]>,
+    call_id: Option<&'a [u8]>,
+    cseq: Option<&'a [u8]>,
+    max_forwards: Option<&'a [u8]>,
+    content_length: Option<&'a [u8]>,
 }
 
 struct Parts {
@@ -53,7 +66,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn message(self, bytes: Bytes, lines: Box<[Line]>) -> Message {
+    fn message(self, bytes: Bytes, lines: Vec<Line>) -> Message {
         let Parts { start, via, from_tag, to_tag, call_id, cseq, body } = self;
         Message { bytes, start, lines, via, from_tag, to_tag, call_id, cseq, body }
     }
@@ -67,19 +80,22 @@ impl<'a> Reader<'a> {
     /// The span of a slice of our bytes.
     fn span(&self, part: &'a [u8]) -> Span {
         let from = part.as_ptr() as usize - self.bytes.as_ptr() as usize;
-        // Offsets fit: the message is at most 65,535 bytes.
+        // Offsets fit: `read` takes at most 65,535 bytes.
         Span { from: from as u16, to: (from + part.len()) as u16 }
     }
 
     fn read(&mut self) -> Result<Parts, ParseError> {
-        if self.bytes.len() > self.limits.max_message.min(usize::from(u16::MAX)) {
+        if self.bytes.len() > usize::from(u16::MAX) {
             return Err(ParseError::TooLong);
+        }
+        if self.bytes.len() > self.limits.max_message {
+            self.blame(ParseError::TooLong);
         }
         // RFC 3261 §7.5: line ends before the start line are keep-alives.
         let begin = self.bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(ParseError::Empty)?;
         let (line, rest) = cut_line(&self.bytes[begin..]).ok_or(ParseError::NoEndOfHeaders)?;
         if line.len() > self.limits.max_start_line {
-            return Err(ParseError::StartLine);
+            self.blame(ParseError::StartLineTooLong);
         }
         let start = self.start_line(line)?;
         let body = self.header_lines(rest)?;
@@ -87,198 +103,161 @@ impl<'a> Reader<'a> {
     }
 
     fn start_line(&mut self, line: &'a [u8]) -> Result<Start, ParseError> {
-        if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"SIP/") {
-            return self.status_line(line);
+        if is_version(line) {
+            return status_line(line).map(|(status, reason)| Start::Response { status, reason: self.span(reason) });
         }
-        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-        let (method, uri) = (words.next().ok_or(ParseError::StartLine)?, words.next().ok_or(ParseError::StartLine)?);
-        let version = words.next().ok_or(ParseError::StartLine)?;
-        if !method.iter().all(|byte| is_token(*byte)) {
+        let (method, rest) = line.split_at(token_len(line));
+        let end = memchr::memrchr(b' ', line.trim_ascii_end()).ok_or(ParseError::StartLine)?;
+        let version = line[end..].trim_ascii();
+        if method.is_empty() || rest.first() != Some(&b' ') || end <= method.len() || !is_version(version) {
             return Err(ParseError::StartLine);
         }
-        if words.next().is_some() {
-            // Blanks inside the Request-URI: it cannot be said where it ends (RFC 4475 §3.1.2.10).
-            self.blame(ParseError::RequestUri);
-        } else if !version.eq_ignore_ascii_case(b"SIP/2.0") {
-            if version.len() < 4 || !version[..4].eq_ignore_ascii_case(b"SIP/") {
-                return Err(ParseError::StartLine);
-            }
+        if !version.eq_ignore_ascii_case(b"SIP/2.0") {
             self.blame(ParseError::Version);
         }
-        if uri.iter().any(|byte| matches!(byte, b'<' | b'>' | b'"' | 0..=31 | 127)) {
+        // Blanks around it may be a slip; inside it, it cannot be said where it ends (RFC 4475 §3.1.2.10).
+        let uri = line[method.len()..end].trim_ascii();
+        if !is_word(uri) {
             self.blame(ParseError::RequestUri);
         }
         Ok(Start::Request { method: Method::of(method), raw_method: self.span(method), uri: self.span(uri) })
     }
 
-    fn status_line(&mut self, line: &'a [u8]) -> Result<Start, ParseError> {
-        let version_end = line.iter().position(|byte| *byte == b' ').ok_or(ParseError::StartLine)?;
-        if !line[..version_end].eq_ignore_ascii_case(b"SIP/2.0") {
-            return Err(ParseError::Version);
-        }
-        let rest = line[version_end..].trim_ascii_start();
-        let code_end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
-        let status = decimal(&rest[..code_end]).and_then(|status| u16::try_from(status).ok());
-        let status = status.filter(|status| code_end == 3 && (100..=699).contains(status)).ok_or(ParseError::Status)?;
-        Ok(Start::Response { status, reason: self.span(trim(&rest[code_end..])) })
-    }
-
     /// Indexes every header; returns what follows the blank line.
     fn header_lines(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], ParseError> {
         loop {
-            let (line, after) = cut_line(rest).ok_or(ParseError::NoEndOfHeaders)?;
-            if line.is_empty() {
-                return Ok(after);
+            let (field, after) = cut_field(rest).ok_or(ParseError::NoEndOfHeaders)?;
+            let len = rest.len() - after.len();
+            rest = after;
+            match field {
+                Field::End => return Ok(rest),
+                Field::Malformed => self.blame(ParseError::HeaderLine),
+                Field::Header(..) if len > self.limits.max_header_line => self.blame(ParseError::HeaderTooLong),
+                Field::Header(..) if self.lines.len() >= self.limits.max_headers => {
+                    self.blame(ParseError::TooManyHeaders);
+                }
+                Field::Header(raw_name, value) => {
+                    let name = HeaderName::of(raw_name);
+                    self.find(name, value);
+                    self.lines.push(Line { name, raw_name: self.span(raw_name), value: self.span(value) });
+                }
             }
-            // A line that begins with a blank continues the one before (§7.3.1).
-            let mut end = line.len();
-            let mut next = after;
-            while matches!(next.first(), Some(b' ' | b'\t')) {
-                let (folded, after) = cut_line(next).ok_or(ParseError::NoEndOfHeaders)?;
-                end = rest.len() - next.len() + folded.len();
-                next = after;
-            }
-            let whole = &rest[..end];
-            rest = next;
-            if whole.len() > self.limits.max_header_line {
-                return Err(ParseError::HeaderTooLong);
-            }
-            if self.lines.len() == self.limits.max_headers {
-                return Err(ParseError::TooManyHeaders);
-            }
-            let colon = whole.iter().position(|byte| *byte == b':');
-            let Some(colon) = colon else {
-                self.blame(ParseError::HeaderLine);
-                continue;
-            };
-            let name = whole[..colon].trim_ascii_end();
-            if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-                self.blame(ParseError::HeaderLine);
-                continue;
-            }
-            let value = trim(&whole[colon + 1..]);
-            let line = Line { name: HeaderName::of(name), raw_name: self.span(name), value: self.span(value) };
-            self.lines.push(line);
         }
     }
 
-    fn value(&self, line: &Line) -> &'a [u8] {
-        &self.bytes[usize::from(line.value.from)..usize::from(line.value.to)]
+    fn find(&mut self, name: HeaderName, value: &'a [u8]) {
+        let slot = match name {
+            HeaderName::Via => {
+                self.found.via.get_or_insert(value);
+                return;
+            }
+            HeaderName::ContentLength => {
+                if self.found.content_length.is_some_and(|known| decimal(known) != decimal(value)) {
+                    self.blame(ParseError::ContentLengths);
+                }
+                self.found.content_length.get_or_insert(value);
+                return;
+            }
+            HeaderName::From => &mut self.found.from,
+            HeaderName::To => &mut self.found.to,
+            HeaderName::CallId => &mut self.found.call_id,
+            HeaderName::CSeq => &mut self.found.cseq,
+            HeaderName::MaxForwards => &mut self.found.max_forwards,
+            _ => return,
+        };
+        if slot.is_none() {
+            *slot = Some(value);
+        } else {
+            self.blame(ParseError::Repeated);
+        }
     }
 
     /// What every message must have. What is merely wrong is blamed; what leaves no way to answer is an error.
     fn mandatory(&mut self, start: Start, body: &'a [u8]) -> Result<Parts, ParseError> {
-        let (mut via, mut from, mut to, mut call_id, mut cseq) = (None, None, None, None, None);
-        let (mut length, mut hops) = (None, false);
-        let mut repeated = None;
-        let mut lengths_differ = false;
-        for line in &self.lines {
-            let value = self.value(line);
-            let slot = match line.name {
-                HeaderName::Via => {
-                    via.get_or_insert(value);
-                    continue;
-                }
-                HeaderName::From => &mut from,
-                HeaderName::To => &mut to,
-                HeaderName::CallId => &mut call_id,
-                HeaderName::CSeq => &mut cseq,
-                HeaderName::ContentLength => {
-                    lengths_differ |= length.is_some_and(|known| known != value);
-                    length.get_or_insert(value);
-                    continue;
-                }
-                HeaderName::MaxForwards => {
-                    if std::mem::replace(&mut hops, true) {
-                        repeated = Some(ParseError::Repeated);
-                    }
-                    if !decimal(value).is_some_and(|hops| hops <= 255) {
-                        repeated = Some(ParseError::MaxForwards);
-                    }
-                    continue;
-                }
-                _ => continue,
-            };
-            if slot.replace(value).is_some() {
-                repeated = Some(ParseError::Repeated);
-            }
+        let via = self.found.via.and_then(|via| List::of(via).next()).ok_or(ParseError::MissingVia)?;
+        let from = self.found.from.ok_or(ParseError::MissingFrom)?;
+        let to = self.found.to.ok_or(ParseError::MissingTo)?;
+        let call_id = self.found.call_id.filter(|id| !id.is_empty()).ok_or(ParseError::MissingCallId)?;
+        let cseq = self.found.cseq.ok_or(ParseError::MissingCSeq)?;
+        if Via::parse(via)?.version != b"2.0" {
+            self.blame(ParseError::Version);
         }
-        if let Some(error) = repeated {
-            self.blame(error);
+        let from_tag = self.tag(from, ParseError::From);
+        let to_tag = self.tag(to, ParseError::To);
+        if !is_graphic(call_id) {
+            self.blame(ParseError::CallId);
         }
-        let via = super::List::of(via.ok_or(ParseError::MissingVia)?).next().ok_or(ParseError::MissingVia)?;
-        Via::parse(via)?;
-        let from = NameAddr::parse(from.ok_or(ParseError::MissingFrom)?).map_err(|_| ParseError::From)?;
-        let to = NameAddr::parse(to.ok_or(ParseError::MissingTo)?).map_err(|_| ParseError::To)?;
-        let call_id = call_id.filter(|id| !id.is_empty()).ok_or(ParseError::MissingCallId)?;
-        let cseq = self.cseq(start, cseq.ok_or(ParseError::MissingCSeq)?)?;
-        if lengths_differ {
-            self.blame(ParseError::ContentLengths);
+        let cseq = self.cseq(start, cseq);
+        if self.found.max_forwards.is_some_and(|hops| !decimal(hops).is_some_and(|hops| hops <= 255)) {
+            self.blame(ParseError::MaxForwards);
         }
-        let body = self.body(body, length);
-        Ok(Parts {
-            start,
-            via: self.span(via),
-            from_tag: self.tag_span(&from),
-            to_tag: self.tag_span(&to),
-            call_id: self.span(call_id),
-            cseq,
-            body: self.span(body),
-        })
+        let body = self.body(body);
+        let (via, call_id, body) = (self.span(via), self.span(call_id), self.span(body));
+        Ok(Parts { start, via, from_tag, to_tag, call_id, cseq, body })
     }
 
-    fn tag_span(&self, address: &NameAddr<'a>) -> Span {
-        let tag = address.tag();
-        if tag.is_empty() { Span::default() } else { self.span(tag) }
+    /// The tag of From or To; an empty span where there is none.
+    fn tag(&mut self, value: &'a [u8], error: ParseError) -> Span {
+        match NameAddr::parse(value).map(|address| address.params.get(b"tag")) {
+            Ok(None) => {}
+            Ok(Some(tag)) if is_word(tag) => return self.span(tag),
+            Ok(Some(_)) | Err(_) => self.blame(error),
+        }
+        Span::default()
     }
 
-    fn cseq(&mut self, start: Start, value: &'a [u8]) -> Result<(u32, Method, Span), ParseError> {
-        let digits = value.iter().position(|byte| is_blank(*byte)).ok_or(ParseError::CSeq)?;
+    fn cseq(&mut self, start: Start, value: &'a [u8]) -> (u32, Method, Span) {
+        let digits = value.iter().position(|byte| is_blank(*byte)).unwrap_or(value.len());
         let token = trim(&value[digits..]);
-        if token.is_empty() || !token.iter().all(|byte| is_token(*byte)) {
-            return Err(ParseError::CSeq);
-        }
-        // RFC 3261 §8.1.1.5: below 2^31. A larger one is answered with zero in its place nowhere: it is echoed.
+        // RFC 3261 §8.1.1.5: less than 2^31. A response echoes the header as it is, so the zero goes nowhere.
         let number = decimal(&value[..digits]).filter(|number| *number < 1 << 31).unwrap_or_else(|| {
-            self.error.get_or_insert(ParseError::CSeq);
+            self.blame(ParseError::CSeq);
             0
         });
-        let method = Method::of(token);
-        if let Start::Request { raw_method, .. } = start {
-            let requested = &self.bytes[usize::from(raw_method.from)..usize::from(raw_method.to)];
-            if requested != token {
-                self.blame(ParseError::CSeqMethod);
-            }
+        if token.is_empty() || !token.iter().all(|byte| is_token(*byte)) {
+            self.blame(ParseError::CSeq);
         }
-        Ok((number as u32, method, self.span(token)))
+        let method = match start {
+            Start::Request { method, raw_method, .. } => {
+                if &self.bytes[usize::from(raw_method.from)..usize::from(raw_method.to)] != token {
+                    self.blame(ParseError::CSeqMethod);
+                }
+                method
+            }
+            Start::Response { .. } => Method::of(token),
+        };
+        (number as u32, method, self.span(token))
     }
 
-    fn body(&mut self, body: &'a [u8], length: Option<&'a [u8]>) -> &'a [u8] {
-        let body = match length {
-            None => body,
-            Some(digits) => match decimal(digits).and_then(|length| usize::try_from(length).ok()) {
-                None => {
-                    self.blame(ParseError::ContentLength);
-                    &body[..0]
-                }
-                Some(length) if length > body.len() => {
-                    self.blame(ParseError::BodyTooShort);
-                    &body[..0]
-                }
-                Some(length) => &body[..length],
-            },
+    fn body(&mut self, body: &'a [u8]) -> &'a [u8] {
+        let length = match self.found.content_length.map(decimal) {
+            None => body.len(),
+            Some(Some(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+            Some(None) => {
+                self.blame(ParseError::ContentLength);
+                0
+            }
         };
-        if body.len() > self.limits.max_body {
-            self.blame(ParseError::BodyTooLong);
-            return &body[..0];
+        match body.get(..length) {
+            None => self.blame(ParseError::BodyTooShort),
+            Some(body) if body.len() > self.limits.max_body => self.blame(ParseError::BodyTooLong),
+            Some(body) => return body,
         }
-        body
+        &body[..0]
     }
 }
 
-/// A line without its end (CRLF, or LF alone as some send it), and what follows.
-fn cut_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memchr::memchr(b'\n', bytes)?;
-    let line = &bytes[..end];
-    Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
+fn is_version(word: &[u8]) -> bool {
+    word.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case(b"SIP/"))
+}
+
+fn status_line(line: &[u8]) -> Result<(u16, &[u8]), ParseError> {
+    let version_end = memchr::memchr(b' ', line).ok_or(ParseError::StartLine)?;
+    if !line[..version_end].eq_ignore_ascii_case(b"SIP/2.0") {
+        return Err(ParseError::Version);
+    }
+    let rest = line[version_end..].trim_ascii_start();
+    let (code, reason) = rest.split_at(memchr::memchr(b' ', rest).unwrap_or(rest.len()));
+    let status = decimal(code).filter(|status| code.len() == 3 && (100..=699).contains(status));
+    Ok((status.ok_or(ParseError::Status)? as u16, trim(reason)))
 }

@@ -8,7 +8,10 @@ use super::{HeaderName, Message, Via};
 pub fn request(out: &mut Vec<u8>, method: &str, uri: &[u8]) {
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
-    push_clean(out, uri);
+    for &byte in uri {
+        // A blank would end the URI: whatever may not stand in one is escaped.
+        if byte <= b' ' || matches!(byte, 127 | b'<' | b'>' | b'"') { push_escaped(out, byte) } else { out.push(byte) }
+    }
     out.extend_from_slice(b" SIP/2.0\r\n");
 }
 
@@ -64,11 +67,15 @@ pub fn response_to(
     push_clean(out, request.header(HeaderName::To).unwrap_or_default());
     if request.to_tag().is_empty() && !to_tag.is_empty() {
         out.extend_from_slice(b";tag=");
-        out.extend_from_slice(to_tag);
+        push_clean(out, to_tag);
     }
     out.extend_from_slice(b"\r\n");
     header(out, "Call-ID", request.call_id());
     header(out, "CSeq", request.header(HeaderName::CSeq).unwrap_or_default());
+    // §8.2.6.1: a 100 gives the client its own time back.
+    if let Some(timestamp) = request.header(HeaderName::Timestamp).filter(|_| code == 100) {
+        header(out, "Timestamp", timestamp);
+    }
 }
 
 fn received_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
@@ -76,7 +83,9 @@ fn received_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
         header(out, "Via", value);
         return;
     };
-    out.extend_from_slice(b"Via: SIP/2.0/");
+    out.extend_from_slice(b"Via: SIP/");
+    push_clean(out, via.version);
+    out.push(b'/');
     push_clean(out, via.transport);
     out.push(b' ');
     push_clean(out, via.host);
@@ -95,12 +104,13 @@ fn received_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
             push_clean(out, value);
         }
     }
-    let ip = source.ip().to_string();
+    // A dual-stack socket sees IPv4 peers as ::ffff:a.b.c.d; the peer knows itself as a.b.c.d.
+    let ip = source.ip().to_canonical();
     let host = via.host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(via.host);
-    let same = std::str::from_utf8(host).is_ok_and(|host| host.parse() == Ok(source.ip()));
+    let same = std::str::from_utf8(host).is_ok_and(|host| host.parse() == Ok(ip));
     if via.rport.is_some() || !same {
         out.extend_from_slice(b";received=");
-        out.extend_from_slice(ip.as_bytes());
+        out.extend_from_slice(ip.to_string().as_bytes());
     }
     if via.rport.is_some() {
         out.extend_from_slice(b";rport=");
@@ -122,11 +132,27 @@ pub fn escape_user(out: &mut Vec<u8>, user: &[u8]) {
         if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,?/".contains(&byte) {
             out.push(byte);
         } else {
-            out.push(b'%');
-            out.push(b"0123456789ABCDEF"[usize::from(byte >> 4)]);
-            out.push(b"0123456789ABCDEF"[usize::from(byte & 15)]);
+            push_escaped(out, byte);
         }
     }
+}
+
+fn push_escaped(out: &mut Vec<u8>, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+}
+
+/// A display name as a quoted string (§25.1 `quoted-string`); controls become blanks.
+pub fn quote_display(out: &mut Vec<u8>, name: &[u8]) {
+    out.push(b'"');
+    for &byte in name {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..=31 | 127 => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
 }
 
 fn push_clean(out: &mut Vec<u8>, value: &[u8]) {

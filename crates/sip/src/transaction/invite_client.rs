@@ -153,6 +153,11 @@ impl InviteClient {
         }
     }
 
+    /// No response has come yet.
+    pub(super) fn is_calling(&self) -> bool {
+        matches!(self, InviteClient::Calling { .. })
+    }
+
     /// The INVITE as it was sent, while it has no final response.
     pub(super) fn request(&self) -> Option<&Bytes> {
         match self {

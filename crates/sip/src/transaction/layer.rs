@@ -14,7 +14,7 @@ use super::invite_client::{Due, InviteClient};
 use super::invite_server::InviteServer;
 use super::non_invite_client::NonInviteClient;
 use super::non_invite_server::NonInviteServer;
-use super::{ClientId, Event, Flow, ServerId, Timers, Transmit, Transport};
+use super::{Cancelled, ClientId, Event, Flow, ServerId, Timers, Transmit, Transport};
 use crate::deadlines::Deadlines;
 use crate::message::{HeaderName, Message, Method, write};
 use crate::token::{Tokens, push_hex, read_hex};
@@ -163,23 +163,31 @@ impl<O: Copy> Layer<O> {
         None
     }
 
-    /// The transport failed to deliver to `flow`: the waiting requests on it end, one event at a time, until `None`.
-    pub fn handle_transport_failure(&mut self, flow: Flow) -> Option<Event<O>> {
-        let same = |other: &Flow| {
-            other.transport == flow.transport && other.peer == flow.peer
-                && (other.connection == 0 || other.connection == flow.connection)
-        };
-        let (index, client) = self.clients.iter().find(|(_, client)| {
-            same(&client.flow)
+    /// The transport failed to deliver to `flow` (RFC 3261 §17.1.4): the requests on it that no response has shown to have
+    /// arrived end. An INVITE that rings has long since left and goes on. Over UDP only INVITEs end: any other request
+    /// goes again by its own timer.
+    pub fn handle_transport_failure(&mut self, flow: Flow) -> Vec<Event<O>> {
+        let failed = |client: &Client<O>| {
+            client.flow.transport == flow.transport
+                && client.flow.peer == flow.peer
+                && (client.flow.connection == 0 || client.flow.connection == flow.connection)
                 && match &client.machine {
-                    ClientMachine::Invite(machine) => machine.request().is_some(),
-                    ClientMachine::NonInvite(machine) => machine.is_waiting(),
+                    ClientMachine::Invite(machine) => machine.is_calling(),
+                    ClientMachine::NonInvite(machine) => flow.transport.is_reliable() && machine.is_waiting(),
                 }
-        })?;
-        let id = ClientId { index: index as u32, generation: client.generation };
-        let (owner, method) = (client.owner, client.method);
-        self.clients.remove(index);
-        Some(Event::Undelivered { id, owner, method })
+        };
+        let indexes: Vec<usize> =
+            self.clients.iter().filter(|(_, client)| failed(client)).map(|(index, _)| index).collect();
+        indexes.into_iter().map(|index| {
+            let client = self.clients.remove(index);
+            let id = ClientId { index: index as u32, generation: client.generation };
+            Event::Undelivered { id, owner: client.owner, method: client.method }
+        }).collect()
+    }
+
+    /// 64 bits that nobody outside can predict.
+    pub fn draw(&mut self) -> u64 {
+        self.tokens.draw()
     }
 
     // ---- client side ------------------------------------------------------------------------------------------
@@ -262,6 +270,8 @@ impl<O: Copy> Layer<O> {
             ClientMachine::Invite(machine) if method == Method::Cancel => {
                 if status >= 200 {
                     machine.on_cancel_response();
+                    // Timer E is gone and its hint with it: what remains is to give up.
+                    self.arm_client(id);
                 }
                 return None;
             }
@@ -358,10 +368,13 @@ impl<O: Copy> Layer<O> {
         if method == Method::Ack {
             return Some(Event::Ack { flow, message });
         }
-        if self.servers.len() + self.clients.len() >= self.limit {
+        // What ends calls must get through when there is no room for new ones: it is what makes room.
+        let is_new = method != Method::Cancel && message.to_tag().is_empty();
+        let limit = if is_new { self.limit } else { self.limit + self.limit / 4 };
+        if self.servers.len() + self.clients.len() >= limit {
             return Some(Event::Refused { refusal: Refusal::Full, flow, message });
         }
-        let merge_key = (method != Method::Cancel && message.to_tag().is_empty()).then(|| merge_key(&message));
+        let merge_key = is_new.then(|| merge_key(&message));
         if merge_key.as_ref().is_some_and(|key| self.merge_index.contains_key(key)) {
             return Some(Event::Refused { refusal: Refusal::Merged, flow, message });
         }
@@ -395,13 +408,13 @@ impl<O: Copy> Layer<O> {
         None
     }
 
-    /// The INVITE that a CANCEL means: same branch and sent-by, from the same address, still without a final response.
-    fn cancelled_invite(&mut self, flow: Flow, cancel: &Message) -> Option<(ServerId, Option<O>)> {
+    /// The INVITE that a CANCEL means: same branch and sent-by, from the same address.
+    fn cancelled_invite(&mut self, flow: Flow, cancel: &Message) -> Option<Cancelled<O>> {
         let id = *self.server_index.get(&server_key(cancel, Method::Invite))?;
         let server = live_server(&mut self.servers, id)?;
         let ServerMachine::Invite(machine) = &server.machine else { return None };
-        (machine.is_proceeding() && server.flow.peer.ip() == response_flow(flow, cancel).peer.ip())
-            .then_some((id, server.owner))
+        let (owner, is_pending) = (server.owner, machine.is_proceeding());
+        (server.flow.peer.ip() == response_flow(flow, cancel).peer.ip()).then_some(Cancelled { owner, is_pending })
     }
 
     fn insert_server(&mut self, flow: Flow, method: Method, key: Box<[u8]>, merge_key: Option<Box<[u8]>>) -> ServerId {

@@ -109,6 +109,15 @@ pub struct ServerId {
     generation: u32,
 }
 
+/// The INVITE that a CANCEL means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cancelled<O> {
+    /// Whoever took it over by [`Layer::own`].
+    pub owner: Option<O>,
+    /// It has no final response yet; one that has is not changed by the CANCEL (RFC 3261 §9.2).
+    pub is_pending: bool,
+}
+
 /// What the transaction user is told. `O` is whatever the user gave as the owner of the transaction.
 #[derive(Debug)]
 pub enum Event<O> {
@@ -125,8 +134,8 @@ pub enum Event<O> {
     Cancel {
         /// The CANCEL's own transaction.
         id: ServerId,
-        /// The INVITE that it means, while that has no final response, and its owner.
-        invite: Option<(ServerId, Option<O>)>,
+        /// The INVITE that it means.
+        invite: Option<Cancelled<O>>,
         /// Where it came from.
         flow: Flow,
         /// The CANCEL.

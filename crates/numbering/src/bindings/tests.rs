@@ -1,0 +1,852 @@
+//! The rules one by one, random programs against a model that is too simple to be wrong, and readers beside the writer.
+
+use std::collections::BTreeMap;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use super::*;
+use crate::binding::{CallDirection, Party, Voice};
+use crate::table::{Decision, Refusal};
+
+const APP: AppId = AppId(1);
+const OTHER_APP: AppId = AppId(2);
+
+fn number(text: &str) -> Number {
+    Number::parse(text).unwrap()
+}
+
+/// A virtual number.
+fn x(n: u64) -> Number {
+    Number::from_u64(8_675_512_340_000 + n).unwrap()
+}
+
+/// A mobile.
+fn m(n: u64) -> Number {
+    Number::from_u64(8_613_800_000_000 + n).unwrap()
+}
+
+fn virtual_number(x: Number, app: AppId) -> VirtualNumber {
+    VirtualNumber { number: x, app, trunk: Some("carrier".into()) }
+}
+
+fn axb(id: u128, a: Number, x: Number, b: Number) -> Axb {
+    Axb {
+        id: SubscriptionId(id),
+        app: APP,
+        a,
+        b,
+        x,
+        direction: CallDirection::Both,
+        max_minutes: 0,
+        record: false,
+        voice: None,
+        user_text: None,
+    }
+}
+
+fn bound(id: u128, a: Number, x: Number, b: Number) -> Binding {
+    Binding::Axb(axb(id, a, x, b))
+}
+
+/// Two virtual numbers of `APP`, one of `OTHER_APP`.
+fn pool() -> (Bindings, Table) {
+    let (mut bindings, table) = Bindings::new(Limits::default());
+    bindings.add_number(virtual_number(x(1), APP)).unwrap();
+    bindings.add_number(virtual_number(x(2), APP)).unwrap();
+    bindings.add_number(virtual_number(x(9), OTHER_APP)).unwrap();
+    (bindings, table)
+}
+
+/// What a decision says, in short.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Said {
+    Connect(SubscriptionId, Party, Number),
+    Refuse(Refusal, Option<AppId>, Option<SubscriptionId>),
+}
+
+fn said(table: &Table, x: Number, caller: Option<Number>) -> Said {
+    match table.decide(x, caller) {
+        Decision::Connect { binding, caller, callee } => Said::Connect(binding.id(), caller, callee),
+        Decision::Refuse { refusal, app, binding } => Said::Refuse(refusal, app, binding.map(|binding| binding.id())),
+    }
+}
+
+fn not_bound(app: AppId) -> Said {
+    Said::Refuse(Refusal::NotBound, Some(app), None)
+}
+
+const UNKNOWN: Said = Said::Refuse(Refusal::UnknownX, None, None);
+
+#[test]
+fn both_parties_reach_each_other_and_nobody_else_anyone() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(7, m(1), x(1), m(2))).unwrap();
+    let id = SubscriptionId(7);
+    assert_eq!(said(&table, x(1), Some(m(1))), Said::Connect(id, Party::A, m(2)));
+    assert_eq!(said(&table, x(1), Some(m(2))), Said::Connect(id, Party::B, m(1)));
+    assert_eq!(said(&table, x(1), Some(m(3))), not_bound(APP));
+    assert_eq!(said(&table, x(1), None), not_bound(APP));
+    assert_eq!(said(&table, x(2), Some(m(1))), not_bound(APP));
+    assert_eq!(said(&table, x(9), Some(m(1))), not_bound(OTHER_APP));
+    assert_eq!(said(&table, x(3), Some(m(1))), UNKNOWN);
+    assert_eq!(said(&table, x(3), None), UNKNOWN);
+    assert_eq!(said(&table, m(1), Some(x(1))), UNKNOWN);
+    assert_eq!((table.len(), table.numbers(), table.is_empty()), (1, 3, false));
+}
+
+#[test]
+fn the_decision_carries_the_whole_binding() {
+    let (mut bindings, table) = pool();
+    let mut full = axb(7, m(1), x(1), m(2));
+    full.max_minutes = 1_440;
+    full.record = true;
+    full.user_text = Some("order 17".into());
+    full.voice = Some(Box::new(Voice { last_minute: Some("last.wav".into()), ..Voice::default() }));
+    bindings.bind(Binding::Axb(full.clone())).unwrap();
+    match table.decide(x(1), Some(m(2))) {
+        Decision::Connect { binding, .. } => assert_eq!(*binding, Binding::Axb(full)),
+        refused @ Decision::Refuse { .. } => panic!("{refused:?}"),
+    }
+}
+
+#[test]
+fn directions_refuse_the_wrong_way() {
+    let rows =
+        [(CallDirection::Both, true, true), (CallDirection::AToB, true, false), (CallDirection::BToA, false, true)];
+    for (direction, a_may, b_may) in rows {
+        let (mut bindings, table) = pool();
+        let id = SubscriptionId(7);
+        bindings.bind(Binding::Axb(Axb { direction, ..axb(7, m(1), x(1), m(2)) })).unwrap();
+        let wrong = Said::Refuse(Refusal::WrongDirection, Some(APP), Some(id));
+        let a = if a_may { Said::Connect(id, Party::A, m(2)) } else { wrong };
+        let b = if b_may { Said::Connect(id, Party::B, m(1)) } else { wrong };
+        assert_eq!(said(&table, x(1), Some(m(1))), a, "{direction:?}");
+        assert_eq!(said(&table, x(1), Some(m(2))), b, "{direction:?}");
+    }
+}
+
+#[test]
+fn a_fixed_line_is_called_but_does_not_call_whatever_the_direction() {
+    let fixed = number("+8675528000001");
+    for direction in [CallDirection::Both, CallDirection::AToB, CallDirection::BToA] {
+        let (mut bindings, table) = pool();
+        bindings.bind(Binding::Axb(Axb { direction, ..axb(7, m(1), x(1), fixed) })).unwrap();
+        let refused = Said::Refuse(Refusal::FixedLineCaller, Some(APP), Some(SubscriptionId(7)));
+        assert_eq!(said(&table, x(1), Some(fixed)), refused);
+    }
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(7, m(1), x(1), fixed)).unwrap();
+    assert_eq!(said(&table, x(1), Some(m(1))), Said::Connect(SubscriptionId(7), Party::A, fixed));
+    // A fixed line that is not bound is just not bound.
+    assert_eq!(said(&table, x(1), Some(number("+8675528000002"))), not_bound(APP));
+}
+
+#[test]
+fn mobiles_fixed_lines_700_and_foreign_numbers_may_be_parties_and_service_numbers_may_not() {
+    let good = ["+8613800000009", "+861062000001", "+86700123456781234", "+85223456789", "+8625550001111"];
+    for text in good {
+        let (mut bindings, _table) = pool();
+        assert_eq!(bindings.bind(bound(1, number(text), x(1), m(2))), Ok(()), "{text}");
+        assert_eq!(bindings.bind(bound(2, m(1), x(2), number(text))), Ok(()), "{text}");
+    }
+    for text in ["+864001234567", "+868001234567", "+8695588", "+8696110", "+8695013123456"] {
+        let (mut bindings, table) = pool();
+        let party = number(text);
+        assert_eq!(bindings.bind(bound(1, party, x(1), m(2))), Err(BindError::ServiceNumber(party)));
+        assert_eq!(bindings.bind(bound(1, m(1), x(1), party)), Err(BindError::ServiceNumber(party)));
+        assert!(table.is_empty() && bindings.is_empty());
+    }
+}
+
+#[test]
+fn every_rule_of_binding_refuses_and_changes_nothing() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    let before: Vec<_> = bindings.iter().collect();
+    let foreign = Axb { app: OTHER_APP, ..axb(2, m(3), x(1), m(4)) };
+    let long = Axb { max_minutes: 1_441, ..axb(2, m(3), x(1), m(4)) };
+    let rows = [
+        (axb(2, m(3), x(3), m(4)), BindError::UnknownX),
+        (foreign, BindError::ForeignX),
+        (axb(2, m(3), x(9), m(4)), BindError::ForeignX),
+        (axb(2, m(3), x(1), m(3)), BindError::SameParty),
+        (axb(2, x(1), x(1), m(3)), BindError::PartyIsVirtual(x(1))),
+        (axb(2, m(3), x(1), x(1)), BindError::PartyIsVirtual(x(1))),
+        (axb(2, m(3), x(1), x(9)), BindError::PartyIsVirtual(x(9))),
+        (long, BindError::MaxMinutes),
+        (axb(1, m(3), x(1), m(4)), BindError::Exists),
+        (axb(1, m(3), x(2), m(4)), BindError::Exists),
+        (axb(2, m(1), x(1), m(3)), BindError::NumberTaken(m(1))),
+        (axb(2, m(2), x(1), m(3)), BindError::NumberTaken(m(2))),
+        (axb(2, m(3), x(1), m(1)), BindError::NumberTaken(m(1))),
+        (axb(2, m(3), x(1), m(2)), BindError::NumberTaken(m(2))),
+        (axb(2, m(2), x(1), m(1)), BindError::NumberTaken(m(2))),
+    ];
+    for (axb, error) in rows {
+        assert_eq!(bindings.bind(Binding::Axb(axb)), Err(error));
+        assert_eq!(bindings.iter().collect::<Vec<_>>(), before);
+        assert_eq!(table.len(), 1);
+        assert_eq!(said(&table, x(1), Some(m(3))), not_bound(APP));
+    }
+    // The same numbers on another X, and other numbers on the same X, are fine.
+    bindings.bind(bound(2, m(1), x(2), m(2))).unwrap();
+    bindings.bind(bound(3, m(3), x(1), m(4))).unwrap();
+    assert_eq!(bindings.pairs_of(x(1)), 2);
+}
+
+#[test]
+fn an_unbound_number_may_be_bound_again() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    assert_eq!(bindings.unbind(SubscriptionId(2)), Err(BindError::NotFound));
+    assert_eq!(bindings.unbind(SubscriptionId(1)).unwrap().id(), SubscriptionId(1));
+    assert_eq!(bindings.unbind(SubscriptionId(1)), Err(BindError::NotFound));
+    assert_eq!(said(&table, x(1), Some(m(1))), not_bound(APP));
+    assert_eq!(said(&table, x(1), Some(m(2))), not_bound(APP));
+    bindings.bind(bound(1, m(2), x(1), m(3))).unwrap();
+    assert_eq!(said(&table, x(1), Some(m(2))), Said::Connect(SubscriptionId(1), Party::A, m(3)));
+    assert_eq!(said(&table, x(1), Some(m(1))), not_bound(APP));
+}
+
+#[test]
+fn a_call_keeps_its_binding_when_the_binding_ends() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    let call = table.decide(x(1), Some(m(1)));
+    bindings.unbind(SubscriptionId(1)).unwrap();
+    match call {
+        Decision::Connect { binding, .. } => assert_eq!(binding.number(Party::B), m(2)),
+        refused @ Decision::Refuse { .. } => panic!("{refused:?}"),
+    }
+}
+
+#[test]
+fn transfers_move_either_party_or_both_and_leave_nothing_behind() {
+    let id = SubscriptionId(1);
+    let rows = [
+        (Some(m(3)), None, m(3), m(2)),
+        (None, Some(m(3)), m(1), m(3)),
+        (Some(m(3)), Some(m(4)), m(3), m(4)),
+        (Some(m(2)), Some(m(1)), m(2), m(1)),
+        (Some(m(2)), Some(m(3)), m(2), m(3)),
+        (Some(m(3)), Some(m(1)), m(3), m(1)),
+        (Some(m(1)), None, m(1), m(2)),
+        (None, None, m(1), m(2)),
+    ];
+    for (a, b, is_a, is_b) in rows {
+        let (mut bindings, table) = pool();
+        bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+        bindings.modify(id, Change { a, b, ..Change::default() }).unwrap();
+        for n in 1..=5 {
+            let expected = match m(n) {
+                caller if caller == is_a => Said::Connect(id, Party::A, is_b),
+                caller if caller == is_b => Said::Connect(id, Party::B, is_a),
+                _ => not_bound(APP),
+            };
+            assert_eq!(said(&table, x(1), Some(m(n))), expected, "{a:?} {b:?} {n}");
+        }
+        assert_eq!(table.shared.pairs.len(), 2, "a key was left behind");
+        // Those who left are free, those who came are taken.
+        for n in 1..=4 {
+            let left = m(n) != is_a && m(n) != is_b;
+            assert_eq!(bindings.bind(bound(2, m(n), x(1), m(8))).is_ok(), left);
+            let _ = bindings.unbind(SubscriptionId(2));
+        }
+    }
+}
+
+#[test]
+fn a_modify_changes_what_it_names_and_keeps_the_rest() {
+    let (mut bindings, _table) = pool();
+    let was = Axb { record: true, user_text: Some("u".into()), max_minutes: 7, ..axb(1, m(1), x(1), m(2)) };
+    bindings.bind(Binding::Axb(was.clone())).unwrap();
+    let change = Change { direction: Some(CallDirection::BToA), max_minutes: Some(0), ..Change::default() };
+    let now = bindings.modify(SubscriptionId(1), change).unwrap();
+    let expected = Axb { direction: CallDirection::BToA, max_minutes: 0, ..was };
+    assert_eq!(*now, Binding::Axb(expected));
+    assert_eq!(bindings.get(SubscriptionId(1)), Some(now));
+}
+
+#[test]
+fn a_refused_modify_changes_nothing() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    bindings.bind(bound(2, m(3), x(1), m(4))).unwrap();
+    let service = number("+8695588");
+    let a = |a| Change { a: Some(a), record: Some(true), ..Change::default() };
+    let rows = [
+        (a(m(2)), BindError::SameParty),
+        (a(m(3)), BindError::NumberTaken(m(3))),
+        (a(m(4)), BindError::NumberTaken(m(4))),
+        (a(x(1)), BindError::PartyIsVirtual(x(1))),
+        (a(service), BindError::ServiceNumber(service)),
+        (Change { b: Some(m(4)), ..a(m(5)) }, BindError::NumberTaken(m(4))),
+        (Change { max_minutes: Some(1_441), ..a(m(5)) }, BindError::MaxMinutes),
+    ];
+    for (change, error) in rows {
+        assert_eq!(bindings.modify(SubscriptionId(1), change), Err(error));
+        assert_eq!(*bindings.get(SubscriptionId(1)).unwrap(), bound(1, m(1), x(1), m(2)));
+        assert_eq!(said(&table, x(1), Some(m(1))), Said::Connect(SubscriptionId(1), Party::A, m(2)));
+        assert_eq!(said(&table, x(1), Some(m(5))), not_bound(APP));
+    }
+    assert_eq!(table.shared.pairs.len(), 4);
+    assert_eq!(bindings.modify(SubscriptionId(3), Change::default()), Err(BindError::NotFound));
+}
+
+#[test]
+fn numbers_come_once_and_go_only_when_free() {
+    let (mut bindings, table) = pool();
+    assert_eq!(bindings.add_number(virtual_number(x(1), OTHER_APP)), Err(BindError::Exists));
+    assert_eq!(table.virtual_number(x(1)).unwrap().app, APP);
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    assert_eq!(bindings.remove_number(x(1)), Err(BindError::InUse));
+    assert_eq!(bindings.remove_number(x(3)), Err(BindError::NotFound));
+    bindings.unbind(SubscriptionId(1)).unwrap();
+    assert_eq!(bindings.remove_number(x(1)), Ok(()));
+    assert_eq!(table.virtual_number(x(1)), None);
+    assert_eq!(said(&table, x(1), Some(m(1))), UNKNOWN);
+    assert_eq!(bindings.bind(bound(1, m(1), x(1), m(2))), Err(BindError::UnknownX));
+    assert_eq!(bindings.numbers().count(), 2);
+}
+
+#[test]
+fn limits_refuse_the_newcomer_only() {
+    let (mut bindings, table) = Bindings::new(Limits { pairs_per_number: 2, numbers: 2, bindings: 3 });
+    bindings.add_number(virtual_number(x(1), APP)).unwrap();
+    bindings.add_number(virtual_number(x(2), APP)).unwrap();
+    assert_eq!(bindings.add_number(virtual_number(x(3), APP)), Err(BindError::Full));
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    bindings.bind(bound(2, m(3), x(1), m(4))).unwrap();
+    assert_eq!(bindings.bind(bound(3, m(5), x(1), m(6))), Err(BindError::TooManyPairs));
+    bindings.bind(bound(3, m(5), x(2), m(6))).unwrap();
+    assert_eq!(bindings.bind(bound(4, m(7), x(2), m(8))), Err(BindError::Full));
+    assert_eq!((table.len(), bindings.len()), (3, 3));
+    bindings.unbind(SubscriptionId(1)).unwrap();
+    bindings.bind(bound(4, m(7), x(1), m(8))).unwrap();
+}
+
+#[test]
+fn five_thousand_pairs_on_one_x_work_and_one_more_does_not() {
+    let (mut bindings, table) = pool();
+    for n in 0..5_000 {
+        bindings.bind(bound(u128::from(n), m(2 * n), x(1), m(2 * n + 1))).unwrap();
+    }
+    assert_eq!(bindings.bind(bound(9_999, m(99_998), x(1), m(99_999))), Err(BindError::TooManyPairs));
+    for n in 0..5_000 {
+        let id = SubscriptionId(u128::from(n));
+        assert_eq!(said(&table, x(1), Some(m(2 * n))), Said::Connect(id, Party::A, m(2 * n + 1)));
+        assert_eq!(said(&table, x(1), Some(m(2 * n + 1))), Said::Connect(id, Party::B, m(2 * n)));
+    }
+    assert_eq!(bindings.of_number(x(1)).count(), 5_000);
+    assert_eq!(bindings.unbind_all(x(1)).unwrap().len(), 5_000);
+    assert_eq!(bindings.unbind_all(x(1)).unwrap().len(), 0);
+    assert_eq!(bindings.unbind_all(x(3)), Err(BindError::NotFound));
+    assert_eq!((bindings.pairs_of(x(1)), table.shared.pairs.len(), table.len()), (0, 0, 0));
+}
+
+#[test]
+fn every_error_has_its_label_and_prints_masked() {
+    let errors = [
+        BindError::UnknownX,
+        BindError::ForeignX,
+        BindError::NumberTaken(m(1)),
+        BindError::SameParty,
+        BindError::PartyIsVirtual(m(1)),
+        BindError::ServiceNumber(m(1)),
+        BindError::TooManyPairs,
+        BindError::Full,
+        BindError::MaxMinutes,
+        BindError::NotFound,
+        BindError::Exists,
+        BindError::InUse,
+    ];
+    let labels: std::collections::HashSet<_> = errors.iter().map(|error| error.label()).collect();
+    assert_eq!(labels.len(), errors.len());
+    let clear = m(1).digits().as_str().to_owned();
+    for error in errors {
+        assert!(!format!("{error} {error:?}").contains(&clear));
+    }
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    let decision = table.decide(x(1), Some(m(1)));
+    let printed = format!("{bindings:?} {table:?} {decision:?} {:?}", bindings.get(SubscriptionId(1)));
+    for number in [m(1), m(2), x(1)] {
+        assert!(!printed.contains(&number.digits().as_str()[2..]), "{printed}");
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % bound
+    }
+
+    fn maybe<T>(&mut self, make: impl FnOnce(&mut Random) -> T) -> Option<T> {
+        (self.below(2) == 0).then(|| make(self))
+    }
+
+    /// Few parties, so that they meet; two of them fixed lines, one a service number, one virtual.
+    fn party(&mut self) -> Number {
+        match self.below(12) {
+            0 => number("+8675528000001"),
+            1 => number("+861062000001"),
+            2 => number("+864001234567"),
+            3 => x(1),
+            n => m(n),
+        }
+    }
+
+    fn direction(&mut self) -> CallDirection {
+        CallDirection::from_code(self.below(3) as u8).unwrap()
+    }
+
+    fn axb(&mut self) -> Axb {
+        let id = u128::from(self.below(12));
+        let (a, x, b) = (self.party(), x(1 + self.below(4)), self.party());
+        let app = if self.below(8) == 0 { OTHER_APP } else { APP };
+        Axb { app, direction: self.direction(), max_minutes: self.below(1_500) as u16, ..axb(id, a, x, b) }
+    }
+}
+
+/// All rules, looked up by walking through everything.
+#[derive(Clone, Default)]
+struct Model {
+    numbers: BTreeMap<Number, AppId>,
+    bindings: BTreeMap<SubscriptionId, Axb>,
+}
+
+impl Model {
+    fn refusal(&self, axb: &Axb, own: Option<SubscriptionId>) -> Option<BindError> {
+        let Some(app) = self.numbers.get(&axb.x) else { return Some(BindError::UnknownX) };
+        if *app != axb.app {
+            return Some(BindError::ForeignX);
+        }
+        if axb.a == axb.b {
+            return Some(BindError::SameParty);
+        }
+        if axb.max_minutes > 1_440 {
+            return Some(BindError::MaxMinutes);
+        }
+        for party in [axb.a, axb.b] {
+            if self.numbers.contains_key(&party) {
+                return Some(BindError::PartyIsVirtual(party));
+            }
+            if party == number("+864001234567") {
+                return Some(BindError::ServiceNumber(party));
+            }
+        }
+        if own.is_none() && self.bindings.contains_key(&axb.id) {
+            return Some(BindError::Exists);
+        }
+        let others = || self.bindings.values().filter(|other| other.x == axb.x && Some(other.id) != own);
+        for party in [axb.a, axb.b] {
+            if others().any(|other| other.a == party || other.b == party) {
+                return Some(BindError::NumberTaken(party));
+            }
+        }
+        (own.is_none() && others().count() >= 3).then_some(BindError::TooManyPairs)
+    }
+
+    fn decide(&self, x: Number, caller: Option<Number>) -> Said {
+        let Some(app) = self.numbers.get(&x) else { return UNKNOWN };
+        let Some(caller) = caller else { return not_bound(*app) };
+        let found = self.bindings.values().find(|axb| axb.x == x && (axb.a == caller || axb.b == caller));
+        let Some(axb) = found else { return not_bound(*app) };
+        let (party, callee) = if axb.a == caller { (Party::A, axb.b) } else { (Party::B, axb.a) };
+        let refused = |refusal| Said::Refuse(refusal, Some(axb.app), Some(axb.id));
+        let wrong = match axb.direction {
+            CallDirection::Both => None,
+            CallDirection::AToB => Some(Party::B),
+            CallDirection::BToA => Some(Party::A),
+        };
+        // A virtual number that has left the pool may be a party; here they are all fixed lines of 0755.
+        if [number("+8675528000001"), number("+861062000001"), self::x(1)].contains(&caller) {
+            refused(Refusal::FixedLineCaller)
+        } else if wrong == Some(party) {
+            refused(Refusal::WrongDirection)
+        } else {
+            Said::Connect(axb.id, party, callee)
+        }
+    }
+
+    fn assert_like(&self, bindings: &Bindings, table: &Table) {
+        let all: Vec<Axb> = bindings
+            .iter()
+            .map(|binding| {
+                let Binding::Axb(axb) = &*binding;
+                axb.clone()
+            })
+            .collect();
+        assert_eq!(all, self.bindings.values().cloned().collect::<Vec<_>>());
+        assert_eq!((bindings.len(), table.len()), (all.len(), all.len()));
+        assert_eq!(table.shared.pairs.len(), 2 * all.len());
+        assert_eq!(table.numbers(), self.numbers.len());
+        let mut callers: Vec<Option<Number>> = (4..14).map(|n| Some(m(n))).collect();
+        let others = ["+8675528000001", "+861062000001", "+864001234567"];
+        callers.extend(others.map(|text| Some(number(text))));
+        callers.extend([None, Some(x(1))]);
+        for x in (1..=5).map(x) {
+            for caller in &callers {
+                assert_eq!(said(table, x, *caller), self.decide(x, *caller));
+            }
+            let mut of: Vec<_> = bindings.of_number(x).map(|binding| binding.id()).collect();
+            of.sort();
+            let expected = self.bindings.values().filter(|axb| axb.x == x).map(|axb| axb.id);
+            assert_eq!(of, expected.collect::<Vec<_>>());
+        }
+    }
+}
+
+fn random_program(seed: u64, steps: usize) {
+    let mut random = Random(seed);
+    let (mut bindings, table) = Bindings::new(Limits { pairs_per_number: 3, ..Limits::default() });
+    let mut model = Model::default();
+    for x in [x(1), x(2), x(3)] {
+        bindings.add_number(virtual_number(x, APP)).unwrap();
+        model.numbers.insert(x, APP);
+    }
+    for _ in 0..steps {
+        match random.below(10) {
+            0..=3 => {
+                let axb = random.axb();
+                let refusal = model.refusal(&axb, None);
+                assert_eq!(bindings.bind(Binding::Axb(axb.clone())).err(), refusal);
+                if refusal.is_none() {
+                    model.bindings.insert(axb.id, axb);
+                }
+            }
+            4..=6 => {
+                let id = SubscriptionId(u128::from(random.below(12)));
+                let change = Change {
+                    a: random.maybe(Random::party),
+                    b: random.maybe(Random::party),
+                    direction: random.maybe(Random::direction),
+                    max_minutes: random.maybe(|random| random.below(1_500) as u16),
+                    ..Change::default()
+                };
+                let result = bindings.modify(id, change.clone());
+                let Some(old) = model.bindings.get(&id) else {
+                    assert_eq!(result, Err(BindError::NotFound));
+                    continue;
+                };
+                let new = change.of(old);
+                let refusal = model.refusal(&new, Some(id));
+                assert_eq!(result.err(), refusal);
+                if refusal.is_none() {
+                    model.bindings.insert(id, new);
+                }
+            }
+            7 => {
+                let id = SubscriptionId(u128::from(random.below(12)));
+                let gone = model.bindings.remove(&id).map(Binding::Axb);
+                assert_eq!(bindings.unbind(id).ok().map(|binding| (*binding).clone()), gone);
+            }
+            8 => {
+                let x = x(1 + random.below(4));
+                let free = model.bindings.values().all(|axb| axb.x != x);
+                let result = bindings.remove_number(x);
+                assert_eq!(result.is_ok(), free && model.numbers.contains_key(&x));
+                if result.is_ok() {
+                    model.numbers.remove(&x);
+                }
+                if result == Err(BindError::NotFound) {
+                    bindings.add_number(virtual_number(x, APP)).unwrap();
+                    model.numbers.insert(x, APP);
+                }
+            }
+            _ => reload(&mut random, &mut bindings, &mut model),
+        }
+        model.assert_like(&bindings, &table);
+    }
+}
+
+/// Some of what is there, some of it changed, and something new; or something that breaks a rule.
+fn reload(random: &mut Random, bindings: &mut Bindings, model: &mut Model) {
+    let mut wanted = Model::default();
+    let mut numbers = Vec::new();
+    for x in (1..=4).map(x) {
+        if random.below(4) != 0 {
+            let number = VirtualNumber { trunk: random.maybe(|_| "other".into()), ..virtual_number(x, APP) };
+            numbers.push(number);
+            wanted.numbers.insert(x, APP);
+        }
+    }
+    let mut candidates: Vec<Axb> = Vec::new();
+    for axb in model.bindings.values() {
+        let mut axb = axb.clone();
+        match random.below(6) {
+            0 => continue,
+            1 => axb.a = random.party(),
+            2 => axb.b = random.party(),
+            3 => axb.id = SubscriptionId(u128::from(random.below(12))),
+            4 => (axb.a, axb.b) = (axb.b, axb.a),
+            _ => {}
+        }
+        candidates.push(axb);
+    }
+    // Two trade a party.
+    let trade = random.below(2) == 0;
+    if let [first, second, ..] = candidates.as_mut_slice()
+        && trade
+    {
+        std::mem::swap(&mut first.b, &mut second.b);
+    }
+    candidates.push(random.axb());
+    let careless = random.below(3) == 0;
+    let mut list = Vec::new();
+    let mut accused = None;
+    for axb in candidates {
+        match wanted.refusal(&axb, None) {
+            None => {
+                wanted.bindings.insert(axb.id, axb.clone());
+                list.push(Binding::Axb(axb));
+            }
+            Some(error) if careless => {
+                accused = Some((numbers.len() + list.len(), error));
+                list.push(Binding::Axb(axb));
+                break;
+            }
+            Some(_) => {}
+        }
+    }
+    let kept = |id: &SubscriptionId| model.bindings.contains_key(id);
+    let (stay, added): (Vec<_>, Vec<_>) = wanted.bindings.values().partition(|axb| kept(&axb.id));
+    let (same, changed): (Vec<_>, Vec<_>) = stay.into_iter().partition(|axb| model.bindings.get(&axb.id) == Some(axb));
+    let removed = model.bindings.keys().filter(|id| !wanted.bindings.contains_key(id)).count();
+    let expected = crate::Summary { added: added.len(), removed, changed: changed.len(), kept: same.len() };
+    match accused {
+        Some(accused) => assert_eq!(bindings.replace_all(numbers, list), Err(accused)),
+        None => {
+            let trunks: Vec<_> = numbers.clone();
+            assert_eq!(bindings.replace_all(numbers, list), Ok(expected));
+            for number in trunks {
+                assert_eq!(bindings.table().virtual_number(number.number).as_deref(), Some(&number));
+            }
+            *model = wanted;
+        }
+    }
+}
+
+#[test]
+fn random_programs_do_as_the_model_does() {
+    for seed in 0..60 {
+        random_program(seed, 120);
+    }
+}
+
+#[test]
+fn a_key_that_a_transfer_has_left_behind_decides_nothing() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    let change = |b| Change { b: Some(b), ..Change::default() };
+    let cell = table.shared.pairs.pin().get(&(x(1), m(2))).cloned().unwrap();
+    bindings.modify(SubscriptionId(1), change(m(3))).unwrap();
+    // As a reader sees it between the store and the removal of the key, or between the new key and the store.
+    table.shared.pairs.pin().insert((x(1), m(2)), Arc::clone(&cell));
+    table.shared.pairs.pin().insert((x(1), m(4)), cell);
+    assert_eq!(said(&table, x(1), Some(m(2))), not_bound(APP));
+    assert_eq!(said(&table, x(1), Some(m(4))), not_bound(APP));
+    assert_eq!(said(&table, x(1), Some(m(3))), Said::Connect(SubscriptionId(1), Party::B, m(1)));
+    bindings.modify(SubscriptionId(1), change(m(4))).unwrap();
+    assert_eq!(said(&table, x(1), Some(m(4))), Said::Connect(SubscriptionId(1), Party::B, m(1)));
+}
+
+#[test]
+fn who_came_by_a_key_before_the_end_finds_nothing_after_it() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    let cell = table.shared.pairs.pin().get(&(x(1), m(2))).cloned().unwrap();
+    assert!(cell.load().is_some());
+    bindings.unbind(SubscriptionId(1)).unwrap();
+    assert!(cell.load().is_none());
+    table.shared.pairs.pin().insert((x(1), m(2)), cell);
+    assert_eq!(said(&table, x(1), Some(m(2))), not_bound(APP));
+}
+
+/// The version that a binding carries as its text; versions only grow.
+fn version(decision: &Decision) -> Option<u64> {
+    match decision {
+        Decision::Connect { binding, .. } => {
+            let Binding::Axb(axb) = &**binding;
+            Some(axb.user_text.as_deref().unwrap().parse().unwrap())
+        }
+        Decision::Refuse { refusal: Refusal::NotBound, .. } => None,
+        Decision::Refuse { refusal, .. } => panic!("{refusal:?}"),
+    }
+}
+
+fn versioned(version: u64, a: Number, x: Number, b: Number) -> Axb {
+    Axb { user_text: Some(version.to_string().into()), ..axb(1, a, x, b) }
+}
+
+/// Writes the versions 1, 2, 3 … while two threads read over and over, until they have read 200,000 times in all; at
+/// most 300,000 versions, at least 2,000.
+fn beside_readers(table: &Table, read: impl Fn(&Table) + Copy + Send + Sync, mut write: impl FnMut(u64)) {
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let done = AtomicBool::new(false);
+    let reads = AtomicU64::new(0);
+    let start = Barrier::new(3);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                start.wait();
+                while !done.load(Ordering::Acquire) {
+                    for _ in 0..64 {
+                        read(table);
+                    }
+                    reads.fetch_add(64, Ordering::Relaxed);
+                }
+            });
+        }
+        // Also when `write` panics: else the readers would never end.
+        let _done = Done(&done);
+        start.wait();
+        for version in 1..300_000 {
+            write(version);
+            if version >= 2_000 && reads.load(Ordering::Relaxed) >= 200_000 {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn during_transfers_the_old_or_the_new_relation_holds_never_both_and_never_neither() {
+    let (mut bindings, table) = pool();
+    bindings.bind(Binding::Axb(versioned(0, m(1), x(1), m(2)))).unwrap();
+    let read = |table: &Table| {
+        let stays = table.decide(x(1), Some(m(1)));
+        let before = version(&stays).expect("A is bound at every instant");
+        // Even versions have B = m(2), odd ones m(3).
+        match stays {
+            Decision::Connect { callee, .. } => assert_eq!(callee, m(2 + before % 2)),
+            Decision::Refuse { .. } => unreachable!(),
+        }
+        let mut last = before;
+        for b in [m(2), m(3), m(2)] {
+            if let Some(version) = version(&table.decide(x(1), Some(b))) {
+                assert!(version >= last, "{version} was seen after {last}");
+                assert_eq!(m(2 + version % 2), b, "half of a transfer was seen");
+                last = version;
+            }
+        }
+    };
+    beside_readers(&table, read, |version| {
+        let user_text = Some(Some(version.to_string().into()));
+        let change = Change { b: Some(m(2 + version % 2)), user_text, ..Change::default() };
+        bindings.modify(SubscriptionId(1), change).unwrap();
+    });
+}
+
+#[test]
+fn binding_and_unbinding_are_seen_by_both_parties_at_one_instant() {
+    let (mut bindings, table) = pool();
+    // Every binding has an id of its own, greater than the last one's.
+    let read = |table: &Table| {
+        let (mut last, mut ended) = (0, 0);
+        for party in [m(1), m(2), m(1), m(2), m(1), m(2)] {
+            match table.binding(x(1), party) {
+                Some((binding, _)) => {
+                    let id = binding.id().0;
+                    assert!(id >= last, "{id} was seen after {last}");
+                    assert!(id > ended, "{id} was seen after its end");
+                    last = id;
+                }
+                None => ended = last,
+            }
+        }
+    };
+    beside_readers(&table, read, |id| {
+        let id = u128::from(id);
+        bindings.bind(bound(id, m(1), x(1), m(2))).unwrap();
+        bindings.unbind(SubscriptionId(id)).unwrap();
+    });
+}
+
+#[test]
+fn a_reload_leaves_the_unchanged_bound_and_replaces_a_shared_party_in_one_step() {
+    let (mut bindings, table) = pool();
+    let numbers = [virtual_number(x(1), APP), virtual_number(x(9), OTHER_APP)];
+    // m(1)–m(2) never changes. m(3) keeps being bound, to m(4) or m(5), under an id that changes with it.
+    let wanted = |round: u64| {
+        let mut all = vec![bound(1, m(1), x(1), m(2)), bound(10 + u128::from(round % 2), m(3), x(1), m(4 + round % 2))];
+        all.extend((0..round % 5).map(|n| bound(u128::from(20 + n), m(20 + 2 * n), x(1), m(21 + 2 * n))));
+        all
+    };
+    bindings.replace_all(numbers.to_vec(), wanted(0)).unwrap();
+    let read = |table: &Table| {
+        assert_eq!(said(table, x(1), Some(m(1))), Said::Connect(SubscriptionId(1), Party::A, m(2)));
+        match said(table, x(1), Some(m(3))) {
+            Said::Connect(id, Party::A, callee) => assert_eq!(id.0 - 10, u128::from(callee.as_u64() - m(4).as_u64())),
+            said => panic!("{said:?}"),
+        }
+    };
+    beside_readers(&table, read, |round| {
+        bindings.replace_all(numbers.to_vec(), wanted(round)).unwrap();
+    });
+}
+
+#[test]
+fn a_long_chain_of_transfers_in_one_reload_arrives() {
+    let (mut bindings, table) = pool();
+    let numbers = vec![virtual_number(x(1), APP)];
+    let chain = |shift: u64| (0..100).map(|n| bound(u128::from(n), m(1_000 + n), x(1), m(2_000 + n + shift))).collect();
+    bindings.replace_all(numbers.clone(), chain(0)).unwrap();
+    for shift in [1, 0, 3, 50] {
+        let summary = bindings.replace_all(numbers.clone(), chain(shift)).unwrap();
+        assert_eq!(summary.changed, 100);
+        for n in 0..100 {
+            let id = SubscriptionId(u128::from(n));
+            assert_eq!(said(&table, x(1), Some(m(2_000 + n + shift))), Said::Connect(id, Party::B, m(1_000 + n)));
+        }
+        assert_eq!(table.shared.pairs.len(), 200);
+    }
+}
+
+#[test]
+fn a_reload_that_breaks_a_rule_names_its_place_and_changes_nothing() {
+    let (mut bindings, table) = pool();
+    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
+    let one = virtual_number(x(1), APP);
+    let two = virtual_number(x(2), OTHER_APP);
+    let good = bound(5, m(5), x(1), m(6));
+    let rows = [
+        (vec![one.clone(), one.clone()], vec![], (1, BindError::Exists)),
+        (vec![one.clone()], vec![good.clone(), good.clone()], (2, BindError::Exists)),
+        (vec![one.clone()], vec![good.clone(), bound(6, m(6), x(1), m(7))], (2, BindError::NumberTaken(m(6)))),
+        (vec![one.clone()], vec![bound(6, m(6), x(2), m(7))], (1, BindError::UnknownX)),
+        (vec![one.clone(), two], vec![good.clone(), bound(6, m(6), x(2), m(7))], (3, BindError::ForeignX)),
+        (vec![], vec![good], (0, BindError::UnknownX)),
+    ];
+    for (numbers, list, accused) in rows {
+        assert_eq!(bindings.replace_all(numbers, list), Err(accused));
+        assert_eq!(said(&table, x(1), Some(m(1))), Said::Connect(SubscriptionId(1), Party::A, m(2)));
+        assert_eq!((table.numbers(), table.len()), (3, 1));
+    }
+}
+
+#[test]
+fn a_reload_knows_the_limits() {
+    let (mut bindings, _table) = Bindings::new(Limits { pairs_per_number: 1, numbers: 2, bindings: 2 });
+    let numbers: Vec<_> = (1..=3).map(|n| virtual_number(x(n), APP)).collect();
+    assert_eq!(bindings.replace_all(numbers.clone(), vec![]), Err((2, BindError::Full)));
+    let two = numbers[..2].to_vec();
+    let crowded = vec![bound(1, m(1), x(1), m(2)), bound(2, m(3), x(1), m(4))];
+    assert_eq!(bindings.replace_all(two.clone(), crowded), Err((3, BindError::TooManyPairs)));
+    let fits = vec![bound(1, m(1), x(1), m(2)), bound(2, m(3), x(2), m(4))];
+    assert_eq!(bindings.replace_all(two.clone(), fits).unwrap().added, 2);
+    assert_eq!(bindings.replace_all(vec![], vec![]).unwrap().removed, 2);
+    assert_eq!((bindings.len(), bindings.numbers().count()), (0, 0));
+}

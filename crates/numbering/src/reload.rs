@@ -1,0 +1,179 @@
+//! A reload: the whole truth is given anew, checked wholly first, then applied as a difference.
+//!
+//! What stays as it was is not touched, so an unchanged binding is never absent for an instant. What changes is
+//! applied in this order:
+//!
+//! 1. numbers that are new or say something else;
+//! 2. bindings that take the place of exactly one binding that goes (same id, or another id but the same X and a party
+//!    in common): one step each, like a modify, so that the party in common is never without one;
+//! 3. bindings that go; 4. bindings that are left to bind; 5. numbers that go.
+//!
+//! Only where numbers change places between several bindings of one X at once (A–X–B and C–X–D become A–X–D and C–X–B)
+//! are those bindings taken away in 3 and bound in 4.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::binding::{AppId, Binding, SubscriptionId, VirtualNumber};
+use crate::bindings::{BindError, Bindings, Limits, check_alone};
+use crate::number::Number;
+
+/// How often the bindings that wait for another one's number are tried again.
+const ROUNDS: usize = 16;
+
+/// What a reload changed of the bindings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Bindings that are new.
+    pub added: usize,
+    /// Bindings that are gone.
+    pub removed: usize,
+    /// Bindings whose parties or terms are new.
+    pub changed: usize,
+    /// Bindings that stand as they were.
+    pub kept: usize,
+}
+
+impl Bindings {
+    /// Makes the table hold exactly these numbers and bindings: all is checked first, then only what differs is
+    /// touched, so that a binding which stands in both is never absent for an instant.
+    ///
+    /// # Errors
+    /// The place (among the numbers, then among the bindings) of the first that breaks a rule, and the rule. Nothing has
+    /// changed then.
+    pub fn replace_all(
+        &mut self,
+        numbers: Vec<VirtualNumber>,
+        bindings: Vec<Binding>,
+    ) -> Result<Summary, (usize, BindError)> {
+        let wanted = check(&numbers, &bindings, &self.limits)?;
+        let gone: Vec<Number> = self.by_x.keys().filter(|x| !wanted.numbers.contains_key(*x)).copied().collect();
+        for number in numbers {
+            if self.table.virtual_number(number.number).as_deref() != Some(&number) {
+                self.put_number(number);
+            }
+        }
+        let summary = self.become_like(bindings, &wanted.ids);
+        for x in gone {
+            self.take_number(x);
+        }
+        Ok(summary)
+    }
+
+    /// Steps 2 to 4.
+    fn become_like(&mut self, bindings: Vec<Binding>, wanted: &HashSet<SubscriptionId>) -> Summary {
+        let mut summary = Summary::default();
+        let mut left = Vec::new();
+        for binding in bindings {
+            match self.get(binding.id()) {
+                Some(now) if *now == binding => {
+                    summary.kept += 1;
+                    continue;
+                }
+                Some(_) => summary.changed += 1,
+                None => summary.added += 1,
+            }
+            left.push(binding);
+        }
+        summary.removed = self.len() - summary.kept - summary.changed;
+        // A step may free the number that another one waits for (a chain of transfers), hence the rounds.
+        for _ in 0..ROUNDS {
+            let waiting = left.len();
+            left = left.into_iter().filter_map(|binding| self.step_into(binding, wanted)).collect();
+            if left.len() == waiting {
+                break;
+            }
+        }
+        let gone = self.by_id.keys().filter(|id| !wanted.contains(id)).copied();
+        let going: Vec<SubscriptionId> = gone.chain(left.iter().map(Binding::id)).collect();
+        for id in going {
+            self.take(id);
+        }
+        for binding in left {
+            self.put(binding);
+        }
+        summary
+    }
+
+    /// Puts a binding in the place of the one binding that goes for it; gives it back where it is none or several.
+    fn step_into(&mut self, binding: Binding, wanted: &HashSet<SubscriptionId>) -> Option<Binding> {
+        let Binding::Axb(axb) = &binding;
+        let same_id = self.get(axb.id).filter(|was| was.x() == axb.x);
+        let mut place: Option<Arc<Binding>> = same_id;
+        for party in [axb.a, axb.b] {
+            let Some((holder, _)) = self.table.binding(axb.x, party) else {
+                continue;
+            };
+            match &place {
+                Some(place) if place.id() == holder.id() => {}
+                Some(_) => return Some(binding),
+                None => place = Some(holder),
+            }
+        }
+        let Some(place) = place else {
+            return Some(binding);
+        };
+        let moved_elsewhere = self.by_id.contains_key(&axb.id) && place.id() != axb.id;
+        if moved_elsewhere || (place.id() != axb.id && wanted.contains(&place.id())) {
+            return Some(binding);
+        }
+        self.replace(place.id(), binding);
+        None
+    }
+}
+
+struct Wanted {
+    numbers: HashMap<Number, AppId>,
+    ids: HashSet<SubscriptionId>,
+}
+
+/// All rules, over the new lists alone.
+fn check(numbers: &[VirtualNumber], bindings: &[Binding], limits: &Limits) -> Result<Wanted, (usize, BindError)> {
+    let mut wanted =
+        Wanted { numbers: HashMap::with_capacity(numbers.len()), ids: HashSet::with_capacity(bindings.len()) };
+    for (place, number) in numbers.iter().enumerate() {
+        if wanted.numbers.insert(number.number, number.app).is_some() {
+            return Err((place, BindError::Exists));
+        }
+        if wanted.numbers.len() > limits.numbers {
+            return Err((place, BindError::Full));
+        }
+    }
+    let mut parties: HashSet<(Number, Number)> = HashSet::with_capacity(bindings.len().saturating_mul(2));
+    let mut pairs: HashMap<Number, u32> = HashMap::new();
+    for (place, binding) in bindings.iter().enumerate() {
+        wanted.check(binding, limits, &mut parties, &mut pairs).map_err(|error| (numbers.len() + place, error))?;
+    }
+    Ok(wanted)
+}
+
+impl Wanted {
+    /// The rules and their order are those of [`Bindings::bind`].
+    fn check(
+        &mut self,
+        binding: &Binding,
+        limits: &Limits,
+        parties: &mut HashSet<(Number, Number)>,
+        pairs: &mut HashMap<Number, u32>,
+    ) -> Result<(), BindError> {
+        let Binding::Axb(axb) = binding;
+        check_alone(axb, |x| self.numbers.get(&x).copied())?;
+        if !self.ids.insert(axb.id) {
+            return Err(BindError::Exists);
+        }
+        for party in [axb.a, axb.b] {
+            if !parties.insert((axb.x, party)) {
+                return Err(BindError::NumberTaken(party));
+            }
+        }
+        let pairs = pairs.entry(axb.x).or_default();
+        if *pairs >= limits.pairs_per_number {
+            return Err(BindError::TooManyPairs);
+        }
+        *pairs += 1;
+        if self.ids.len() > limits.bindings {
+            return Err(BindError::Full);
+        }
+        Ok(())
+    }
+}

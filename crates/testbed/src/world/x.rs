@@ -1,0 +1,122 @@
+//! X inside the world: what the core asks of its driver is done here, by real media sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use b2bua::cdr::Cdr;
+use b2bua::core::{Output, SessionId};
+use media::session::{Config, Kind as Socket, RecordingOutput, Session};
+use media::{Command, Side};
+use numbering::Number;
+
+use super::{Recorded, Running, World};
+use crate::ladder::{self, Entry};
+
+impl World {
+    pub(super) fn fulfil(&mut self, output: Output) {
+        match output {
+            Output::Transmit(transmit) => self.send_from_x(transmit),
+            Output::OpenMedia { session, ports, seed } => {
+                let config = Config { dead_after: self.settings.media.dead_after, unix_at_epoch: Duration::ZERO };
+                let names = ["A".to_owned(), "B".to_owned()];
+                let running = Running {
+                    session: Session::new(config, seed, self.now),
+                    ports,
+                    names,
+                    hearing: [false; 2],
+                    recording: None,
+                };
+                let clash = self.sessions.values().any(|open| open.ports.iter().any(|port| ports.contains(port)));
+                if clash || ports[0] == ports[1] {
+                    self.strange.push(format!("ports {ports:?} are given twice"));
+                }
+                self.sessions.insert(session, running);
+            }
+            Output::Media { session, command } => self.command(session, command),
+            Output::Ended(cdr) => {
+                let names = self.names_of(&cdr);
+                self.ladder.push(self.now, Entry::Ended(ladder::summary(&cdr, &names)));
+                self.cdrs.push(*cdr);
+            }
+            Output::Log(line) => self.logs.push(format!("{line:?}")),
+        }
+    }
+
+    /// Caller's and callee's names in a CDR.
+    pub(super) fn names_of(&self, cdr: &Cdr) -> [String; 2] {
+        let name = |number: Option<Number>, otherwise: &str| {
+            number.map_or_else(|| otherwise.to_owned(), |number| self.name_of(&number.reveal().to_string()))
+        };
+        [name(cdr.caller, "?"), name(cdr.callee, "?")]
+    }
+
+    pub(super) fn command(&mut self, id: SessionId, command: Command) {
+        let now = self.now;
+        let Some(running) = self.sessions.get_mut(&id) else {
+            self.strange.push(format!("{id:?} is told {command:?} and is not open"));
+            return;
+        };
+        if let Command::SetRemote { side, remote } = &command
+            && let Some(slot) = self.slots.iter().find(|slot| slot.phone.config().rtp == remote.rtp)
+        {
+            running.names[side.index()].clone_from(&slot.phone.config().name);
+        }
+        if let Some(note) = ladder::note_of(&command, &running.names, &mut running.hearing) {
+            self.ladder.push(now, Entry::Note(note));
+        }
+        running.session.handle_command(now, command);
+        self.run_session(id);
+    }
+
+    /// Lets a session do what is due and takes what it gives.
+    pub(super) fn run_session(&mut self, id: SessionId) {
+        let now = self.now;
+        let Some(running) = self.sessions.get_mut(&id) else { return };
+        let mut packets = Vec::new();
+        let ports = running.ports;
+        running.session.handle_timeout(now, &mut |side: Side, socket, destination, bytes: &[u8]| {
+            let port = match socket {
+                Socket::Rtp => ports[side.index()],
+                Socket::Rtcp => ports[side.index()] + 1,
+            };
+            packets.push((port, destination, bytes.to_vec()));
+        });
+        for (port, destination, bytes) in packets {
+            self.send_media_from_x(port, destination, bytes);
+        }
+        self.drain_recording(id);
+        while let Some(event) = self.sessions.get_mut(&id).and_then(|running| running.session.poll_event()) {
+            if matches!(event, media::Event::Closed(_)) {
+                self.drain_recording(id);
+                self.sessions.remove(&id);
+            }
+            self.core.handle_media_event(now, id, event);
+        }
+    }
+
+    pub(super) fn drain_recording(&mut self, id: SessionId) {
+        let Some(running) = self.sessions.get_mut(&id) else { return };
+        let mut alaw = Vec::new();
+        while let Some(output) = running.session.poll_recording(&mut alaw) {
+            match output {
+                RecordingOutput::Started { name } => {
+                    if self.recordings.insert(Arc::clone(&name), Recorded::default()).is_some() {
+                        self.strange.push(format!("the recording {name} is begun twice"));
+                    }
+                    running.recording = Some(name);
+                }
+                RecordingOutput::Audio => {}
+                RecordingOutput::Finished { ms } => {
+                    let file = running.recording.as_ref().and_then(|name| self.recordings.get_mut(name));
+                    if let Some(file) = file {
+                        file.alaw.append(&mut alaw);
+                        file.finished_ms = Some(ms);
+                    }
+                }
+            }
+            if let Some(file) = running.recording.as_ref().and_then(|name| self.recordings.get_mut(name)) {
+                file.alaw.append(&mut alaw);
+            }
+        }
+    }
+}

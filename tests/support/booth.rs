@@ -1,0 +1,302 @@
+//! Scripted phones on real sockets of the loopback: the parties and their carriers.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axbridge::clock::Clock;
+use axbridge::prompts::{DEFAULTS, Library};
+use mio::net::{TcpStream, UdpSocket};
+use mio::{Events, Interest, Poll, Token};
+use phone::{Config, Known, Phone, PhoneEvent, Transport};
+
+use super::{PATIENCE, VOICE_OF_A, VOICE_OF_B, sip};
+
+/// The longest wait for a packet: what is waited for beside the sockets is looked at this often.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Sockets of a phone: SIP, RTP, RTCP.
+const SOCKETS: usize = 3;
+
+/// A phone of a booth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Who(usize);
+
+/// How a TCP phone writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// A message at once.
+    Whole,
+    /// A byte at once.
+    ByteByByte,
+}
+
+enum Wire {
+    Udp(UdpSocket),
+    Tcp { stream: TcpStream, server: SocketAddr, pace: Pace, unread: Vec<u8> },
+}
+
+struct Line {
+    phone: Phone,
+    wire: Wire,
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    events: Vec<PhoneEvent>,
+    received: Vec<Vec<u8>>,
+}
+
+/// Phones, and the time that they live in.
+pub(crate) struct Booth {
+    clock: Clock,
+    poll: Poll,
+    lines: Vec<Line>,
+    known: Arc<Known>,
+}
+
+impl Booth {
+    /// Nobody is there yet.
+    pub(crate) fn new() -> Booth {
+        let mut known = Known::new();
+        let mut library = Library::new(None);
+        for (name, _) in DEFAULTS {
+            known.add_prompt(name, &library.prompt(name).expect("the default set can be read").alaw);
+        }
+        known.add_tone("A's voice", VOICE_OF_A);
+        known.add_tone("B's voice", VOICE_OF_B);
+        Booth { clock: Clock::start(), poll: Poll::new().unwrap(), lines: Vec::new(), known: Arc::new(known) }
+    }
+
+    /// A phone that speaks UDP from an address. `change` says who it is and what it does.
+    pub(crate) fn add(&mut self, number: &str, at: Ipv4Addr, change: impl FnOnce(&mut Config)) -> Who {
+        let mut socket = UdpSocket::bind((at, 0).into()).unwrap();
+        let token = Token(self.lines.len() * SOCKETS);
+        self.poll.registry().register(&mut socket, token, Interest::READABLE).unwrap();
+        let contact = socket.local_addr().unwrap();
+        self.install(number, contact, Wire::Udp(socket), change)
+    }
+
+    /// A phone that speaks TCP to the daemon.
+    pub(crate) fn add_tcp(
+        &mut self,
+        number: &str,
+        server: SocketAddr,
+        pace: Pace,
+        change: impl FnOnce(&mut Config),
+    ) -> Who {
+        let stream = std::net::TcpStream::connect(server).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let contact = stream.local_addr().unwrap();
+        let mut stream = TcpStream::from_std(stream);
+        let token = Token(self.lines.len() * SOCKETS);
+        self.poll.registry().register(&mut stream, token, Interest::READABLE).unwrap();
+        let wire = Wire::Tcp { stream, server, pace, unread: Vec::new() };
+        self.install(number, contact, wire, |config| {
+            config.transport = Transport::Tcp;
+            change(config);
+        })
+    }
+
+    fn install(&mut self, number: &str, contact: SocketAddr, wire: Wire, change: impl FnOnce(&mut Config)) -> Who {
+        let place = self.lines.len();
+        let (mut rtp, mut rtcp) = bind_pair(contact.ip());
+        for (socket, token) in [(&mut rtp, 1), (&mut rtcp, 2)] {
+            self.poll.registry().register(socket, Token(place * SOCKETS + token), Interest::READABLE).unwrap();
+        }
+        // Identifiers must differ from those of the last run: the daemon may be another one at the same port.
+        let seed = self.clock.unix(self.clock.now()).as_nanos() as u64 ^ (place as u64) << 56;
+        let mut config = Config::new(&format!("phone {place}"), number, contact, rtp.local_addr().unwrap(), seed);
+        change(&mut config);
+        let mut phone = Phone::new(config);
+        phone.set_known(Arc::clone(&self.known));
+        self.lines.push(Line { phone, wire, rtp, rtcp, events: Vec::new(), received: Vec::new() });
+        Who(place)
+    }
+
+    pub(crate) fn address(&self, who: Who) -> SocketAddr {
+        self.lines[who.0].phone.config().contact
+    }
+
+    pub(crate) fn phone(&self, who: Who) -> &Phone {
+        &self.lines[who.0].phone
+    }
+
+    /// Everything that happened to a phone.
+    pub(crate) fn events(&self, who: Who) -> &[PhoneEvent] {
+        &self.lines[who.0].events
+    }
+
+    /// Every message, and every RTCP packet, that a phone received: what its party could learn.
+    pub(crate) fn received(&self, who: Who) -> &[Vec<u8>] {
+        &self.lines[who.0].received
+    }
+
+    /// The first response of this status that a phone received.
+    pub(crate) fn response(&self, who: Who, status: u16) -> Option<String> {
+        let start = format!("SIP/2.0 {status} ");
+        let found = self.received(who).iter().find(|message| message.starts_with(start.as_bytes()))?;
+        Some(String::from_utf8_lossy(found).into_owned())
+    }
+
+    /// Calls a number at the daemon.
+    pub(crate) fn call(&mut self, who: Who, number: &str, server: SocketAddr) {
+        let now = self.clock.now();
+        assert!(self.lines[who.0].phone.call(now, &format!("sip:{number}@{server}")), "the phone is busy");
+        self.send(now);
+    }
+
+    pub(crate) fn hang_up(&mut self, who: Who) {
+        let now = self.clock.now();
+        self.lines[who.0].phone.hang_up(now);
+        self.send(now);
+    }
+
+    /// For how long a phone has heard something by now.
+    pub(crate) fn heard(&self, who: Who, name: &str) -> Duration {
+        self.phone(who).ear().heard_for(name)
+    }
+
+    /// What a phone has heard, each sound once.
+    pub(crate) fn sounds(&self, who: Who) -> Vec<String> {
+        self.phone(who).ear().sounds().iter().map(ToString::to_string).collect()
+    }
+
+    /// Lets the phones live until something is so.
+    pub(crate) fn wait(&mut self, what: &str, mut is_so: impl FnMut(&Booth) -> bool) {
+        let begun = self.clock.now();
+        while !is_so(self) {
+            let waited = self.clock.now().saturating_sub(begun);
+            assert!(waited < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", self.story());
+            self.turn();
+        }
+    }
+
+    /// Lets the phones live until a phone has been told something.
+    pub(crate) fn wait_for(&mut self, who: Who, what: &str, is_it: impl Fn(&PhoneEvent) -> bool) {
+        self.wait(what, |booth| booth.events(who).iter().any(&is_it));
+    }
+
+    /// Fails when the daemon broke an RFC, or a stream that a phone heard. Lateness is none of it: machines are slow.
+    pub(crate) fn assert_proper(&self) {
+        for line in &self.lines {
+            let breaches: Vec<&PhoneEvent> =
+                line.events.iter().filter(|event| matches!(event, PhoneEvent::Breach(_))).collect();
+            assert!(breaches.is_empty(), "{breaches:?}");
+            let is_late = |fault: &phone::Fault| matches!(fault, phone::Fault::Overrun | phone::Fault::Timestamp(_));
+            let faults: Vec<_> = line.phone.ear().faults().iter().filter(|(_, fault)| !is_late(fault)).collect();
+            assert!(faults.is_empty(), "{} hears {faults:?}", line.phone.config().number);
+        }
+    }
+
+    fn story(&self) -> String {
+        let told = |line: &Line| format!("{}: {:?}", line.phone.config().number, line.events);
+        self.lines.iter().map(told).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits for a packet or a deadline, and does what is due.
+    fn turn(&mut self) {
+        let mut events = Events::with_capacity(32);
+        let now = self.clock.now();
+        let next = self.lines.iter().filter_map(|line| line.phone.poll_timeout()).min();
+        let wait = next.map_or(LOOK, |at| at.saturating_sub(now).min(LOOK));
+        match self.poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("{error}"),
+            Ok(()) | Err(_) => {}
+        }
+        let now = self.clock.now();
+        for line in &mut self.lines {
+            line.receive(now);
+            line.phone.handle_timeout(now);
+        }
+        self.send(now);
+        for line in &mut self.lines {
+            line.events.extend(std::iter::from_fn(|| line.phone.poll_event()));
+        }
+    }
+
+    fn send(&mut self, now: Duration) {
+        for line in &mut self.lines {
+            while let Some((peer, bytes)) = line.phone.poll_transmit() {
+                line.wire.send(peer, &bytes);
+            }
+            while let Some(packet) = line.phone.poll_rtp(now) {
+                let socket = if packet.source == line.phone.config().rtp { &line.rtp } else { &line.rtcp };
+                // A datagram that the loopback refuses is one that was lost.
+                let _ = socket.send_to(&packet.bytes, packet.destination);
+            }
+        }
+    }
+}
+
+impl Line {
+    fn receive(&mut self, now: Duration) {
+        let mut buffer = [0_u8; 65_535];
+        while let Some((source, message)) = self.wire.receive(&mut buffer) {
+            self.phone.handle_message(now, source, &message);
+            self.received.push(message);
+        }
+        while let Some((length, source)) = or_empty(self.rtp.recv_from(&mut buffer)) {
+            self.phone.handle_rtp(now, source, &buffer[..length]);
+        }
+        while let Some((length, _)) = or_empty(self.rtcp.recv_from(&mut buffer)) {
+            self.received.push(buffer[..length].to_vec());
+        }
+    }
+}
+
+impl Wire {
+    fn send(&mut self, peer: SocketAddr, bytes: &[u8]) {
+        match self {
+            // What the loopback refuses is sent again by the phone's own timers.
+            Wire::Udp(socket) => drop(socket.send_to(bytes, peer)),
+            Wire::Tcp { stream, pace: Pace::Whole, .. } => stream.write_all(bytes).unwrap(),
+            Wire::Tcp { stream, pace: Pace::ByteByByte, .. } => {
+                for byte in bytes {
+                    stream.write_all(&[*byte]).unwrap();
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<(SocketAddr, Vec<u8>)> {
+        match self {
+            Wire::Udp(socket) => {
+                or_empty(socket.recv_from(buffer)).map(|(length, source)| (source, buffer[..length].to_vec()))
+            }
+            Wire::Tcp { stream, server, unread, .. } => loop {
+                if let Some(message) = sip::cut(unread) {
+                    return Some((*server, message));
+                }
+                match or_empty(stream.read(buffer)) {
+                    None | Some(0) => return None,
+                    Some(length) => unread.extend(&buffer[..length]),
+                }
+            },
+        }
+    }
+}
+
+/// An even RTP port and the one above.
+fn bind_pair(at: IpAddr) -> (UdpSocket, UdpSocket) {
+    for _ in 0..10_000 {
+        let rtp = UdpSocket::bind((at, 0).into()).unwrap();
+        let port = rtp.local_addr().unwrap().port();
+        if port % 2 == 0
+            && let Ok(rtcp) = UdpSocket::bind((at, port + 1).into())
+        {
+            return (rtp, rtcp);
+        }
+    }
+    panic!("{at} has no two ports side by side");
+}
+
+fn or_empty<T>(result: io::Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        // Nothing there; or a peer that has closed its port said so by ICMP, or closed its stream: it is gone.
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => None,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
+        Err(error) => panic!("{error}"),
+    }
+}

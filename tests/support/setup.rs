@@ -1,0 +1,194 @@
+//! A configuration of the daemon, in a folder of its own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+
+use tempfile::TempDir;
+
+use super::daemon::Daemon;
+use super::{A, B, X};
+
+/// RTP ports of one daemon.
+const PORTS: u16 = 120;
+
+/// The first RTP port of the next daemon of this process: below the ports that the system gives to the phones.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+
+/// A carrier.
+#[derive(Clone)]
+struct Trunk {
+    name: &'static str,
+    source: &'static str,
+    target: Option<SocketAddr>,
+    more: &'static str,
+}
+
+/// A pair of parties on an X, whose calls go out by a trunk.
+#[derive(Clone)]
+struct Bound {
+    x: &'static str,
+    a: &'static str,
+    b: &'static str,
+    trunk: &'static str,
+}
+
+/// What is written into the configuration beside the addresses, which the system gives.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    /// More lines of `[sip]`.
+    pub(crate) sip: &'static str,
+    /// Lines of `[log]`.
+    pub(crate) log: &'static str,
+    trunks: Vec<Trunk>,
+    bindings: Vec<Bound>,
+}
+
+impl Setup {
+    /// One app, and nobody who could call.
+    pub(crate) fn new() -> Setup {
+        Setup { sip: "", log: "", trunks: Vec::new(), bindings: Vec::new() }
+    }
+
+    /// A's carrier at 127.0.0.1, B's at 127.0.0.2, and the binding A–X–B.
+    pub(crate) fn of_a_and_b(b: SocketAddr) -> Setup {
+        let mut setup = Setup::new();
+        setup.trunk("carrier-a", "127.0.0.1", None, "");
+        setup.trunk("carrier-b", "127.0.0.2", Some(b), "");
+        setup.bind(X, A, B, "carrier-b");
+        setup
+    }
+
+    /// A carrier that calls from one address; `more` are further lines of its section.
+    pub(crate) fn trunk(
+        &mut self,
+        name: &'static str,
+        source: &'static str,
+        target: Option<SocketAddr>,
+        more: &'static str,
+    ) {
+        self.trunks.push(Trunk { name, source, target, more });
+    }
+
+    /// Binds two numbers.
+    pub(crate) fn bind(&mut self, x: &'static str, a: &'static str, b: &'static str, trunk: &'static str) {
+        self.bindings.push(Bound { x, a, b, trunk });
+    }
+
+    /// Takes A–X–B away.
+    pub(crate) fn unbind(&mut self, x: &str, a: &str) {
+        self.bindings.retain(|bound| bound.x != x || bound.a != a);
+    }
+
+    fn text(&self, first_port: u16) -> String {
+        let mut text = format!(
+            r#"[sip]
+listen = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]
+{}
+[media]
+bind = "127.0.0.1"
+ports = "{first_port}-{}"
+quarantine = "1s"
+
+[recording]
+dir = "recordings"
+
+[cdr]
+file = "cdr.jsonl"
+
+[metrics]
+listen = "127.0.0.1:0"
+
+[log]
+{}
+
+[[app]]
+name = "shop"
+hint_tone = "zh/hint_tone.wav"
+recording = true
+prompts.no_binding = ""
+"#,
+            self.sip,
+            first_port + PORTS - 1,
+            self.log,
+        );
+        for Trunk { name, source, target, more } in &self.trunks {
+            let target = target.map_or(String::new(), |target| format!("targets = [\"udp:{target}\"]\n"));
+            let _ = write!(text, "\n[[trunk]]\nname = \"{name}\"\nsources = [\"{source}\"]\n{target}{more}\n");
+        }
+        let mut told = Vec::new();
+        for Bound { x, a, b, trunk } in &self.bindings {
+            if !told.contains(x) {
+                told.push(x);
+                let _ = write!(text, "\n[[number]]\nx = \"{x}\"\napp = \"shop\"\ntrunk = \"{trunk}\"\n");
+            }
+            let _ = write!(text, "\n[[binding]]\nx = \"{x}\"\na = \"{a}\"\nb = \"{b}\"\nrecord = true\n");
+        }
+        text
+    }
+}
+
+/// A folder with a configuration and what the daemon writes beside it; gone when it is dropped.
+pub(crate) struct Site {
+    folder: TempDir,
+    first_port: u16,
+}
+
+impl Site {
+    /// An empty folder.
+    pub(crate) fn new() -> Site {
+        let first_port = NEXT_PORT.fetch_add(PORTS, Relaxed);
+        Site { folder: TempDir::new().expect("the system's temporary folder is writable"), first_port }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration's file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder().join("axbridge.toml")
+    }
+
+    pub(crate) fn write(&self, setup: &Setup) {
+        self.write_text(&setup.text(self.first_port));
+    }
+
+    pub(crate) fn write_text(&self, text: &str) {
+        fs::write(self.file(), text).unwrap();
+    }
+
+    /// Starts the daemon and waits until it serves.
+    pub(crate) fn start(&self) -> Daemon {
+        Daemon::start(&self.file())
+    }
+
+    pub(crate) fn cdr_file(&self) -> PathBuf {
+        self.folder().join("cdr.jsonl")
+    }
+
+    /// The call detail records so far; every line must be one.
+    pub(crate) fn cdrs(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.cdr_file()).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    pub(crate) fn recordings_folder(&self) -> PathBuf {
+        self.folder().join("recordings")
+    }
+
+    /// Every recording's file.
+    pub(crate) fn recordings(&self) -> Vec<PathBuf> {
+        let entries = |folder: &Path| -> Vec<PathBuf> {
+            let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+            entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
+        };
+        let days = entries(&self.recordings_folder());
+        let mut files: Vec<PathBuf> = days.iter().flat_map(|day| entries(day)).chain(days.iter().cloned()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "wav"));
+        files
+    }
+}
