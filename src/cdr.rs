@@ -54,7 +54,8 @@ impl Cdrs {
         let file = append(path)?;
         let (orders, inbox) = bounded(QUEUE);
         let counters = Arc::new(Counters::default());
-        let writer = Writer { path: path.to_owned(), file, clock, shortest, counters: Arc::clone(&counters) };
+        let writer =
+            Writer { path: path.to_owned(), file, clock, shortest, counters: Arc::clone(&counters), torn: false };
         let thread = std::thread::Builder::new().name("cdr".into()).spawn(move || writer.run(&inbox))?;
         Ok((Cdrs { orders, counters }, thread))
     }
@@ -91,6 +92,8 @@ struct Writer {
     clock: Clock,
     shortest: Duration,
     counters: Arc<Counters>,
+    /// The last line could not be written whole.
+    torn: bool,
 }
 
 impl Writer {
@@ -100,16 +103,25 @@ impl Writer {
                 Order::Write(cdr) => self.write(&cdr),
                 Order::Reopen => match append(&self.path) {
                     Ok(file) => self.file = file,
-                    Err(error) => tracing::error!(path = %self.path.display(), %error, "CDR file cannot be reopened; the old one stays open"),
+                    Err(error) => {
+                        tracing::error!(path = %self.path.display(), %error, "CDR file cannot be reopened; the old one stays open")
+                    }
                 },
             }
         }
     }
 
     fn write(&mut self, cdr: &Cdr) {
-        let mut line = json(cdr, &self.clock, self.shortest).into_bytes();
+        let mut line = Vec::with_capacity(1_024);
+        if self.torn {
+            // Half a line stands before: this record shall not be glued to it.
+            line.push(b'\n');
+        }
+        line.extend_from_slice(json(cdr, &self.clock, self.shortest).as_bytes());
         line.push(b'\n');
-        match self.file.write_all(&line) {
+        let written = self.file.write_all(&line);
+        self.torn = written.is_err();
+        match written {
             Ok(()) => {
                 self.counters.written.fetch_add(1, Relaxed);
             }

@@ -24,7 +24,12 @@ pub fn run(file: &Path) -> ExitCode {
             for complaint in &complaints {
                 eprintln!("{complaint}");
             }
-            eprintln!("{}: {} mistake{}", file.display(), complaints.len(), if complaints.len() == 1 { "" } else { "s" });
+            eprintln!(
+                "{}: {} mistake{}",
+                file.display(),
+                complaints.len(),
+                if complaints.len() == 1 { "" } else { "s" }
+            );
             ExitCode::FAILURE
         }
     }

@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use b2bua::Core;
+use b2bua::settings::Settings;
 use mio::{Poll, Waker};
-use numbering::{BindError, Bindings};
+use numbering::{AppId, BindError, Binding, Bindings};
 use sip::transaction::Transport;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -76,6 +77,7 @@ impl From<io::Error> for StartError {
 
 /// A running daemon.
 pub struct Daemon {
+    settings: Arc<Settings>,
     signalling: Signalling,
     bindings: Bindings,
     cdrs: Cdrs,
@@ -95,7 +97,8 @@ impl Daemon {
     pub fn start(mut config: Config, clock: Clock, observer: Option<Observer>) -> Result<Daemon, StartError> {
         let poll = Poll::new()?;
         let bell = Bell::new(Waker::new(poll.registry(), BELL)?);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("io").build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("io").build()?;
         let metrics = Arc::new(Metrics::new());
 
         let mut tcp = Tcp::new(runtime.handle().clone(), clock, tcp::Limits::default(), bell.clone());
@@ -108,7 +111,8 @@ impl Daemon {
             let path = path.clone();
             move |error| StartError::File { path, error }
         };
-        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, clock, config.recording.min).map_err(file(&config.cdr_file))?;
+        let (cdrs, cdr_thread) =
+            Cdrs::open(&config.cdr_file, clock, config.recording.min).map_err(file(&config.cdr_file))?;
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
         metrics.watch(cdrs.counters(), &recordings);
 
@@ -120,10 +124,20 @@ impl Daemon {
         let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
         core.set_unix_at_epoch(clock.unix(Duration::ZERO));
 
-        let parts =
-            Parts { core, poll, bell, udp, tcp, relay, cdrs: cdrs.clone(), clock, metrics, observer };
+        let parts = Parts { core, poll, bell, udp, tcp, relay, cdrs: cdrs.clone(), clock, metrics, observer };
         let signalling = Signalling::spawn(parts)?;
-        Ok(Daemon { signalling, bindings, cdrs, cdr_thread, recordings: recorder, runtime, metrics_at, sip_at, clock })
+        Ok(Daemon {
+            settings,
+            signalling,
+            bindings,
+            cdrs,
+            cdr_thread,
+            recordings: recorder,
+            runtime,
+            metrics_at,
+            sip_at,
+            clock,
+        })
     }
 
     /// Where SIP is served, in the order of `sip.listen`.
@@ -148,15 +162,22 @@ impl Daemon {
     /// the number of threads stay as they are until the next start.
     ///
     /// # Errors
-    /// The bindings break a rule; nothing has changed then.
+    /// The bindings break a rule (the configuration's check finds this first); the old bindings stand then.
     pub fn reload(&mut self, mut config: Config) -> Result<numbering::Summary, StartError> {
         let bound: Vec<SocketAddr> = self.sip_at.iter().map(|(_, address)| *address).collect();
         config::settle_ports(&mut config.settings.listeners, &bound);
+        let (old, new) = (&self.settings, &config.settings);
+        if old.listeners != new.listeners || old.media != new.media || old.timers.sip != new.timers.sip {
+            tracing::warn!("sip.listen, sip.advertised, sip.t1-t4 and [media] take effect with the next start only");
+        }
+        keep_app_ids(&self.settings, &mut config);
+        // First what bindings refer to, then the bindings: no call meets an app that the loop does not know.
+        self.settings = Arc::new(config.settings);
+        self.signalling.reload(Arc::clone(&self.settings));
         let summary = self
             .bindings
             .replace_all(config.numbers, config.bindings)
             .map_err(|(_, error)| StartError::Bindings(error))?;
-        self.signalling.reload(Arc::new(config.settings));
         self.cdrs.reopen();
         Ok(summary)
     }
@@ -186,6 +207,31 @@ impl Daemon {
         self.recordings.finish();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         signalled && written
+    }
+}
+
+/// An app keeps its number over reloads, wherever it stands in the file: bindings and calls refer to it by that. The slot of an
+/// app that is gone keeps its last settings, for the calls that still go by them.
+fn keep_app_ids(old: &Settings, config: &mut Config) {
+    let mut apps = old.apps.clone();
+    let ids: Vec<AppId> = std::mem::take(&mut config.settings.apps)
+        .into_iter()
+        .map(|app| {
+            let place = apps.iter().position(|known| known.name == app.name).unwrap_or(apps.len());
+            match apps.get_mut(place) {
+                Some(known) => *known = app,
+                None => apps.push(app),
+            }
+            AppId(u32::try_from(place).expect("the configuration allows few apps"))
+        })
+        .collect();
+    config.settings.apps = apps;
+    let kept = |app: AppId| ids.get(app.0 as usize).copied().unwrap_or(app);
+    for number in &mut config.numbers {
+        number.app = kept(number.app);
+    }
+    for Binding::Axb(axb) in &mut config.bindings {
+        axb.app = kept(axb.app);
     }
 }
 
@@ -235,7 +281,7 @@ fn start_recordings(config: &Config, clock: Clock) -> io::Result<(Recordings, re
 }
 
 fn start_relay(
-    settings: &b2bua::settings::Settings,
+    settings: &Settings,
     workers: usize,
     clock: Clock,
     recordings: &Recordings,
@@ -249,7 +295,6 @@ fn start_relay(
         session: media::session::Config {
             dead_after: settings.media.dead_after,
             unix_at_epoch: clock.unix(Duration::ZERO),
-            ..media::session::Config::default()
         },
     };
     Ok(Relay::spawn(&config, clock, recordings, bell, &metrics.relay_meters())?)

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
         (Some(Command::Demo { out }), _) => demo::run(out.as_deref()),
         (None, Some(file)) => serve::run(&file),
         (None, None) => {
-            eprintln!("axbridge: nothing to do: give --config FILE to serve, or a command (axbridge --help lists them)");
+            eprintln!(
+                "axbridge: nothing to do: give --config FILE to serve, or a command (axbridge --help lists them)"
+            );
             ExitCode::from(2)
         }
     }

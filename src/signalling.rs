@@ -7,6 +7,7 @@
 //! Nothing here decides anything; nothing here waits for anybody but the kernel.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,8 +32,12 @@ use crate::transport::{Bell, Inbound};
 const ORDERS: usize = 64;
 /// Batches that one socket may give before the others and the clock have their turn.
 const BATCHES: usize = 8;
+/// Messages of streams, and media events, that have their turn before the sockets and the clock have theirs.
+const TELLINGS: usize = 512;
 /// How often the metrics are told.
 const PUBLISH: Duration = Duration::from_millis(250);
+/// The longest that a reload waits for the loop.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long calls that are ended by force may take to say so to their peers.
 const LAST_WORDS: Duration = Duration::from_millis(1_500);
 
@@ -42,7 +47,7 @@ pub const BELL: Token = Token(usize::MAX - 1);
 /// What the rest of the daemon asks of the loop.
 enum Order {
     /// New settings for new calls.
-    Reload(Arc<Settings>),
+    Reload(Arc<Settings>, Sender<()>),
     /// No new calls; the loop ends when the last call has.
     Drain,
     /// End every call now; the loop ends.
@@ -103,6 +108,8 @@ impl Signalling {
             published: Duration::ZERO,
             draining: false,
             stop_at: None,
+            rung: false,
+            ring_at: None,
         };
         let thread = std::thread::Builder::new().name("signalling".into()).spawn(move || state.run())?;
         Ok(Signalling { orders, bell, thread })
@@ -114,9 +121,12 @@ impl Signalling {
         self.bell.ring();
     }
 
-    /// New settings for new calls.
+    /// New settings for new calls; returns when the loop has taken them.
     pub fn reload(&self, settings: Arc<Settings>) {
-        self.order(Order::Reload(settings));
+        let (taken, answer) = bounded(1);
+        self.order(Order::Reload(settings, taken));
+        // A loop that has ended, or is ending, has no new calls to take them for.
+        let _ = answer.recv_timeout(RELOAD_PATIENCE);
     }
 
     /// No new calls; [`Signalling::wait`] returns when the last call has ended.
@@ -150,6 +160,10 @@ struct Loop {
     published: Duration,
     draining: bool,
     stop_at: Option<Duration>,
+    /// Other threads have told something that has not been looked at yet.
+    rung: bool,
+    /// Relay workers are to be woken then at the latest.
+    ring_at: Option<Duration>,
 }
 
 impl Loop {
@@ -164,30 +178,41 @@ impl Loop {
                 }
                 continue;
             }
-            let now = self.parts.clock.now();
-            for event in &events {
-                match event.token() {
-                    BELL => self.on_bell(now),
-                    Token(listener) => {
-                        if event.is_readable() {
-                            self.unread[listener] = true;
-                        }
-                    }
-                }
-            }
-            for listener in 0..self.unread.len() {
-                if self.unread[listener] {
-                    self.on_datagrams(now, listener);
-                }
-            }
-            self.parts.core.handle_timeout(now);
-            self.flush(now);
-            self.bind_ports(now);
-            if now.saturating_sub(self.published) >= PUBLISH {
-                self.publish(now);
+            // A panic is our bug. It ends the call that it happened in, not the process with all the others.
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&events))).is_err() {
+                tracing::error!("a panic in the signalling loop ended one call");
+                self.parts.core.abandon_current();
             }
         }
         self.publish(self.parts.clock.now());
+    }
+
+    fn turn(&mut self, events: &Events) {
+        let now = self.parts.clock.now();
+        for event in events {
+            match event.token() {
+                BELL => self.rung = true,
+                Token(listener) => {
+                    if event.is_readable() {
+                        self.unread[listener] = true;
+                    }
+                }
+            }
+        }
+        if std::mem::take(&mut self.rung) {
+            self.on_bell(now);
+        }
+        for listener in 0..self.unread.len() {
+            if self.unread[listener] {
+                self.on_datagrams(now, listener);
+            }
+        }
+        self.parts.core.handle_timeout(now);
+        self.flush(now);
+        self.bind_ports(now);
+        if now.saturating_sub(self.published) >= PUBLISH {
+            self.publish(now);
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -198,11 +223,11 @@ impl Loop {
     }
 
     fn wait(&self, now: Duration) -> Option<Duration> {
-        if self.unread.contains(&true) {
+        if self.rung || self.unread.contains(&true) {
             return Some(Duration::ZERO);
         }
         let core = self.parts.core.poll_timeout();
-        let next = [core, self.stop_at, Some(self.published + PUBLISH)].into_iter().flatten().min();
+        let next = [core, self.stop_at, self.ring_at, Some(self.published + PUBLISH)].into_iter().flatten().min();
         next.map(|at| at.saturating_sub(now))
     }
 
@@ -217,7 +242,11 @@ impl Loop {
         let place = u16::try_from(listener).expect("the configuration allows few listeners");
         for _ in 0..BATCHES {
             let received = udp.recv_batch(|peer, bytes| {
-                core.handle_message(now, Flow { transport: Transport::Udp, listener: place, peer, connection: 0 }, bytes);
+                core.handle_message(
+                    now,
+                    Flow { transport: Transport::Udp, listener: place, peer, connection: 0 },
+                    bytes,
+                );
             });
             match received {
                 Ok(Received::Some) => {}
@@ -226,6 +255,8 @@ impl Loop {
                     return;
                 }
                 Err(error) => {
+                    // The next datagram tells again; spinning on an error that stays would serve nobody.
+                    self.unread[listener] = false;
                     tracing::warn!(%error, "a SIP socket reports an error");
                     return;
                 }
@@ -235,24 +266,32 @@ impl Loop {
 
     fn on_bell(&mut self, now: Duration) {
         self.parts.bell.answer();
-        while let Some(inbound) = self.parts.tcp.poll() {
-            match inbound {
-                Inbound::Message { flow, bytes } => self.parts.core.handle_message(now, flow, bytes),
-                Inbound::Failure { flow } => self.parts.core.handle_transport_failure(now, flow),
+        for _ in 0..TELLINGS {
+            match self.parts.tcp.poll() {
+                Some(Inbound::Message { flow, bytes }) => self.parts.core.handle_message(now, flow, bytes),
+                Some(Inbound::Failure { flow }) => self.parts.core.handle_transport_failure(now, flow),
+                None => break,
             }
         }
-        while let Some((session, event)) = self.parts.relay.poll_event() {
+        for _ in 0..TELLINGS {
+            let Some((session, event)) = self.parts.relay.poll_event() else { break };
             self.parts.core.handle_media_event(now, session, event);
         }
+        self.rung = self.parts.tcp.has_more() || self.parts.relay.queued().1 > 0;
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Reload(settings) => self.parts.core.reload(settings),
+                Order::Reload(settings, taken) => {
+                    self.parts.core.reload(settings);
+                    // Whoever asked may have lost patience.
+                    let _ = taken.try_send(());
+                }
                 Order::Drain => {
+                    // Streams are still accepted: a peer that opens one for each request must be able to send its BYE.
                     self.draining = true;
-                    self.parts.tcp.drain();
                     self.parts.core.drain();
                 }
                 Order::Stop => {
+                    self.parts.tcp.drain();
                     self.parts.core.drain();
                     self.parts.core.end_all(now);
                     self.stop_at.get_or_insert(now + LAST_WORDS);
@@ -264,6 +303,11 @@ impl Loop {
     // ---- out --------------------------------------------------------------------------------------------------
 
     fn flush(&mut self, now: Duration) {
+        self.put_all_out(now);
+        self.ring_at = self.parts.relay.flush(now);
+    }
+
+    fn put_all_out(&mut self, now: Duration) {
         loop {
             while let Some(output) = self.parts.core.poll_output() {
                 if let Some(observer) = &mut self.parts.observer {
@@ -280,6 +324,8 @@ impl Loop {
             if failed.is_empty() {
                 return;
             }
+            failed.sort_by_key(|flow| flow.peer);
+            failed.dedup();
             for flow in failed {
                 self.parts.core.handle_transport_failure(now, flow);
             }
@@ -338,16 +384,16 @@ impl Loop {
     }
 }
 
-/// One structured line an event; numbers print masked.
+/// One structured line an event, one a call at level `info`; numbers print masked.
 fn log(line: &LogLine) {
     match line {
         LogLine::Dialling { session_id, caller, x, trunk_in, trunk_out } => {
-            tracing::info!(%session_id, %caller, %x, %trunk_in, %trunk_out, "dialling");
+            tracing::debug!(%session_id, %caller, %x, %trunk_in, %trunk_out, "dialling");
         }
-        LogLine::Alerting { session_id } => tracing::info!(%session_id, "alerting"),
-        LogLine::Answered { session_id } => tracing::info!(%session_id, "answered"),
-        LogLine::Joined { session_id } => tracing::info!(%session_id, "joined"),
-        LogLine::Ended { session_id, cause, released_by, talked } => {
+        LogLine::Alerting { session_id } => tracing::debug!(%session_id, "alerting"),
+        LogLine::Answered { session_id } => tracing::debug!(%session_id, "answered"),
+        LogLine::Joined { session_id } => tracing::debug!(%session_id, "joined"),
+        LogLine::Ended { session_id, caller, x, cause, released_by, talked } => {
             let by = match released_by {
                 Some(Side::A) => "caller",
                 Some(Side::B) => "callee",
@@ -355,7 +401,8 @@ fn log(line: &LogLine) {
             };
             let talked_ms = talked.map_or(0, |talked| talked.as_millis());
             let row = cause.row();
-            tracing::info!(%session_id, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
+            let (caller, x) = (caller.map(tracing::field::display), x.map(tracing::field::display));
+            tracing::info!(%session_id, caller, x, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
         }
         LogLine::Stranger { address } => {
             tracing::warn!(%address, "request from an address of no trunk: add it to a trunk's `sources` if it is a carrier's");

@@ -17,7 +17,8 @@ pub(crate) struct Quantiles {
 impl Quantiles {
     pub(crate) fn of(mut times: Vec<Duration>) -> Quantiles {
         times.sort_unstable();
-        let at = |permille: usize| times.get(times.len() * permille / 1000).or(times.last()).copied().unwrap_or_default();
+        let at =
+            |permille: usize| times.get(times.len() * permille / 1000).or(times.last()).copied().unwrap_or_default();
         Quantiles { count: times.len(), p50: at(500), p99: at(990), p999: at(999), max: at(1000) }
     }
 }

@@ -251,7 +251,7 @@ impl<'a> Phones<'a> {
     // ---- the loop ---------------------------------------------------------------------------------------------
 
     /// Runs until `done` says so or until the time is over. `false`: it was the time.
-    pub(crate) fn run(&mut self, limit: Duration, done: impl Fn(&Phones<'_>) -> bool) -> io::Result<bool> {
+    pub(crate) fn run(&mut self, limit: Duration, done: impl Fn(&Phones<'a>) -> bool) -> io::Result<bool> {
         let until = self.clock.now() + limit;
         while !done(self) {
             if self.clock.now() >= until {
@@ -356,10 +356,10 @@ impl<'a> Phones<'a> {
         };
         self.tally.resent += 1;
         self.timers.push(Reverse((resend.at, Timer::Call(call))));
-        if matches!(self.calls[place].stage, Calling::Inviting(_)) {
-            if let Ok(rtp) = self.rtp(self.calls[place].leg) {
-                self.line.invite(&mut self.out, call, rtp);
-            }
+        if matches!(self.calls[place].stage, Calling::Inviting(_))
+            && let Ok(rtp) = self.rtp(self.calls[place].leg)
+        {
+            self.line.invite(&mut self.out, call, rtp);
         }
         self.send_to_x();
     }
@@ -417,8 +417,12 @@ impl<'a> Phones<'a> {
     pub(crate) fn give_up(&mut self) {
         for call in 0..self.tally.begun {
             match self.calls[call as usize].stage {
-                Calling::Inviting(_) | Calling::Proceeding => self.fail(call, || "no final response to INVITE".to_owned()),
-                Calling::Talking { .. } | Calling::Leaving { .. } => self.fail(call, || "no response to BYE".to_owned()),
+                Calling::Inviting(_) | Calling::Proceeding => {
+                    self.fail(call, || "no final response to INVITE".to_owned())
+                }
+                Calling::Talking { .. } | Calling::Leaving { .. } => {
+                    self.fail(call, || "no response to BYE".to_owned())
+                }
                 Calling::Over | Calling::Failed => {}
             }
         }
@@ -513,10 +517,10 @@ impl<'a> Phones<'a> {
         respond(&mut self.out, message, "200 OK", "a", self.line.caller, None);
         let _ = self.sockets.caller.send_to(&self.out, source);
         let call = message.header("Call-ID").and_then(|call_id| self.line.call_of(call_id));
-        if let Some(call) = call.filter(|call| *call < self.tally.begun && message.method() == "BYE") {
-            if matches!(self.calls[call as usize].stage, Calling::Talking { .. }) {
-                self.fail(call, || "X hung up".to_owned());
-            }
+        if let Some(call) = call.filter(|call| *call < self.tally.begun && message.method() == "BYE")
+            && matches!(self.calls[call as usize].stage, Calling::Talking { .. })
+        {
+            self.fail(call, || "X hung up".to_owned());
         }
     }
 

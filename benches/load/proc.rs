@@ -23,7 +23,8 @@ fn ticks(pid: u32) -> io::Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in brackets may hold blanks and brackets of its own; utime and stime are the 12th and 13th field after it.
     let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: u32 = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    let ticks: u32 =
+        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
     Ok(TICK * ticks)
 }
 

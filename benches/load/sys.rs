@@ -116,9 +116,8 @@ impl Epoll {
         let milliseconds = wait.as_micros().div_ceil(1000).min(1000) as libc::c_int;
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
         // SAFETY: the array lives until the call returns, and its length is told.
-        let count = unsafe {
-            libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), BATCH as libc::c_int, milliseconds)
-        };
+        let count =
+            unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), BATCH as libc::c_int, milliseconds) };
         tokens.clear();
         match usize::try_from(count) {
             Ok(count) => tokens.extend(events.iter().take(count).map(|event| event.u64 as usize)),

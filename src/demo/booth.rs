@@ -69,7 +69,8 @@ impl Booth {
     pub(super) fn install(&mut self, which: Which, number: &str, sound: Sound, script: Script) {
         let old = self.lines[which.index()].phone.config();
         let name = format!("{which:?}");
-        let mut config = Config::new(&name, number, old.contact, old.rtp, self.clock.unix(self.now()).as_nanos() as u64);
+        let mut config =
+            Config::new(&name, number, old.contact, old.rtp, self.clock.unix(self.now()).as_nanos() as u64);
         config.sound = sound;
         config.script = script;
         config.display_name = Some(format!("Secret Name Of {which:?}"));

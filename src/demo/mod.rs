@@ -114,12 +114,7 @@ fn give(folder: &Path) -> Result<bool, Trouble> {
     let Binding::Axb(axb) = config.bindings[0].clone();
     let (a, b, x) = (axb.a, axb.b, axb.x);
     booth.install(Which::A, &a.reveal().to_string(), Sound::Tone(VOICE_OF_A), Script::default());
-    booth.install(
-        Which::B,
-        &b.reveal().to_string(),
-        Sound::Tone(VOICE_OF_B),
-        Script::answers(RINGING).hangs_up(TALK),
-    );
+    booth.install(Which::B, &b.reveal().to_string(), Sound::Tone(VOICE_OF_B), Script::answers(RINGING).hangs_up(TALK));
 
     println!("axbridge demo: A {a} calls X {x}, which stands for B {b}\n");
     let (observer, told) = observe();
@@ -216,10 +211,8 @@ fn converse(booth: &mut Booth, ladder: &mut Ladder, told: &Receiver<Told>) -> Re
                 Told::Ended(cdr) => ended = Some(cdr),
             }
         }
-        if booth.are_idle() {
-            if let Some(cdr) = ended {
-                return Ok(cdr);
-            }
+        if let Some(cdr) = ended.take_if(|_| booth.are_idle()) {
+            return Ok(cdr);
         }
         if booth.now().saturating_sub(begun) > PATIENCE {
             return Err(Trouble::Stuck);

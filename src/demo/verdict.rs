@@ -39,7 +39,11 @@ pub(super) fn tell(evidence: &Evidence<'_>) -> bool {
         (format!("B was shown X ({x})"), shown(evidence.booth, x), String::new()),
         hidden("A", "B", evidence.booth, Which::B, a),
         hidden("B", "A", evidence.booth, Which::A, b),
-        ("the call ended as a hang-up of B".to_owned(), ended_well(evidence.cdr), evidence.cdr.cause.row().label.to_owned()),
+        (
+            "the call ended as a hang-up of B".to_owned(),
+            ended_well(evidence.cdr),
+            evidence.cdr.cause.row().label.to_owned(),
+        ),
         (
             "the recording has the length of the conversation".to_owned(),
             recorded.is_some_and(|length| length.abs_diff(talked) < Duration::from_millis(400)),
@@ -48,13 +52,22 @@ pub(super) fn tell(evidence: &Evidence<'_>) -> bool {
     ];
     println!();
     for (promise, kept, found) in &rows {
-        println!("  {} {promise}{}", if *kept { "✓" } else { "✗" }, if *kept { String::new() } else { format!(" — {found}") });
+        println!(
+            "  {} {promise}{}",
+            if *kept { "✓" } else { "✗" },
+            if *kept { String::new() } else { format!(" — {found}") }
+        );
     }
     println!();
     if let (Some(path), Some(length)) = (evidence.recording, recorded) {
         println!("recording  {}  ({:.2} s, A-law, 8,000 Hz, mono)", path.display(), length.as_secs_f64());
     }
-    println!("CDR        {}  (cause {}, stateCode {})", evidence.cdr_file.display(), evidence.cdr.cause.row().label, evidence.cdr.cause.row().state_code);
+    println!(
+        "CDR        {}  (cause {}, stateCode {})",
+        evidence.cdr_file.display(),
+        evidence.cdr.cause.row().label,
+        evidence.cdr.cause.row().state_code
+    );
     println!("ladder     {}  ({} lines)", evidence.ladder_file.display(), evidence.ladder.text().lines().count());
     rows.iter().all(|(_, kept, _)| *kept)
 }
@@ -69,7 +82,11 @@ fn heard(who: &str, ear: &Ear, wanted: &[&str]) -> Row {
 
 fn unbroken(who: &str, ear: &Ear) -> Row {
     let faults: Vec<String> = ear.faults().iter().take(5).map(|(at, fault)| format!("{fault:?} at {at:?}")).collect();
-    (format!("{who}'s stream was unbroken: one SSRC, no gap ({} packets)", ear.packets()), faults.is_empty(), faults.join(", "))
+    (
+        format!("{who}'s stream was unbroken: one SSRC, no gap ({} packets)", ear.packets()),
+        faults.is_empty(),
+        faults.join(", "),
+    )
 }
 
 fn shown(booth: &Booth, x: Number) -> bool {

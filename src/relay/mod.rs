@@ -1,4 +1,4 @@
-//! The RTP relay: threads that own [`media::Session`]s and move packets between their sockets.
+//! The RTP relay: threads that own [`media::session::Session`]s and move packets between their sockets.
 //!
 //! ```text
 //!   signalling thread                         worker 0 … n-1
@@ -18,10 +18,11 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use b2bua::SessionId;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use media::{Command, Event};
+use media::{Command, Event, Hear};
 use prometheus::Histogram;
 
 use crate::clock::Clock;
@@ -74,7 +75,21 @@ pub struct Meters {
     pub lateness: Histogram,
 }
 
+/// How long an order that nobody hears the effect of may wait for a wake-up that happens anyway: a packet, a deadline, another
+/// order. A wake-up is the dearest part of an order.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// Whether a worker must be woken for what has been put before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Nothing,
+    /// Since the first flush that saw it; `None` before that.
+    Lingering(Option<Duration>),
+    Urgent,
+}
+
 struct Line {
+    waiting: Waiting,
     orders: Sender<Order>,
     doorbell: Arc<Doorbell>,
     epoll: Arc<Epoll>,
@@ -152,7 +167,8 @@ impl Relay {
                 meters: meters.clone(),
             });
             let thread = std::thread::Builder::new().name(format!("relay-{number}")).spawn(move || worker.run())?;
-            relay.lines.push(Line { orders, doorbell, epoll, events, counters, thread: Some(thread) });
+            let waiting = Waiting::Nothing;
+            relay.lines.push(Line { waiting, orders, doorbell, epoll, events, counters, thread: Some(thread) });
         }
         Ok(relay)
     }
@@ -209,10 +225,16 @@ impl Relay {
         let owner = usize::from(self.owners[a]);
         self.move_over(b, owner);
         self.sessions.insert(session, owner);
-        self.lines[owner].order(Order::Open { session, places: [a, b], seed });
+        self.lines[owner].order(Order::Open { session, places: [a, b], seed }, false);
     }
 
-    /// Passes a command on to a session.
+    /// Wakes the workers that have something urgent, or something that has waited long enough; to be called after a batch of
+    /// orders. Returns when it wants to be called again.
+    pub fn flush(&mut self, now: Duration) -> Option<Duration> {
+        self.lines.iter_mut().filter_map(|line| line.flush(now)).min()
+    }
+
+    /// Passes a command on to a session. The worker learns of it at its next wake-up: see [`Relay::flush`].
     pub fn command(&mut self, session: SessionId, command: Command) {
         // A session that could not be opened is answered by the first worker, which does not know it either.
         let owner = match command {
@@ -221,7 +243,9 @@ impl Relay {
                 self.sessions.get(&session).copied()
             }
         };
-        self.lines[owner.unwrap_or(0)].order(Order::Command { session, command });
+        // A prompt begins now; everything else shows with the next packet, for which the worker wakes by itself.
+        let is_urgent = matches!(&command, Command::Hear { hear: Hear::Prompt { .. }, .. });
+        self.lines[owner.unwrap_or(0)].order(Order::Command { session, command }, is_urgent);
     }
 
     /// The next event of any session; to be called until `None` after [`Bell::answer`].
@@ -265,7 +289,7 @@ impl Relay {
 }
 
 impl Line {
-    fn order(&self, order: Order) {
+    fn order(&mut self, order: Order, is_urgent: bool) {
         let sent = match self.orders.try_send(order) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(order)) => {
@@ -276,10 +300,27 @@ impl Line {
             Err(TrySendError::Disconnected(_)) => Err(()),
         };
         match sent {
-            Ok(()) => self.doorbell.ring(),
+            Ok(()) if is_urgent => self.waiting = Waiting::Urgent,
+            Ok(()) if self.waiting == Waiting::Nothing => self.waiting = Waiting::Lingering(None),
+            Ok(()) => {}
             // Its thread ends only with the relay.
             Err(()) => tracing::error!("a relay worker is gone"),
         }
+    }
+
+    fn flush(&mut self, now: Duration) -> Option<Duration> {
+        let at = match self.waiting {
+            Waiting::Nothing => return None,
+            Waiting::Urgent => now,
+            Waiting::Lingering(since) => since.unwrap_or(now).saturating_add(LINGER),
+        };
+        if at > now {
+            self.waiting = Waiting::Lingering(Some(at.saturating_sub(LINGER)));
+            return Some(at);
+        }
+        self.waiting = Waiting::Nothing;
+        self.doorbell.ring();
+        None
     }
 
     fn watch(&self, pair: &ports::Pair, place: usize) -> io::Result<()> {
@@ -291,8 +332,9 @@ impl Line {
 impl Drop for Relay {
     /// Closes every session, so that its recording is whole, and waits for the workers.
     fn drop(&mut self) {
-        for line in &self.lines {
-            line.order(Order::Stop);
+        for line in &mut self.lines {
+            line.order(Order::Stop, true);
+            line.flush(Duration::ZERO);
         }
         for line in &mut self.lines {
             if line.thread.take().is_some_and(|thread| thread.join().is_err()) {

@@ -60,6 +60,7 @@ impl Bench {
             if let Some(event) = self.relay.poll_event() {
                 return event;
             }
+            self.relay.flush(Duration::MAX);
             self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
             assert!(!events.is_empty(), "no event within ten seconds");
         }
@@ -80,7 +81,8 @@ impl Bench {
     }
 
     /// Waits until every order has been taken: no packet is read before the last of them has been carried out.
-    fn taken(&self) {
+    fn taken(&mut self) {
+        self.relay.flush(Duration::MAX);
         self.until(|_| self.relay.queued().0 == 0);
     }
 
@@ -332,7 +334,7 @@ fn a_fault_ends_its_own_session_only() {
     let mut bench = Bench::new(1, 4, QUEUES);
     let (sick, _) = bench.call(1, [0, 1]);
     let (well, mut phones) = bench.call(2, [2, 3]);
-    bench.relay.lines[0].order(Order::Fault { session: sick });
+    bench.relay.lines[0].order(Order::Fault { session: sick }, true);
     assert_eq!(bench.event(), (sick, Event::Dead));
     talk(&mut phones);
     assert_eq!(bench.close(sick), media::Totals::default());

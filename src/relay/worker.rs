@@ -50,6 +50,10 @@ const RETRY: Duration = Duration::from_millis(5);
 /// How often the histograms are handed over.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// Recorded audio is handed over half a second at a time: waking the writer for each tenth of one costs as much as a
+/// recording's packets do in the session.
+const PIECE: usize = 4000;
+
 /// The smallest distance of a deadline from now: the wheel's slot, so that no session can keep a worker from its sockets.
 const SLOT: Duration = Duration::from_millis(1);
 
@@ -113,6 +117,8 @@ struct Active {
     /// Of A's and B's pair.
     places: [usize; 2],
     links: [Link; 2],
+    /// Recorded and not handed over yet.
+    alaw: Vec<u8>,
     /// Events wait for room; the session is in [`Worker::stalled`].
     stalled: bool,
 }
@@ -132,8 +138,6 @@ pub(super) struct Worker {
     seats: Box<[Seat]>,
     wheel: Wheel,
     packet: Box<[u8; PACKET]>,
-    /// An empty buffer for the next piece of a recording.
-    spare: Option<Vec<u8>>,
     /// Sessions whose events found no room, each once.
     stalled: VecDeque<u32>,
     /// Events of sessions that are gone: at most one for each that a fault ended, and the answers to their Close.
@@ -158,7 +162,6 @@ impl Worker {
             seats: vec![None; parts.ports.capacity()].into_boxed_slice(),
             wheel: Wheel::new(),
             packet: Box::new([0; PACKET]),
-            spare: None,
             stalled: VecDeque::new(),
             orphans: VecDeque::new(),
             behind: false,
@@ -207,12 +210,14 @@ impl Worker {
     fn turn(&mut self, events: &Events) {
         let now = self.parts.clock.now();
         self.current = None;
+        if events.tokens().any(|token| token == DOORBELL) {
+            self.parts.doorbell.answer();
+        }
+        // Before the packets: an order that came without a ring concerns them.
+        self.behind = self.on_orders();
         let mut packets = 0;
         for token in events.tokens() {
-            if token == DOORBELL {
-                self.parts.doorbell.answer();
-                self.behind = true;
-            } else {
+            if token != DOORBELL {
                 packets += u32::from(self.on_readable(now, token));
             }
         }
@@ -225,9 +230,6 @@ impl Worker {
                 self.forward.observe(spent);
             }
             now = after;
-        }
-        if self.behind {
-            self.behind = self.on_orders();
         }
         self.on_deadlines(now);
         self.retry_stalled();
@@ -324,7 +326,7 @@ impl Worker {
         }
         let now = self.parts.clock.now();
         let session = Session::new(self.parts.config, seed, now);
-        let active = Active { id, session, places, links: [Link::default(); 2], stalled: false };
+        let active = Active { id, session, places, links: [Link::default(); 2], alaw: Vec::new(), stalled: false };
         // Two ports a session: there are never more sessions than ports.
         let key = self.active.insert(Box::new(active)) as u32;
         for side in Side::BOTH {
@@ -403,17 +405,21 @@ impl Worker {
             return;
         };
         let recordings = &self.parts.recordings;
-        let mut alaw = self.spare.take().unwrap_or_else(|| recordings.buffer());
-        while let Some(output) = active.session.poll_recording(&mut alaw) {
+        while let Some(output) = active.session.poll_recording(&mut active.alaw) {
             match output {
                 RecordingOutput::Started { name } => recordings.start(active.id, name),
                 RecordingOutput::Audio => {
-                    recordings.audio(active.id, std::mem::replace(&mut alaw, recordings.buffer()));
+                    if active.alaw.len() >= PIECE {
+                        let full = std::mem::replace(&mut active.alaw, recordings.buffer());
+                        recordings.audio(active.id, full);
+                    }
                 }
-                RecordingOutput::Finished { ms } => recordings.finish(active.id, ms),
+                RecordingOutput::Finished { ms } => {
+                    recordings.audio(active.id, std::mem::take(&mut active.alaw));
+                    recordings.finish(active.id, ms);
+                }
             }
         }
-        self.spare = Some(alaw);
     }
 
     /// After anything but a packet: events go out, the deadline is set, a closed session goes.
@@ -517,6 +523,7 @@ impl Worker {
             tracing::error!(session = id.0, "a fault ended a media session");
             self.orphans.push_back((id, Event::Dead));
             self.remove(key);
+            // What has been handed over is kept; where nothing was recorded this does nothing.
             self.parts.recordings.finish(id, 0);
         }
         self.behind = true;

@@ -1,6 +1,6 @@
 //! SIP over TCP (RFC 3261 §18): listeners, connections, and the way to them from the signalling thread.
 //!
-//! The streams live on the async runtime, one task each ([`super::stream`]); whole messages cross to the signalling thread
+//! The streams live on the async runtime, one task each (`stream`); whole messages cross to the signalling thread
 //! through one bounded channel and a [`Bell`], what is to be sent crosses back through one bounded queue a stream.
 //!
 //! ```text
@@ -264,6 +264,12 @@ impl Tcp {
     /// What the streams have to tell; to be called until `None` after [`Bell::answer`].
     pub fn poll(&mut self) -> Option<Inbound> {
         self.arrivals.try_recv().ok()
+    }
+
+    /// [`Tcp::poll`] has something.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.arrivals.is_empty()
     }
 
     /// Sends a message over its stream, another one to the same peer, or a new one.

@@ -282,7 +282,7 @@ fn bind_pair(at: IpAddr) -> (UdpSocket, UdpSocket) {
     for _ in 0..10_000 {
         let rtp = UdpSocket::bind((at, 0).into()).unwrap();
         let port = rtp.local_addr().unwrap().port();
-        if port % 2 == 0
+        if port.is_multiple_of(2)
             && let Ok(rtcp) = UdpSocket::bind((at, port + 1).into())
         {
             return (rtp, rtcp);

@@ -51,7 +51,7 @@ impl Daemon {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon did not start: {status}\n{log}");
             }
-            Some((address(&log, "udp")?, address(&log, "tcp")?, address(&log, "serving /metrics")?))
+            Some((address(&log, "\"UDP\"")?, address(&log, "\"TCP\"")?, address(&log, "serving /metrics")?))
         });
         let child = starting.child.take().expect("it is taken once");
         Daemon { child, log: Arc::clone(&starting.log), udp, tcp, metrics }
@@ -137,6 +137,7 @@ impl Drop for Starting {
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
+            eprintln!("---- the daemon's log\n{}----", self.log.lock().unwrap());
         }
     }
 }

@@ -12,7 +12,14 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\n";
 
 /// A request that begins something new: an INVITE has an offer.
-pub(crate) fn request(method: &str, transport: &str, from: &str, local: SocketAddr, to: &str, server: SocketAddr) -> String {
+pub(crate) fn request(
+    method: &str,
+    transport: &str,
+    from: &str,
+    local: SocketAddr,
+    to: &str,
+    server: SocketAddr,
+) -> String {
     let n = NEXT.fetch_add(1, Relaxed);
     let (content_type, body) = if method == "INVITE" { ("Content-Type: application/sdp\r\n", OFFER) } else { ("", "") };
     format!(

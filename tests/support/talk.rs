@@ -66,7 +66,9 @@ impl Talk {
         let (a, b) = (self.a, self.b);
         self.booth.call(a, X, self.daemon.udp);
         self.hear_each_other_for(Duration::from_millis(200));
-        assert!(self.booth.events(b).iter().any(|event| matches!(event, PhoneEvent::Invited { caller } if caller == X)));
+        assert!(
+            self.booth.events(b).iter().any(|event| matches!(event, PhoneEvent::Invited { caller } if caller == X))
+        );
     }
 
     /// They hear each other for this long from now on.
@@ -83,7 +85,8 @@ impl Talk {
     pub(crate) fn hang_up(&mut self) {
         let (a, b) = (self.a, self.b);
         self.booth.hang_up(b);
-        self.booth.wait_for(a, "A is released", |event| matches!(event, PhoneEvent::Released { by: phone::Ender::Them, .. }));
+        self.booth
+            .wait_for(a, "A is released", |event| matches!(event, PhoneEvent::Released { by: phone::Ender::Them, .. }));
         self.booth.wait("B's BYE is answered", |booth| booth.phone(b).state() == phone::State::Ended);
         self.booth.assert_proper();
     }

@@ -55,14 +55,46 @@ pub(crate) struct MediaPorts {
     pub(crate) ports: [u16; 2],
 }
 
+/// A call that has come in, decided but not yet begun.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) key: CallKey,
+    pub(crate) settings: Arc<Settings>,
+    /// The caller's.
+    pub(crate) leg: Leg,
+    /// Where something will be heard.
+    pub(crate) media: Option<MediaPorts>,
+    pub(crate) cdr: Box<Cdr>,
+}
+
 #[derive(Debug)]
 enum Phase {
     /// A hears why not.
-    Refusing { cause: Cause, prompt: Arc<Prompt>, give_up: Duration },
-    Dialling { plan: Plan, next_target: usize, no_answer_at: Duration, heard: Heard },
-    Greeting { plan: Plan, ends_at: Duration, waiting: [Waiting; 2], give_up: Duration },
-    Talking { ends_at: Duration, ends_as: Cause, warning: Option<(Duration, Arc<Prompt>)> },
-    Over { media_open: bool },
+    Refusing {
+        cause: Cause,
+        prompt: Arc<Prompt>,
+        give_up: Duration,
+    },
+    Dialling {
+        plan: Plan,
+        next_target: usize,
+        no_answer_at: Duration,
+        heard: Heard,
+    },
+    Greeting {
+        plan: Plan,
+        ends_at: Duration,
+        waiting: [Waiting; 2],
+        give_up: Duration,
+    },
+    Talking {
+        ends_at: Duration,
+        ends_as: Cause,
+        warning: Option<(Duration, Arc<Prompt>)>,
+    },
+    Over {
+        media_open: bool,
+    },
 }
 
 /// What A has been told and hears while B is called.
@@ -72,7 +104,9 @@ enum Heard {
     /// 180: its own network makes the ringback.
     Ringing,
     /// Our announcement; `far_media`: B's network also speaks and is heard after it.
-    Announcement { far_media: bool },
+    Announcement {
+        far_media: bool,
+    },
     /// Ringback of ours after the announcement.
     Ringback,
     /// B's early media.
@@ -103,47 +137,19 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Calls B.
-    pub(crate) fn dial(
-        cx: &mut Context<'_>,
-        key: CallKey,
-        settings: Arc<Settings>,
-        a: Leg,
-        media: MediaPorts,
-        cdr: Box<Cdr>,
-        plan: Plan,
-    ) -> Call {
-        let mut call = Call {
-            key,
-            settings,
-            a,
-            b: None,
-            media: None,
-            phase: Phase::Over { media_open: false },
-            cdr,
-            armed: None,
-        };
-        call.open_media(cx, media);
-        call.invite(cx, plan, 0);
-        call
-    }
-
-    /// Refuses the caller, after a prompt where there is one. `media` is given where a prompt shall play.
-    pub(crate) fn refuse(
-        cx: &mut Context<'_>,
-        key: CallKey,
-        settings: Arc<Settings>,
-        a: Leg,
-        media: Option<MediaPorts>,
-        cdr: Box<Cdr>,
-        cause: Cause,
-    ) -> Call {
+    /// Calls B, or refuses the caller: after a prompt where there is one and media to play it.
+    pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Plan, Cause>) -> Call {
+        let Arrival { key, settings, leg, media, cdr } = arrival;
         let phase = Phase::Over { media_open: false };
-        let mut call = Call { key, settings, a, b: None, media: None, phase, cdr, armed: None };
+        let mut call = Call { key, settings, a: leg, b: None, media: None, phase, cdr, armed: None };
         if let Some(media) = media {
             call.open_media(cx, media);
         }
-        call.turn_away(cx, cause);
+        match (verdict, media) {
+            (Ok(plan), Some(_)) => call.invite(cx, plan, 0),
+            (Ok(_), None) => call.turn_away(cx, Cause::NoPorts),
+            (Err(cause), _) => call.turn_away(cx, cause),
+        }
         call
     }
 
@@ -410,7 +416,13 @@ impl Call {
                 self.turn_away_by(cx, cause, None);
             }
             (kept @ Phase::Over { .. }, _) => self.phase = kept,
-            (kept @ (Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. }), _) => {
+            (
+                kept @ (Phase::Refusing { .. }
+                | Phase::Dialling { .. }
+                | Phase::Greeting { .. }
+                | Phase::Talking { .. }),
+                _,
+            ) => {
                 self.phase = kept;
                 self.end(cx, cause, None);
             }
@@ -497,20 +509,15 @@ impl Call {
         let (mut x, mut callee) = (Vec::new(), Vec::new());
         trunk.write.write(plan.x, &mut x);
         trunk.write.write(plan.callee, &mut callee);
-        let parties = Parties {
-            x: &x,
-            callee: &callee,
-            assert_identity: trunk.assert_identity,
-            max_forwards: plan.max_forwards,
-        };
+        let parties =
+            Parties { x: &x, callee: &callee, assert_identity: trunk.assert_identity, max_forwards: plan.max_forwards };
         let local_tag = cx.local_tag(self.key, Side::B);
         let call_id = cx.call_id();
         let session_id = cx.tokens.draw() >> 2;
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
         let owner = Owner { call: self.key, side: Side::B };
-        let leg = Leg::outgoing(
-            &mut cx.io(&settings), owner, plan.trunk_out, flow, &parties, (&local_tag, &call_id), offer,
-        );
+        let leg =
+            Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, &parties, (&local_tag, &call_id), offer);
         self.b = Some(leg);
         self.cdr.forwarded.get_or_insert(cx.now);
         let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
@@ -561,6 +568,8 @@ impl Call {
         cx.calls_over.push(self.key);
         cx.out.push_back(Output::Log(LogLine::Ended {
             session_id: Arc::clone(&self.cdr.session_id),
+            caller: self.cdr.caller,
+            x: self.cdr.x,
             cause,
             released_by: self.cdr.released_by,
             talked: self.cdr.answered.map(|answered| cx.now.saturating_sub(answered)),

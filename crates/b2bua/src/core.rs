@@ -24,7 +24,7 @@ use sip::token::{Tokens, push_hex, read_hex};
 use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
 use slab::Slab;
 
-use crate::call::{Call, MediaPorts, Plan, prompt_of};
+use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
 use crate::cdr::Cdr;
 use crate::leg::{self, ALLOW, CallKey, Io, Leg, Owner};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
@@ -284,9 +284,11 @@ impl Core {
     /// What is alive.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        let trunk_calls = self.settings.trunks.iter().map(|trunk| {
-            (Arc::clone(&trunk.name), self.live.by_trunk.get(&trunk.name).copied().unwrap_or(0))
-        });
+        let trunk_calls = self
+            .settings
+            .trunks
+            .iter()
+            .map(|trunk| (Arc::clone(&trunk.name), self.live.by_trunk.get(&trunk.name).copied().unwrap_or(0)));
         Gauges {
             calls: self.live.calls as usize,
             transactions: self.layer.len(),
@@ -598,30 +600,22 @@ impl Core {
         let media = if wants_media { self.take_ports(now) } else { None };
         let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
         let leg = Leg::incoming(owner, trunk, flow, invite, id, dialog, offer_answer);
-        self.begin(now, key, settings, leg, media, cdr, verdict);
+        self.begin(now, Arrival { key, settings, leg, media, cdr }, verdict);
     }
 
     /// Makes the call, dialling or refusing, and counts it.
-    fn begin(
-        &mut self,
-        now: Duration,
-        key: CallKey,
-        settings: Arc<Settings>,
-        leg: Leg,
-        media: Option<MediaPorts>,
-        cdr: Box<Cdr>,
-        verdict: Result<Plan, Cause>,
-    ) {
-        self.live.add(&cdr);
-        if let Some(media) = media {
+    fn begin(&mut self, now: Duration, arrival: Arrival, verdict: Result<Plan, Cause>) {
+        let key = arrival.key;
+        self.live.add(&arrival.cdr);
+        if let Some(media) = arrival.media {
             self.sessions.insert(media.session, Session { call: key, ports: media.ports });
         }
-        if let (Ok(plan), Some(caller), Some(trunk_out)) = (&verdict, cdr.caller, &cdr.trunk_out) {
+        if let (Ok(plan), Some(caller), Some(trunk_out)) = (&verdict, arrival.cdr.caller, &arrival.cdr.trunk_out) {
             self.out.push_back(Output::Log(LogLine::Dialling {
-                session_id: Arc::clone(&cdr.session_id),
+                session_id: Arc::clone(&arrival.cdr.session_id),
                 caller,
                 x: plan.x,
-                trunk_in: Arc::clone(&cdr.trunk_in),
+                trunk_in: Arc::clone(&arrival.cdr.trunk_in),
                 trunk_out: Arc::clone(trunk_out),
             }));
         }
@@ -633,11 +627,7 @@ impl Core {
             unix_at_epoch: self.unix_at_epoch,
             calls_over: Vec::new(),
         };
-        let call = match (verdict, media) {
-            (Ok(plan), Some(media)) => Call::dial(&mut cx, key, settings, leg, media, cdr, plan),
-            (Ok(_), None) => Call::refuse(&mut cx, key, settings, leg, None, cdr, Cause::NoPorts),
-            (Err(cause), media) => Call::refuse(&mut cx, key, settings, leg, media, cdr, cause),
-        };
+        let call = Call::begin(&mut cx, arrival, verdict);
         let over = cx.calls_over;
         let place = self.calls.insert(call);
         debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
@@ -701,7 +691,8 @@ impl Core {
         let app = settings.app(axb.app).ok_or(Cause::Internal)?;
         let named = |name: Option<&Arc<str>>| name.and_then(|name| app.named.get(name)).cloned();
         let voice = axb.voice.as_deref();
-        let hint_tone = named(voice.and_then(|voice| voice.record_hint_tone.as_ref())).or_else(|| app.hint_tone.clone());
+        let hint_tone =
+            named(voice.and_then(|voice| voice.record_hint_tone.as_ref())).or_else(|| app.hint_tone.clone());
         if hint_tone.is_none() && app.require_hint_tone {
             return Err(Cause::NoHintTone);
         }
@@ -840,7 +831,15 @@ impl Core {
 
     // ---- answers without a call -------------------------------------------------------------------------------
 
-    fn respond(&mut self, now: Duration, id: ServerId, flow: Flow, request: &Message, status: u16, headers: &[(&str, &[u8])]) {
+    fn respond(
+        &mut self,
+        now: Duration,
+        id: ServerId,
+        flow: Flow,
+        request: &Message,
+        status: u16,
+        headers: &[(&str, &[u8])],
+    ) {
         // A 100 never carries a tag (RFC 3261 §8.2.6.2), every other response does.
         let tag = if status == 100 { Vec::new() } else { self.reply_tag(request) };
         let bytes = leg::bodiless(&self.settings, request, flow, &tag, status, headers);
@@ -856,9 +855,10 @@ impl Core {
     /// The tag of a response that makes no dialog: the same for every copy of a request (RFC 3261 §8.2.7).
     fn reply_tag(&self, request: &Message) -> Vec<u8> {
         let branch = request.top_via().branch;
-        let mixed = branch.iter().chain(request.call_id()).fold(self.tag_key, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let mixed = branch
+            .iter()
+            .chain(request.call_id())
+            .fold(self.tag_key, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
         let mut tag = Vec::with_capacity(16);
         push_hex(&mut tag, mixed, 16);
         tag
@@ -872,10 +872,11 @@ impl Core {
         }
         let address: IpAddr = flow.peer.ip();
         self.out.push_back(Output::Log(LogLine::Stranger { address }));
-        if let Ok(message) = Message::parse(bytes, &self.settings.limits.message) {
-            if message.is_request() && message.method() != Method::Ack {
-                self.reply(flow, &message, 403, &[]);
-            }
+        if let Ok(message) = Message::parse(bytes, &self.settings.limits.message)
+            && message.is_request()
+            && message.method() != Method::Ack
+        {
+            self.reply(flow, &message, 403, &[]);
         }
     }
 

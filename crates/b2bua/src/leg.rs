@@ -351,7 +351,13 @@ impl Leg {
     }
 
     /// A request in the dialog, neither ACK nor CANCEL.
-    pub(crate) fn on_request(&mut self, io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) -> Option<LegEvent> {
+    pub(crate) fn on_request(
+        &mut self,
+        io: &mut Io<'_>,
+        id: ServerId,
+        flow: Flow,
+        request: &Message,
+    ) -> Option<LegEvent> {
         let dialog = match &mut self.state {
             State::Invited { dialog, .. }
             | State::Answered { dialog, .. }
@@ -683,7 +689,14 @@ impl Leg {
 impl PendingOk {
     fn new(io: &Io<'_>, server: ServerId, bytes: Bytes, cseq: u32) -> PendingOk {
         let timers = io.layer.timers();
-        PendingOk { server, bytes, cseq, resend: io.now + timers.t1, interval: timers.t1, give_up: io.now + timers.give_up() }
+        PendingOk {
+            server,
+            bytes,
+            cseq,
+            resend: io.now + timers.t1,
+            interval: timers.t1,
+            give_up: io.now + timers.give_up(),
+        }
     }
 }
 

@@ -169,6 +169,10 @@ pub enum LogLine {
     Ended {
         /// Of the call.
         session_id: Arc<str>,
+        /// Printed masked; `None` when withheld or unreadable.
+        caller: Option<Number>,
+        /// Printed masked; `None` when unreadable.
+        x: Option<Number>,
         /// Why.
         cause: Cause,
         /// Who ended it; `None` when we did.

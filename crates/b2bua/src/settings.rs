@@ -197,9 +197,7 @@ impl Settings {
         let mut best: Option<(u8, TrunkId)> = None;
         for (place, trunk) in self.trunks.iter().enumerate() {
             for network in &trunk.sources {
-                if network.contains(&source)
-                    && best.is_none_or(|(length, _)| network.prefix_len() > length)
-                {
+                if network.contains(&source) && best.is_none_or(|(length, _)| network.prefix_len() > length) {
                     let id = u16::try_from(place).expect("the configuration allows at most 1,000 trunks");
                     best = Some((network.prefix_len(), TrunkId(id)));
                 }

@@ -22,7 +22,11 @@ fn story(setup: Setup, caller: PhoneId, cause: Cause, ladder: &Expect) -> World 
 #[test]
 fn b_hangs_up_after_a_talk() {
     let setup = Setup::new(1).b(Script::answers(ms(3_200)).hangs_up(ms(6_000)));
-    story(setup, A, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -40,13 +44,18 @@ fn b_hangs_up_after_a_talk() {
         9.200  CDR  hung_up by B, rang 3.160, talked 6.000, A 200, B 200
                A heard  hint tone 1.200, B 4.800
                B heard  hint tone 1.200, A 4.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_hangs_up_after_a_talk() {
     let setup = Setup::new(1).a(Script::default().hangs_up(ms(6_000))).b(Script::answers(ms(3_200)));
-    story(setup, A, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -64,13 +73,18 @@ fn a_hangs_up_after_a_talk() {
         9.200  CDR  hung_up by A, rang 3.160, talked 6.000, A 200, B 200
                A heard  hint tone 1.200, B 4.800
                B heard  hint tone 1.200, A 4.800
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn b_calls_a_the_other_way() {
     let setup = Setup::new(1).reversed().a(Script::answers(ms(1_000))).b(Script::default().hangs_up(ms(4_000)));
-    story(setup, B, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        B,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  B ─▶ X          INVITE X          From: B
         0.000  B ◀─ X          100
         0.000         X ─▶ A   INVITE A          From: X
@@ -88,13 +102,18 @@ fn b_calls_a_the_other_way() {
         5.000  CDR  hung_up by B, rang 0.960, talked 4.000, B 200, A 200
                A heard  hint tone 1.200, B 2.800
                B heard  hint tone 1.200, A 2.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_announcement_takes_the_place_of_ringback() {
     let setup = Setup::new(1).announced().b(Script::answers(ms(4_000)).hangs_up(ms(2_000)));
-    story(setup, A, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -112,13 +131,18 @@ fn an_announcement_takes_the_place_of_ringback() {
         6.000  CDR  hung_up by B, rang 3.960, talked 2.000, A 200, B 200
                A heard  announcement 2.000, ringback 1.980, hint tone 1.200, B 0.800
                B heard  hint tone 1.200, A 0.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn early_media_of_b_is_heard() {
     let setup = Setup::new(1).b(Script::answers(ms(3_000)).early_media(ms(500)).hangs_up(ms(2_000)));
-    story(setup, A, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -138,13 +162,18 @@ fn early_media_of_b_is_heard() {
         5.000  CDR  hung_up by B, rang 2.960, talked 2.000, A 200, B 200
                A heard  B's network 2.500, hint tone 1.200, B 0.800
                B heard  hint tone 1.200, A 0.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn early_media_of_b_is_heard_after_the_announcement() {
     let setup = Setup::new(1).announced().b(Script::answers(ms(4_000)).early_media(ms(500)).hangs_up(ms(2_000)));
-    story(setup, A, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -164,13 +193,18 @@ fn early_media_of_b_is_heard_after_the_announcement() {
         6.000  CDR  hung_up by B, rang 3.960, talked 2.000, A 200, B 200
                A heard  announcement 2.000, ringback 0.020, B's network 1.960, hint tone 1.200, B 0.800
                B heard  hint tone 1.200, A 0.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_recorded_call_begins_its_recording_after_the_tone() {
     let setup = Setup::new(1).recorded().b(Script::answers(ms(1_000)).hangs_up(ms(6_200)));
-    let world = story(setup, A, Cause::HungUp, &expect![[r#"
+    let world = story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -188,7 +222,8 @@ fn a_recorded_call_begins_its_recording_after_the_tone() {
         7.200  CDR  hung_up by B, rang 0.960, talked 6.200, A 200, B 200, recorded 5.000
                A heard  hint tone 1.200, B 5.000
                B heard  hint tone 1.200, A 5.020
-    "#]]);
+    "#]],
+    );
     let recorded = world.recordings().values().next().expect("one recording");
     assert_eq!(recorded.finished_ms, Some(5_000), "from the join to the end");
     assert_eq!(recorded.alaw.len(), 40_000);
@@ -197,7 +232,11 @@ fn a_recorded_call_begins_its_recording_after_the_tone() {
 #[test]
 fn the_maximum_duration_ends_the_call_after_a_warning() {
     let setup = Setup::new(1).max_minutes(2).b(Script::answers(ms(1_000)));
-    let world = story(setup, A, Cause::MaxDuration, &expect![[r#"
+    let world = story(
+        setup,
+        A,
+        Cause::MaxDuration,
+        &expect![[r#"
           0.000  A ─▶ X          INVITE X          From: A
           0.000  A ◀─ X          100
           0.000         X ─▶ B   INVITE B          From: X
@@ -216,7 +255,8 @@ fn the_maximum_duration_ends_the_call_after_a_warning() {
         121.000  CDR  max_duration, rang 0.960, talked 120.000, A 200, B 200
                  A heard  hint tone 1.200, B 117.700, last minute 1.100
                  B heard  hint tone 1.200, A 117.700, last minute 1.100
-    "#]]);
+    "#]],
+    );
     let cdr = &world.cdrs()[0];
     assert_eq!(cdr.ended - cdr.answered.expect("answered"), Duration::from_secs(120));
 }
@@ -225,7 +265,11 @@ fn the_maximum_duration_ends_the_call_after_a_warning() {
 fn the_safety_ceiling_ends_a_call_without_maximum() {
     let mut setup = Setup::new(1).b(Script::answers(ms(1_000)));
     setup.settings.timers.safety_ceiling = Duration::from_secs(10);
-    story(setup, A, Cause::SafetyCeiling, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::SafetyCeiling,
+        &expect![[r#"
          0.000  A ─▶ X          INVITE X          From: A
          0.000  A ◀─ X          100
          0.000         X ─▶ B   INVITE B          From: X
@@ -243,13 +287,18 @@ fn the_safety_ceiling_ends_a_call_without_maximum() {
         11.000  CDR  safety_ceiling, rang 0.960, talked 10.000, A 200, B 200
                 A heard  hint tone 1.200, B 8.800
                 B heard  hint tone 1.200, A 8.800
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_gives_up_before_b_rings() {
     let setup = Setup::new(1).a(Script::default().cancels(ms(300))).b(Script::rings().rings_after(ms(5_000)));
-    story(setup, A, Cause::CancelledBeforeRinging, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::CancelledBeforeRinging,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -266,13 +315,18 @@ fn a_gives_up_before_b_rings() {
         5.000         X ◀─ B   200 to CANCEL
         5.000         X ◀─ B   487
         5.000         X ─▶ B   ACK
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_gives_up_while_b_rings() {
     let setup = Setup::new(1).a(Script::default().cancels(ms(3_000))).b(Script::rings());
-    story(setup, A, Cause::CancelledAfterRinging, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::CancelledAfterRinging,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -287,13 +341,18 @@ fn a_gives_up_while_b_rings() {
         3.000         X ◀─ B   487
         3.000         X ─▶ B   ACK
         3.000  CDR  cancelled_after_ringing by A, rang 2.960, A 487
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn b_is_busy() {
     let setup = Setup::new(1).b(Script::is_busy(ms(100)));
-    story(setup, A, Cause::Busy, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::Busy,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -304,13 +363,18 @@ fn b_is_busy() {
         1.000  A ─▶ X          ACK
         1.000  CDR  busy by B, A 486, B 486
                A heard  busy 0.900
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_gives_up_during_the_busy_prompt() {
     let setup = Setup::new(1).a(Script::default().cancels(ms(500))).b(Script::is_busy(ms(100)));
-    let world = story(setup, A, Cause::Busy, &expect![[r#"
+    let world = story(
+        setup,
+        A,
+        Cause::Busy,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -323,14 +387,19 @@ fn a_gives_up_during_the_busy_prompt() {
         0.500  A ─▶ X          ACK
         0.500  CDR  busy by A, A 487, B 486
                A heard  busy 0.420
-    "#]]);
+    "#]],
+    );
     assert_eq!((world.cdrs()[0].status_a, world.cdrs()[0].released_by), (487, Some(media::Side::A)));
 }
 
 #[test]
 fn b_declines() {
     let setup = Setup::new(1).b(Script::declines(ms(2_000)));
-    story(setup, A, Cause::Rejected, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::Rejected,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -341,13 +410,18 @@ fn b_declines() {
         2.000  A ◀─ X          603               Reason: Q.850;cause=21
         2.000  A ─▶ X          ACK
         2.000  CDR  rejected by B, rang 1.960, A 603, B 603
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn b_does_not_answer() {
     let setup = Setup::new(1).b(Script::rings());
-    story(setup, A, Cause::NoAnswer, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::NoAnswer,
+        &expect![[r#"
          0.000  A ─▶ X          INVITE X          From: A
          0.000  A ◀─ X          100
          0.000         X ─▶ B   INVITE B          From: X
@@ -360,13 +434,18 @@ fn b_does_not_answer() {
         60.000         X ◀─ B   487
         60.000         X ─▶ B   ACK
         60.000  CDR  no_answer, rang 59.960, A 480
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn b_does_not_exist() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 404));
-    story(setup, A, Cause::NoSuchNumber, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::NoSuchNumber,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -375,13 +454,18 @@ fn b_does_not_exist() {
         0.100  A ◀─ X          404               Reason: Q.850;cause=1
         0.100  A ─▶ X          ACK
         0.100  CDR  no_such_number by B, A 404, B 404
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn b_is_unreachable() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 480));
-    story(setup, A, Cause::Unreachable, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::Unreachable,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -390,13 +474,18 @@ fn b_is_unreachable() {
         0.100  A ◀─ X          480               Reason: Q.850;cause=20
         0.100  A ─▶ X          ACK
         0.100  CDR  unreachable by B, A 480, B 480
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_480_for_a_busy_phone_is_busy_by_its_reason() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 480).because("Q.850;cause=17;text=\"User busy\""));
-    story(setup, A, Cause::Busy, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::Busy,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -407,13 +496,18 @@ fn a_480_for_a_busy_phone_is_busy_by_its_reason() {
         1.000  A ─▶ X          ACK
         1.000  CDR  busy by B, A 486, B 480
                A heard  busy 0.900
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_network_of_b_refuses() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 403));
-    story(setup, A, Cause::Refused, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::Refused,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -422,13 +516,18 @@ fn the_network_of_b_refuses() {
         0.100  A ◀─ X          403               Reason: Q.850;cause=21
         0.100  A ─▶ X          ACK
         0.100  CDR  refused by B, A 403, B 403
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_network_of_b_fails() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 500));
-    story(setup, A, Cause::FarFailure, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::FarFailure,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -439,13 +538,18 @@ fn the_network_of_b_fails() {
         1.400  A ─▶ X          ACK
         1.400  CDR  far_failure by B, A 502, B 500
                A heard  service fault 1.300
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_network_of_b_is_silent() {
     let setup = Setup::new(1).b(Script::is_dead());
-    story(setup, A, Cause::NoResponse, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::NoResponse,
+        &expect![[r#"
          0.000  A ─▶ X          INVITE X          From: A
          0.000  A ◀─ X          100
          0.000         X ─▶ B   INVITE B          From: X
@@ -460,13 +564,18 @@ fn the_network_of_b_is_silent() {
         33.300  A ─▶ X          ACK
         33.300  CDR  no_response, A 408
                 A heard  service fault 1.300
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn b_shares_no_codec() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 488));
-    story(setup, A, Cause::NoCommonCodec, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::NoCommonCodec,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -475,7 +584,8 @@ fn b_shares_no_codec() {
         0.100  A ◀─ X          488               Reason: Q.850;cause=65
         0.100  A ─▶ X          ACK
         0.100  CDR  no_common_codec by B, A 488, B 488
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -489,7 +599,9 @@ fn a_second_target_takes_what_the_first_refuses() {
     world.call(A);
     world.finish();
     assert_eq!(world.cdrs()[0].cause, Cause::HungUp);
-    assert_ladder(&world, &expect![[r#"
+    assert_ladder(
+        &world,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -507,13 +619,18 @@ fn a_second_target_takes_what_the_first_refuses() {
         2.500  CDR  hung_up by B, rang 0.460, talked 2.000, A 200, B 200
                A heard  hint tone 1.200, B 0.800
                B heard  hint tone 1.200, A 0.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_caller_that_is_not_bound_is_told_so() {
     let setup = Setup::new(1).stranger("+8613866667777", Script::default());
-    story(setup, PhoneId(2), Cause::NotBound, &expect![[r#"
+    story(
+        setup,
+        PhoneId(2),
+        Cause::NotBound,
+        &expect![[r#"
         0.000  C ─▶ X          INVITE X          From: C
         0.000  C ◀─ X          100
         0.000  C ◀─ X          183 (sdp)         ♪ no binding to C
@@ -521,13 +638,18 @@ fn a_caller_that_is_not_bound_is_told_so() {
         1.500  C ─▶ X          ACK
         1.500  CDR  not_bound, C 403
                C heard  no binding 1.500
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_wrong_direction_is_refused() {
     let setup = Setup::new(1).direction(CallDirection::BToA);
-    story(setup, A, Cause::WrongDirection, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::WrongDirection,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000  A ◀─ X          183 (sdp)         ♪ no permission to A
@@ -535,7 +657,8 @@ fn the_wrong_direction_is_refused() {
         1.400  A ─▶ X          ACK
         1.400  CDR  wrong_direction, A 403
                A heard  no permission 1.400
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -545,7 +668,11 @@ fn a_fixed_line_may_not_call() {
     setup.binding.a = numbering::Number::parse(line).expect("global");
     setup.phones[0].number = line.to_owned();
     setup.phones[0].headers.retain(|(name, _)| name != "P-Asserted-Identity");
-    story(setup, A, Cause::FixedLineCaller, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::FixedLineCaller,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000  A ◀─ X          183 (sdp)         ♪ no permission to A
@@ -553,7 +680,8 @@ fn a_fixed_line_may_not_call() {
         1.400  A ─▶ X          ACK
         1.400  CDR  fixed_line_caller, A 403
                A heard  no permission 1.400
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -562,13 +690,16 @@ fn an_unknown_x_is_not_found() {
     world.call_number(A, "+8617099990000");
     world.finish();
     assert_eq!(world.cdrs()[0].cause, Cause::UnknownX);
-    assert_ladder(&world, &expect![[r#"
+    assert_ladder(
+        &world,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE +8617099990000 From: A
         0.000  A ◀─ X          100
         0.000  A ◀─ X          404               Reason: Q.850;cause=1
         0.000  A ─▶ X          ACK
         0.000  CDR  unknown_x, A 404
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -577,20 +708,27 @@ fn a_number_that_cannot_be_read_is_incomplete() {
     world.call_number(A, "operator");
     world.finish();
     assert_eq!(world.cdrs()[0].cause, Cause::UnreadableNumber);
-    assert_ladder(&world, &expect![[r#"
+    assert_ladder(
+        &world,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE operator   From: A
         0.000  A ◀─ X          100
         0.000  A ◀─ X          484               Reason: Q.850;cause=28
         0.000  A ─▶ X          ACK
         0.000  CDR  unreadable_number, A 484
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn without_an_approved_tone_no_call_is_carried() {
     let mut setup = Setup::new(1);
     setup.app().hint_tone = None;
-    story(setup, A, Cause::NoHintTone, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::NoHintTone,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000  A ◀─ X          183 (sdp)         ♪ service fault to A
@@ -598,7 +736,8 @@ fn without_an_approved_tone_no_call_is_carried() {
         1.300  A ─▶ X          ACK
         1.300  CDR  no_hint_tone, A 403
                A heard  service fault 1.300
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -606,7 +745,11 @@ fn without_a_tone_and_without_the_duty_the_parties_are_joined_at_once() {
     let mut setup = Setup::new(1).b(Script::answers(ms(500)).hangs_up(ms(2_000)));
     setup.app().hint_tone = None;
     setup.app().require_hint_tone = false;
-    let world = story(setup, A, Cause::HungUp, &expect![[r#"
+    let world = story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -623,7 +766,8 @@ fn without_a_tone_and_without_the_duty_the_parties_are_joined_at_once() {
         2.500  CDR  hung_up by B, rang 0.460, talked 2.000, A 200, B 200
                A heard  B 2.000
                B heard  A 2.020
-    "#]]);
+    "#]],
+    );
     assert_eq!(world.cdrs()[0].joined, world.cdrs()[0].answered);
 }
 
@@ -631,7 +775,11 @@ fn without_a_tone_and_without_the_duty_the_parties_are_joined_at_once() {
 fn a_caller_without_offer_is_answered_with_one() {
     let mut setup = Setup::new(1).a(Script::default().offers_late()).b(Script::answers(ms(1_000)).hangs_up(ms(3_000)));
     setup.app().prompts.ringback = None;
-    story(setup, A, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X (no sdp) From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -649,15 +797,19 @@ fn a_caller_without_offer_is_answered_with_one() {
         4.000  CDR  hung_up by B, rang 0.960, talked 3.000, A 200, B 200
                A heard  hint tone 1.200, B 1.800
                B heard  hint tone 1.200, A 1.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_caller_that_never_acknowledges_is_given_up() {
-    let mut script = Script::default();
-    script.never_acknowledge = true;
+    let script = Script { never_acknowledge: true, ..Script::default() };
     let setup = Setup::new(1).mute().a(script).b(Script::answers(ms(1_000)));
-    story(setup, A, Cause::NoAck, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::NoAck,
+        &expect![[r#"
          0.000  A ─▶ X          INVITE X          From: A
          0.000  A ◀─ X          100
          0.000         X ─▶ B   INVITE B          From: X
@@ -684,14 +836,19 @@ fn a_caller_that_never_acknowledges_is_given_up() {
         33.000  CDR  no_ack, rang 0.960, talked 32.000, A 200, B 200
                 A heard  hint tone 1.200
                 B heard  hint tone 1.200
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn dead_media_ends_the_call() {
     let mut setup = Setup::new(1).mute().b(Script::answers(ms(1_000)));
     setup.settings.media.dead_after = Duration::from_secs(30);
-    story(setup, A, Cause::DeadMedia, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::DeadMedia,
+        &expect![[r#"
          0.000  A ─▶ X          INVITE X          From: A
          0.000  A ◀─ X          100
          0.000         X ─▶ B   INVITE B          From: X
@@ -709,7 +866,8 @@ fn dead_media_ends_the_call() {
         31.000  CDR  dead_media, rang 0.960, talked 30.000, A 200, B 200
                 A heard  hint tone 1.200
                 B heard  hint tone 1.200
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -725,32 +883,44 @@ fn x_bound_to_x_is_a_loop() {
     world.call(A);
     world.finish();
     assert_eq!(world.cdrs()[0].cause, Cause::Loop);
-    assert_ladder(&world, &expect![[r#"
+    assert_ladder(
+        &world,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000  A ◀─ X          482               Reason: Q.850;cause=25
         0.000  A ─▶ X          ACK
         0.000  CDR  loop, A 482
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_port_is_left() {
     let mut setup = Setup::new(1);
     setup.settings.media.ports = (30_000, 30_000);
-    story(setup, A, Cause::NoPorts, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::NoPorts,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000  A ◀─ X          503               Reason: Q.850;cause=44
         0.000  A ─▶ X          ACK
         0.000  CDR  no_ports, A 503
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn over_tcp_nothing_is_said_twice() {
     let setup = Setup::new(1).tcp().b(Script::answers(ms(1_000)).hangs_up(ms(3_000)));
-    story(setup, A, Cause::HungUp, &expect![[r#"
+    story(
+        setup,
+        A,
+        Cause::HungUp,
+        &expect![[r#"
         0.000  A ─▶ X          INVITE X          From: A
         0.000  A ◀─ X          100
         0.000         X ─▶ B   INVITE B          From: X
@@ -768,7 +938,8 @@ fn over_tcp_nothing_is_said_twice() {
         4.000  CDR  hung_up by B, rang 0.960, talked 3.000, A 200, B 200
                A heard  hint tone 1.200, B 1.800
                B heard  hint tone 1.200, A 1.820
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -43,10 +43,8 @@ fn bye_crosses_bye_in_every_order() {
 #[test]
 fn cancel_crosses_a_refusal_in_every_order() {
     for offset in 0..40 {
-        let setup = Setup::new(offset)
-            .mute()
-            .a(Script::default().cancels(ms(980 + offset)))
-            .b(Script::declines(ms(1_000)));
+        let setup =
+            Setup::new(offset).mute().a(Script::default().cancels(ms(980 + offset))).b(Script::declines(ms(1_000)));
         let mut world = setup.world();
         world.call(A);
         world.finish();
@@ -69,10 +67,8 @@ fn cancel_before_any_response_waits_for_one() {
 #[test]
 fn no_answer_crosses_the_answer_in_every_order() {
     for offset in 0..40 {
-        let mut setup = Setup::new(offset)
-            .mute()
-            .a(Script::default().hangs_up(ms(1_000)))
-            .b(Script::answers(ms(1_980 + offset)));
+        let mut setup =
+            Setup::new(offset).mute().a(Script::default().hangs_up(ms(1_000))).b(Script::answers(ms(1_980 + offset)));
         setup.app().no_answer = ms(2_000);
         let mut world = setup.world();
         world.call(A);

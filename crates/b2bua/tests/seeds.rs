@@ -20,7 +20,7 @@ fn story(seed: u64) -> World {
     };
     let mut setup = Setup::new(seed).mute().a(a).b(b).link(Link::bad(u8::try_from(seed % 31).expect("below 31")));
     setup.app().no_answer = ms(8_000);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         setup = setup.announced();
     }
     let mut world = setup.world();

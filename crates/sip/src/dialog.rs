@@ -139,7 +139,11 @@ fn party(address: &NameAddr<'_>) -> Box<[u8]> {
 
 fn contact(message: &Message) -> Result<Box<[u8]>, ParseError> {
     match message.contact() {
-        Some(contact) => Ok(contact?.uri.into()),
+        // `*` or nonsense is no address: no request of ours may have it as its Request-URI.
+        Some(contact) => {
+            let uri = contact?.uri;
+            Uri::parse(uri).map(|_| uri.into())
+        }
         None => Err(ParseError::MissingContact),
     }
 }

@@ -17,6 +17,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_message: 65_535, max_start_line: 4_096, max_headers: 256, max_header_line: 8_192, max_body: 60_000 }
+        Limits {
+            max_message: 65_535,
+            max_start_line: 4_096,
+            max_headers: 256,
+            max_header_line: 8_192,
+            max_body: 60_000,
+        }
     }
 }

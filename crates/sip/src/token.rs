@@ -66,7 +66,10 @@ mod tests {
 
     #[test]
     fn a_seed_decides_the_sequence() {
-        let draw = |seed| { let mut t = Tokens::new(seed); [t.draw(), t.draw()] };
+        let draw = |seed| {
+            let mut t = Tokens::new(seed);
+            [t.draw(), t.draw()]
+        };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
     }

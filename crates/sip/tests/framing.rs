@@ -51,10 +51,14 @@ fn message(body: &str, length: &str) -> Vec<u8> {
 }
 
 fn only_messages(outcome: &Outcome) -> Vec<&[u8]> {
-    outcome.frames.iter().map(|frame| match frame {
-        Frame::Message(bytes) => &bytes[..],
-        Frame::Ping | Frame::Pong => panic!("{outcome:?}"),
-    }).collect()
+    outcome
+        .frames
+        .iter()
+        .map(|frame| match frame {
+            Frame::Message(bytes) => &bytes[..],
+            Frame::Ping | Frame::Pong => panic!("{outcome:?}"),
+        })
+        .collect()
 }
 
 #[test]

@@ -32,13 +32,18 @@ fn read_all(bytes: &[u8]) {
     for header in message.headers() {
         for element in List::of(header.value) {
             let _ = NameAddr::parse(element).map(|address| {
-                (address.name().len(), address.tag().len(), Uri::parse(address.uri).map(|uri| uri.user_unescaped().len()))
+                (
+                    address.name().len(),
+                    address.tag().len(),
+                    Uri::parse(address.uri).map(|uri| uri.user_unescaped().len()),
+                )
             });
             let _ = Via::parse(element).map(|via| via.params.iter().count());
         }
     }
     let _ = (message.vias().count(), message.contact(), message.max_forwards(), message.from(), message.to());
-    let _ = (message.q850(), message.reasons().count(), message.retry_after(), message.content_type(), message.sdp_body());
+    let _ =
+        (message.q850(), message.reasons().count(), message.retry_after(), message.content_type(), message.sdp_body());
     let _ = (message.top_via(), message.cseq(), message.reason(), message.status(), message.method_bytes());
     if message.is_request() {
         let mut out = Vec::new();
@@ -112,7 +117,8 @@ fn a_message_made_to_be_slow_is_not() {
     let head = "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKa\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\nCall-ID: 1\r\n\
         CSeq: 1 OPTIONS\r\n";
     for filler in ["--b", "--b\r\n", "\r\n--b\r\nContent-Type: text/plain\r\n\r\n"] {
-        let text = format!("{head}Content-Type: multipart/mixed;boundary=b\r\n\r\n{}", filler.repeat(59_000 / filler.len()));
+        let text =
+            format!("{head}Content-Type: multipart/mixed;boundary=b\r\n\r\n{}", filler.repeat(59_000 / filler.len()));
         read_all(text.as_bytes());
     }
     for filler in [";", "\"", "<", ",", "a=\"", "\\", " ", "\r\n ", ";tag"] {
@@ -150,4 +156,48 @@ fn nothing_written_can_begin_a_line_or_end_a_part() {
     write::finish(&mut out, None, b"");
     assert!(!out.windows(7).any(|window| window == b"\r\nEvil:"), "{}", out.escape_ascii());
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 8);
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut draw = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for _ in 0..3_000 {
+        let mut bytes = |most: u64| -> Vec<u8> { (0..draw() % (most + 1)).map(|_| (draw() >> 32) as u8).collect() };
+        let (user, display, value, body) = (bytes(12), bytes(12), bytes(40), bytes(60));
+        let mut uri = b"sip:".to_vec();
+        write::escape_user(&mut uri, &user);
+        uri.extend_from_slice(b"@192.0.2.1");
+        let mut from = Vec::new();
+        write::quote_display(&mut from, &display);
+        from.extend_from_slice(&[b" <", &uri[..], b">;tag=1"].concat());
+        let mut out = Vec::new();
+        write::request(&mut out, "INFO", &uri);
+        write::header(&mut out, "Via", b"SIP/2.0/TCP a;branch=z9hG4bKa");
+        write::header(&mut out, "From", &from);
+        write::header(&mut out, "To", b"<sip:b>");
+        write::header(&mut out, "Call-ID", b"1");
+        write::header(&mut out, "CSeq", b"1 INFO");
+        write::header(&mut out, "Subject", &value);
+        write::finish(&mut out, Some(b"a/b"), &body);
+
+        let mut framer = Framer::new(&Limits::default());
+        framer.push(&out);
+        assert_eq!(framer.poll(), Ok(Some(sip::framing::Frame::Message(out.clone().into()))));
+        let message = Message::parse(out.into(), &Limits::default()).unwrap();
+        assert_eq!(message.headers().count(), 8);
+        assert_eq!(&*Uri::parse(message.request_uri()).unwrap().user_unescaped(), user);
+        let said: Vec<u8> = display.iter().map(|byte| if *byte < 32 || *byte == 127 { b' ' } else { *byte }).collect();
+        assert_eq!(&*message.from().unwrap().name(), said);
+        let blank = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'\t' | b' ' | 0);
+        let words =
+            |text: &[u8]| text.split(blank).filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(words(message.header(HeaderName::Subject).unwrap()), words(&value), "nothing but blanks is lost");
+        assert_eq!(message.body(), body);
+    }
 }

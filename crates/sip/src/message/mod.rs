@@ -6,7 +6,7 @@
 //!            everything else is read on demand from its span; nothing is assumed to be UTF-8
 //! ```
 //!
-//! A message is never edited: what we send is written from nothing by [`write`].
+//! A message is never edited: what we send is written from nothing by [`mod@write`].
 
 use bytes::Bytes;
 

@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
             self.blame(ParseError::CallId);
         }
         let cseq = self.cseq(start, cseq);
-        if self.found.max_forwards.is_some_and(|hops| !decimal(hops).is_some_and(|hops| hops <= 255)) {
+        if self.found.max_forwards.is_some_and(|hops| decimal(hops).is_none_or(|hops| hops > 255)) {
             self.blame(ParseError::MaxForwards);
         }
         let body = self.body(body);

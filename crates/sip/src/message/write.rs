@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::text::trim_end;
 use super::{HeaderName, Message, Via};
 
 /// `METHOD uri SIP/2.0`.
@@ -155,16 +156,18 @@ pub fn quote_display(out: &mut Vec<u8>, name: &[u8]) {
     out.push(b'"');
 }
 
+/// A fold becomes one blank, and so does any other line end or NUL with the blanks around it.
 fn push_clean(out: &mut Vec<u8>, value: &[u8]) {
-    let start = out.len();
-    out.extend_from_slice(value);
-    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
-        for byte in &mut out[start..] {
-            if matches!(byte, b'\r' | b'\n' | 0) {
-                *byte = b' ';
-            }
+    let mut rest = value;
+    while let Some(at) = memchr::memchr3(b'\r', b'\n', 0, rest) {
+        out.extend_from_slice(trim_end(&rest[..at]));
+        out.push(b' ');
+        rest = &rest[at..];
+        while let [b' ' | b'\t' | b'\r' | b'\n' | 0, tail @ ..] = rest {
+            rest = tail;
         }
     }
+    out.extend_from_slice(rest);
 }
 
 fn push_decimal(out: &mut Vec<u8>, number: usize) {
@@ -227,11 +230,13 @@ pub const fn reason_phrase(code: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        100..=199 => "Session Progress",
-        200..=299 => "OK",
-        300..=399 => "Redirection",
-        400..=499 => "Client Error",
-        500..=599 => "Server Error",
-        _ => "Global Failure",
+        _ => match code / 100 {
+            1 => "Session Progress",
+            2 => "OK",
+            3 => "Redirection",
+            4 => "Client Error",
+            5 => "Server Error",
+            _ => "Global Failure",
+        },
     }
 }

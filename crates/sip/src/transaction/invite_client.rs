@@ -27,9 +27,17 @@ pub(super) enum InviteClient {
         /// Cancelled before any response: the CANCEL goes out with the first provisional one.
         cancel: Option<Bytes>,
     },
-    Proceeding { request: Bytes, cancel: Option<Cancelling> },
-    Completed { ack: Bytes, timer_d: Duration },
-    Accepted { timer_m: Duration },
+    Proceeding {
+        request: Bytes,
+        cancel: Option<Cancelling>,
+    },
+    Completed {
+        ack: Bytes,
+        timer_d: Duration,
+    },
+    Accepted {
+        timer_m: Duration,
+    },
 }
 
 /// A message on its way again and again.
@@ -71,9 +79,7 @@ impl InviteClient {
 
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self {
-            InviteClient::Calling { timer_a, timer_b, .. } => {
-                Some(timer_a.map_or(*timer_b, |a| a.at.min(*timer_b)))
-            }
+            InviteClient::Calling { timer_a, timer_b, .. } => Some(timer_a.map_or(*timer_b, |a| a.at.min(*timer_b))),
             InviteClient::Proceeding { cancel: None, .. } => None,
             InviteClient::Proceeding { cancel: Some(c), .. } => {
                 Some(c.timer_e.map_or(c.give_up, |e| e.at.min(c.give_up)))

@@ -27,9 +27,7 @@ impl InviteServer {
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self {
             InviteServer::Proceeding { .. } => None,
-            InviteServer::Completed { timer_g, timer_h, .. } => {
-                Some(timer_g.map_or(*timer_h, |g| g.at.min(*timer_h)))
-            }
+            InviteServer::Completed { timer_g, timer_h, .. } => Some(timer_g.map_or(*timer_h, |g| g.at.min(*timer_h))),
             InviteServer::Confirmed { timer_i } => Some(*timer_i),
             InviteServer::Accepted { timer_l } => Some(*timer_l),
         }
@@ -62,7 +60,14 @@ impl InviteServer {
     }
 
     /// The user responds. `false`: a final response has been sent before, this one is not.
-    pub(super) fn on_respond(&mut self, now: Duration, timers: &Timers, reliable: bool, status: u16, bytes: &Bytes) -> bool {
+    pub(super) fn on_respond(
+        &mut self,
+        now: Duration,
+        timers: &Timers,
+        reliable: bool,
+        status: u16,
+        bytes: &Bytes,
+    ) -> bool {
         match self {
             InviteServer::Proceeding { provisional } => {
                 match status {

@@ -141,11 +141,7 @@ impl<O: Copy> Layer<O> {
 
     /// A message came.
     pub fn handle_message(&mut self, now: Duration, flow: Flow, message: Message) -> Option<Event<O>> {
-        if message.is_request() {
-            self.on_request(now, flow, message)
-        } else {
-            self.on_response(now, flow, message)
-        }
+        if message.is_request() { self.on_request(now, flow, message) } else { self.on_response(now, flow, message) }
     }
 
     /// Time has come: returns events one at a time, until `None`.
@@ -178,11 +174,14 @@ impl<O: Copy> Layer<O> {
         };
         let indexes: Vec<usize> =
             self.clients.iter().filter(|(_, client)| failed(client)).map(|(index, _)| index).collect();
-        indexes.into_iter().map(|index| {
-            let client = self.clients.remove(index);
-            let id = ClientId { index: index as u32, generation: client.generation };
-            Event::Undelivered { id, owner: client.owner, method: client.method }
-        }).collect()
+        indexes
+            .into_iter()
+            .map(|index| {
+                let client = self.clients.remove(index);
+                let id = ClientId { index: index as u32, generation: client.generation };
+                Event::Undelivered { id, owner: client.owner, method: client.method }
+            })
+            .collect()
     }
 
     /// 64 bits that nobody outside can predict.
@@ -616,7 +615,7 @@ fn merge_key(message: &Message) -> Box<[u8]> {
     key.extend_from_slice(message.from_tag());
     key.push(0);
     key.extend_from_slice(&message.cseq().number.to_be_bytes());
-    key.push(message.method() as u8);
+    key.extend_from_slice(message.method_bytes());
     key.into_boxed_slice()
 }
 

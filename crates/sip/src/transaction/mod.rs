@@ -1,8 +1,8 @@
 //! Transactions (RFC 3261 §17, with the Accepted states of RFC 6026), response routing (§18.2.2, RFC 3581).
 //!
 //! [`Layer`] owns every transaction. Messages and `now` go in, [`Event`]s come out; what is to be sent waits in
-//! [`Layer::poll_transmit`]. The four machines are in [`invite_client`], [`invite_server`], [`non_invite_client`] and
-//! [`non_invite_server`]; each state holds its own timers, so leaving the state disarms them.
+//! [`Layer::poll_transmit`]. The four machines are in `invite_client`, `invite_server`, `non_invite_client` and
+//! `non_invite_server`; each state holds its own timers, so leaving the state disarms them.
 
 use std::net::SocketAddr;
 use std::time::Duration;

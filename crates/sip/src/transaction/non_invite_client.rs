@@ -40,7 +40,9 @@ impl NonInviteClient {
 
     pub(super) fn on_time(&mut self, now: Duration, timers: &Timers) -> Due {
         match self {
-            NonInviteClient::Trying { timer_f, .. } | NonInviteClient::Proceeding { timer_f, .. } if now >= *timer_f => {
+            NonInviteClient::Trying { timer_f, .. } | NonInviteClient::Proceeding { timer_f, .. }
+                if now >= *timer_f =>
+            {
                 Due::TimedOut
             }
             NonInviteClient::Trying { request, timer_e: Some(e), .. } if now >= e.at => {

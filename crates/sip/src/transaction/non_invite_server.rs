@@ -37,7 +37,14 @@ impl NonInviteServer {
     }
 
     /// The user responds. `false`: a final response has been sent before.
-    pub(super) fn on_respond(&mut self, now: Duration, timers: &Timers, reliable: bool, status: u16, bytes: &Bytes) -> bool {
+    pub(super) fn on_respond(
+        &mut self,
+        now: Duration,
+        timers: &Timers,
+        reliable: bool,
+        status: u16,
+        bytes: &Bytes,
+    ) -> bool {
         match self {
             NonInviteServer::Trying | NonInviteServer::Proceeding { .. } => {
                 *self = if status < 200 {
