@@ -124,7 +124,19 @@ impl Daemon {
         let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
         core.set_unix_at_epoch(clock.unix(Duration::ZERO));
 
-        let parts = Parts { core, poll, bell, udp, tcp, relay, cdrs: cdrs.clone(), clock, metrics, observer };
+        let parts = Parts {
+            core,
+            poll,
+            bell,
+            udp,
+            tcp,
+            runtime: runtime.handle().clone(),
+            relay,
+            cdrs: cdrs.clone(),
+            clock,
+            metrics,
+            observer,
+        };
         let signalling = Signalling::spawn(parts)?;
         Ok(Daemon {
             settings,

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::transport::tcp::Tcp;
-use crate::transport::udp::{Received, Udp};
+use crate::transport::udp::{Received, Udp, UdpCounters};
 use crate::transport::{Bell, Inbound};
 
 /// Orders that may wait for the loop.
@@ -36,6 +36,8 @@ const BATCHES: usize = 8;
 const TELLINGS: usize = 512;
 /// How often the metrics are told.
 const PUBLISH: Duration = Duration::from_millis(250);
+/// The longest that streams may take to be written out at the end.
+const CLOSING: Duration = Duration::from_secs(1);
 /// The longest that a reload waits for the loop.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long calls that are ended by force may take to say so to their peers.
@@ -69,6 +71,8 @@ pub struct Parts {
     pub udp: Vec<Option<Udp>>,
     /// TCP listeners and streams.
     pub tcp: Tcp,
+    /// Where the streams live.
+    pub runtime: tokio::runtime::Handle,
     /// RTP.
     pub relay: Relay,
     /// Call detail records.
@@ -185,6 +189,9 @@ impl Loop {
             }
         }
         self.publish(self.parts.clock.now());
+        // What is still queued on streams, a last BYE or 200, is to be written before they close.
+        let Parts { tcp, runtime, .. } = self.parts;
+        runtime.block_on(tcp.close(CLOSING));
     }
 
     fn turn(&mut self, events: &Events) {
@@ -381,6 +388,8 @@ impl Loop {
             cdrs.depth(),
         );
         metrics.set_bound_ports(relay.bound());
+        let datagrams: Vec<UdpCounters> = udp.iter().flatten().map(Udp::counters).collect();
+        metrics.set_transports(&datagrams, tcp.counters());
     }
 }
 

@@ -91,7 +91,7 @@ fn check_opens_no_port_and_serving_says_which_one_is_taken() {
     let address = taken.local_addr().unwrap();
     let site = Site::new();
     site.write_text(&format!(
-        "[sip]\nlisten = [\"udp:{address}\"]\n[media]\nbind = \"127.0.0.1\"\n[[trunk]]\nname = \"t\"\nsources = [\"127.0.0.1\"]\n"
+        "[sip]\nlisten = [\"udp:{address}\"]\n[media]\nbind = \"127.0.0.1\"\nports = \"20000-20003\"\n[[trunk]]\nname = \"t\"\nsources = [\"127.0.0.1\"]\n"
     ));
     let check = axbridge().arg("check").arg(site.file()).output().unwrap();
     assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stderr));

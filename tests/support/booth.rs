@@ -106,7 +106,7 @@ impl Booth {
         }
         // Identifiers must differ from those of the last run: the daemon may be another one at the same port.
         let seed = self.clock.unix(self.clock.now()).as_nanos() as u64 ^ (place as u64) << 56;
-        let mut config = Config::new(&format!("phone {place}"), number, contact, rtp.local_addr().unwrap(), seed);
+        let mut config = Config::new(&format!("phone-{place}"), number, contact, rtp.local_addr().unwrap(), seed);
         change(&mut config);
         let mut phone = Phone::new(config);
         phone.set_known(Arc::clone(&self.known));
