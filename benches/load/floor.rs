@@ -20,8 +20,9 @@ use clap::ValueEnum;
 
 use crate::figures::{ms, per};
 use crate::message::MESSAGES_A_CALL;
+use crate::proc::Cpu;
 use crate::rtp::{Passed, Traffic};
-use crate::{proc, sys};
+use crate::sys;
 
 /// Bytes of a request: about what an INVITE has.
 const REQUEST: usize = 700;
@@ -186,9 +187,9 @@ fn relay(clock: Clock, core: Option<usize>, calls: u32, time: Duration) -> io::R
     };
     talk(&mut traffic, SETTLE)?;
     traffic.measure(true);
-    let cpu = proc::cpu(server.child.id())?;
+    let cpu = Cpu::of(server.child.id())?;
     talk(&mut traffic, time)?;
-    let cpu = proc::cpu(server.child.id())?.saturating_sub(cpu);
+    let cpu = Cpu::of(server.child.id())?.since(&cpu).total();
     traffic.measure(false);
     talk(&mut traffic, SETTLE)?;
     Ok((traffic.passed(), cpu))
@@ -203,7 +204,7 @@ fn echo(clock: Clock, core: Option<usize>, rate: f64, time: Duration) -> io::Res
     let epoll = sys::Epoll::new()?;
     epoll.add(socket.as_fd(), 0)?;
     let (mut requests, mut responses, mut tokens, mut packet) = (0, 0, Vec::new(), [b' '; REQUEST]);
-    let cpu = proc::cpu(server.child.id())?;
+    let cpu = Cpu::of(server.child.id())?;
     let began = clock.now();
     while clock.now() - began < time + SETTLE {
         let due = (clock.now() - began).min(time).as_secs_f64() * rate;
@@ -216,7 +217,7 @@ fn echo(clock: Clock, core: Option<usize>, rate: f64, time: Duration) -> io::Res
             responses += 1;
         }
     }
-    let cpu = proc::cpu(server.child.id())?.saturating_sub(cpu);
+    let cpu = Cpu::of(server.child.id())?.since(&cpu).total();
     Ok((requests, responses, cpu))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::daemon::{Daemon, Place};
 use crate::figures::{Asked, Bar, Quantiles, ms, per};
 use crate::phones::{Phones, Plan, Tally};
-use crate::proc::{self, Memory};
+use crate::proc::{self, Cpu, Memory};
 use crate::rtp::Passed;
 
 /// A hint tone for both, then joined and recorded.
@@ -26,7 +26,7 @@ pub(crate) struct Measured {
     tally: Tally,
     passed: Passed,
     /// CPU time of the daemon in the window, and the window.
-    cpu: Duration,
+    cpu: Cpu,
     window: Duration,
     /// Before the first call, and when all of them had talked.
     memory: [Memory; 2],
@@ -47,9 +47,9 @@ pub(crate) fn measure(place: &Place, calls: u32, rate: f64, window: Duration) ->
     phones.run(SETTLE, |_| false)?;
 
     mark(&mut phones, true);
-    let (cpu, opened) = (proc::cpu(daemon.pid())?, place.clock.now());
+    let (cpu, opened) = (Cpu::of(daemon.pid())?, place.clock.now());
     phones.run(window, |_| false)?;
-    let (cpu, window) = (proc::cpu(daemon.pid())?.saturating_sub(cpu), place.clock.now() - opened);
+    let (cpu, window) = (Cpu::of(daemon.pid())?.since(&cpu), place.clock.now() - opened);
     mark(&mut phones, false);
     let memory = [before, proc::memory(daemon.pid())?];
     phones.run(UNDER_WAY, |_| false)?;
@@ -80,7 +80,7 @@ impl Measured {
     }
 
     fn packet(&self) -> f64 {
-        per(self.cpu.as_secs_f64() * 1e6, self.passed.received as f64)
+        per(self.cpu.total().as_secs_f64() * 1e6, self.passed.received as f64)
     }
 
     fn memory_a_call(&self, which: impl Fn(&Memory) -> f64) -> f64 {
@@ -106,9 +106,10 @@ impl Measured {
             per((sent - received.min(sent)) as f64 * 100.0, sent as f64)
         );
         println!(
-            "  CPU         {:.3} µs a forwarded packet, {:.1} % of a core",
+            "  CPU         {:.3} µs a forwarded packet, {:.1} % of a core; its threads: {}",
             self.packet(),
-            per(self.cpu.as_secs_f64() * 100.0, self.window.as_secs_f64())
+            per(self.cpu.total().as_secs_f64() * 100.0, self.window.as_secs_f64()),
+            self.cpu.parts()
         );
         println!(
             "  latency     p50 {}   p99 {}   p99.9 {}   max {}   (the phones' own queue included)",

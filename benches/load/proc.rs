@@ -1,22 +1,61 @@
 //! What the kernel counts of a process: CPU time and memory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::time::Duration;
 
+use crate::figures::per;
+
 /// A tick of `/proc/PID/stat`: Linux reports 100 a second to every program, whatever its own clock does.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time that the threads of a process have used, user and system, to the nanosecond where the kernel keeps scheduler
-/// statistics and else to the tick. Time of threads that have ended is in the ticks only.
-pub(crate) fn cpu(pid: u32) -> io::Result<Duration> {
-    let mut nanoseconds = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the listing and the reading.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        nanoseconds += text.split_ascii_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0_u64);
+/// CPU time, user and system, of a process's threads by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cpu(BTreeMap<String, Duration>);
+
+impl Cpu {
+    /// What the threads of a process have used since it began: to the nanosecond where the kernel keeps scheduler
+    /// statistics, else to the tick and all threads in one. What a thread used that has ended is in the ticks only.
+    pub(crate) fn of(pid: u32) -> io::Result<Cpu> {
+        let mut cpu = Cpu::default();
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?.path();
+            // A thread may end between the listing and the reading.
+            let (Ok(name), Ok(text)) =
+                (fs::read_to_string(task.join("comm")), fs::read_to_string(task.join("schedstat")))
+            else {
+                continue;
+            };
+            let used = text.split_ascii_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0);
+            *cpu.0.entry(name.trim().to_owned()).or_default() += Duration::from_nanos(used);
+        }
+        if cpu.total().is_zero() {
+            cpu.0 = BTreeMap::from([("all threads".to_owned(), ticks(pid)?)]);
+        }
+        Ok(cpu)
     }
-    if nanoseconds == 0 { ticks(pid) } else { Ok(Duration::from_nanos(nanoseconds)) }
+
+    /// What was used since an earlier reading.
+    pub(crate) fn since(&self, earlier: &Cpu) -> Cpu {
+        let used = |name: &String, now: Duration| now.saturating_sub(earlier.0.get(name).copied().unwrap_or_default());
+        Cpu(self.0.iter().map(|(name, now)| (name.clone(), used(name, *now))).collect())
+    }
+
+    pub(crate) fn total(&self) -> Duration {
+        self.0.values().sum()
+    }
+
+    /// Each thread's part of the whole, the greatest first; those below a hundredth are left out.
+    pub(crate) fn parts(&self) -> String {
+        let total = self.total().as_secs_f64();
+        let mut parts: Vec<(f64, &str)> =
+            self.0.iter().map(|(name, used)| (per(used.as_secs_f64() * 100.0, total), name.as_str())).collect();
+        parts.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let parts: Vec<String> =
+            parts.iter().filter(|(part, _)| *part >= 1.0).map(|(part, name)| format!("{name} {part:.0} %")).collect();
+        parts.join(", ")
+    }
 }
 
 fn ticks(pid: u32) -> io::Result<Duration> {

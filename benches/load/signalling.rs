@@ -7,7 +7,7 @@ use crate::daemon::{Daemon, Place};
 use crate::figures::{Asked, Bar, Quantiles, ms, per};
 use crate::message::MESSAGES_A_CALL;
 use crate::phones::{Phones, Plan, Tally};
-use crate::proc;
+use crate::proc::Cpu;
 
 /// Joined at once, no tone, no recording.
 const NUMBER: &str = "15550001111";
@@ -39,7 +39,7 @@ pub(crate) struct Measured {
     tally: Tally,
     setup: Quantiles,
     /// CPU time of the daemon, and the time in which it was used.
-    cpu: Duration,
+    cpu: Cpu,
     elapsed: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Measured {
 
     /// CPU milliseconds of the daemon for a call.
     fn cpu_a_call(&self) -> f64 {
-        per(self.cpu.as_secs_f64() * 1e3, f64::from(self.tally.begun))
+        per(self.cpu.total().as_secs_f64() * 1e3, f64::from(self.tally.begun))
     }
 
     pub(crate) fn bar(&self) -> Bar {
@@ -83,8 +83,9 @@ impl Measured {
             ms(self.setup.p50),
             ms(self.setup.p99),
             self.cpu_a_call(),
-            per(self.cpu.as_secs_f64() * 100.0, self.elapsed.as_secs_f64()),
+            per(self.cpu.total().as_secs_f64() * 100.0, self.elapsed.as_secs_f64()),
         );
+        println!("          its threads: {}", self.cpu.parts());
         if let Some(complaint) = &self.tally.complaint {
             println!("          the first failure: {complaint}");
         }
@@ -102,10 +103,14 @@ pub(crate) fn print_head(method: &Method) {
 /// Measures one rate on a fresh daemon.
 pub(crate) fn measure(place: &Place, rate: u32, method: &Method) -> io::Result<Measured> {
     let daemon = Daemon::start(place)?;
+    let mut tally = Tally::default();
     if !method.warm_up.is_zero() {
-        run(&daemon, place, rate, &Method { time: method.warm_up, ..*method }, 1)?;
+        tally = run(&daemon, place, rate, &Method { time: method.warm_up, ..*method }, 1)?.tally;
     }
-    let measured = run(&daemon, place, rate, method, 2)?;
+    let mut measured = run(&daemon, place, rate, method, 2)?;
+    // A call that fails has failed, whenever it did.
+    measured.tally.failed += tally.failed;
+    measured.tally.complaint = tally.complaint.or(measured.tally.complaint);
     if measured.tally.failed == 0 {
         daemon.end()?;
     }
@@ -115,14 +120,14 @@ pub(crate) fn measure(place: &Place, rate: u32, method: &Method) -> io::Result<M
 fn run(daemon: &Daemon<'_>, place: &Place, rate: u32, method: &Method, run: u32) -> io::Result<Measured> {
     let calls = (f64::from(rate) * method.time.as_secs_f64()).ceil().max(1.0) as u32;
     let plan = Plan { number: NUMBER, rate: f64::from(rate), calls, hold: Some(method.hold), run };
-    let (cpu, began) = (proc::cpu(daemon.pid())?, place.clock.now());
+    let (cpu, began) = (Cpu::of(daemon.pid())?, place.clock.now());
     let mut phones = Phones::new(place.clock, &place.sockets, daemon.x(), plan, false)?;
     // A rate at which calls fail is not waited for: nothing that comes after would say more.
     let limit = method.time + method.hold + PATIENCE;
     let hopeless = calls / 50 + 10;
     phones.run(limit, |phones| phones.all_are_over() || phones.tally().failed > hopeless)?;
     phones.give_up();
-    let (cpu, elapsed) = (proc::cpu(daemon.pid())?.saturating_sub(cpu), place.clock.now() - began);
+    let (cpu, elapsed) = (Cpu::of(daemon.pid())?.since(&cpu), place.clock.now() - began);
     let achieved = phones.achieved_rate();
     Ok(Measured { asked: rate, achieved, setup: phones.setup(), tally: phones.tally().clone(), cpu, elapsed })
 }

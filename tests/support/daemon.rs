@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
-use super::exposition::Exposition;
+use super::exposition::{self, Exposition};
 use super::until;
 
 /// A command line of the built binary.
@@ -102,6 +102,12 @@ impl Daemon {
     /// Its metrics.
     pub(crate) fn scrape(&self) -> Exposition {
         Exposition::scrape(self.metrics)
+    }
+
+    /// The status and the body of `/healthz`.
+    pub(crate) fn health(&self) -> (u16, String) {
+        let (status, _, body) = exposition::get(self.metrics, "/healthz");
+        (status, body)
     }
 
     /// One of its metrics.

@@ -36,7 +36,7 @@ pub(crate) const VOICE_OF_A: f64 = 440.0;
 pub(crate) const VOICE_OF_B: f64 = 620.0;
 
 /// The longest that a test waits for anything. Machines that build at the same time are slow.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a look that failed is not repeated.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How many ports should stand ready to be taken: a burst of calls is not to wait for sockets.
-pub const RESERVE: usize = 32;
+pub const RESERVE: usize = 256;
 
 /// The pool.
 #[derive(Debug)]
