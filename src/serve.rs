@@ -1,5 +1,6 @@
 //! `axbridge --config FILE`: serve until SIGTERM; SIGHUP takes the file anew.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -106,7 +107,11 @@ fn complain(complaints: &[Complaint]) {
 
 fn begin_log(log: &Log) {
     let filter = EnvFilter::try_from_env("AXBRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let begun = match log.format {
         Format::Text => lines.try_init(),
         Format::Json => lines.json().try_init(),

@@ -34,6 +34,8 @@ const ORDERS: usize = 64;
 const BATCHES: usize = 8;
 /// Messages of streams, and media events, that have their turn before the sockets and the clock have theirs.
 const TELLINGS: usize = 512;
+/// When a socket's full send buffer is tried again.
+const RETRY: Duration = Duration::from_millis(1);
 /// How often the metrics are told.
 const PUBLISH: Duration = Duration::from_millis(250);
 /// The longest that streams may take to be written out at the end.
@@ -233,8 +235,11 @@ impl Loop {
         if self.rung || self.unread.contains(&true) {
             return Some(Duration::ZERO);
         }
+        let is_stuck = self.parts.udp.iter().flatten().any(|udp| udp.queued() > 0);
+        let again = is_stuck.then_some(now + RETRY);
         let core = self.parts.core.poll_timeout();
-        let next = [core, self.stop_at, self.ring_at, Some(self.published + PUBLISH)].into_iter().flatten().min();
+        let next =
+            [core, again, self.stop_at, self.ring_at, Some(self.published + PUBLISH)].into_iter().flatten().min();
         next.map(|at| at.saturating_sub(now))
     }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use phone::{Codec, PhoneEvent};
+use support::daemon::Daemon;
+use support::setup::Site;
 use support::talk::Talk;
 use support::{VOICE_OF_A, VOICE_OF_B, line_of, until, wav};
 
@@ -94,14 +96,20 @@ fn a_talk_of_less_than_three_seconds_leaves_no_file() {
 
 #[test]
 fn a_call_goes_on_when_its_recording_cannot_be_written() {
-    let mut talk = Talk::new(|_| {}, |_| {}, |_| {});
+    // The daemon looks through the folder when it starts; that it has done so shows in what it makes of this.
+    let site = Site::new();
+    fs::create_dir(site.recordings_folder()).unwrap();
+    fs::write(site.recordings_folder().join("call.wav"), media::wav::header(0)).unwrap();
+    let mut talk = Talk::at(site, |_| {}, |_| {}, |_| {});
+    talk.daemon.wait_for_metric("axbridge_recordings_total", &[("result", "repaired")], 1.0);
+
     // Permissions do not bind every user that tests run as; a file in the folder's place does.
     let folder = talk.site.recordings_folder();
     fs::remove_dir(&folder).unwrap();
     fs::write(&folder, "in the way").unwrap();
     talk.call();
     let daemon = &talk.daemon;
-    let failed = |daemon: &support::daemon::Daemon| daemon.scrape().sum("axbridge_recording_failures_total");
+    let failed = |daemon: &Daemon| daemon.scrape().sum("axbridge_recording_failures_total");
     talk.booth.wait("the failure is counted", |_| failed(daemon) >= 1.0);
     talk.hear_each_other_for(Duration::from_millis(1_000));
     talk.hang_up();

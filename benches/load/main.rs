@@ -100,7 +100,7 @@ fn run(options: &Options) -> io::Result<u32> {
     println!("axbridge load bench · {} UTC", clock.utc(clock.now()));
     println!("{}", proc::machine());
     let core = take_cores();
-    sys::raise_file_limit()?;
+    println!("at most {} open files, of which a call takes four and their rest", sys::raise_file_limit()?);
     let place = Place::take(&options.daemon, options.smoke || options.free_ports, core, clock)?;
     let (mut failed, mut bars) = (0, Vec::new());
 

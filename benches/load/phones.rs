@@ -413,7 +413,7 @@ impl<'a> Phones<'a> {
         self.tally.complaint.get_or_insert_with(why);
     }
 
-    /// Calls that have not come to their end have failed.
+    /// Calls that have begun and not come to their end have failed.
     pub(crate) fn give_up(&mut self) {
         for call in 0..self.tally.begun {
             match self.calls[call as usize].stage {
@@ -426,7 +426,6 @@ impl<'a> Phones<'a> {
                 Calling::Over | Calling::Failed => {}
             }
         }
-        self.tally.failed += self.plan.calls - self.tally.begun;
     }
 
     // ---- in ---------------------------------------------------------------------------------------------------

@@ -66,15 +66,15 @@ pub(crate) fn terminate(pid: u32) -> io::Result<()> {
 }
 
 /// As many open files as calls need, for this process and those that it starts: beyond the system's limit where we may
-/// (CAP_SYS_RESOURCE), else up to it.
-pub(crate) fn raise_file_limit() -> io::Result<()> {
+/// (CAP_SYS_RESOURCE), else up to it. Says how many it has become.
+pub(crate) fn raise_file_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit lives until the call returns, which writes it.
     done(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
     let set = |most| {
         let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
         // SAFETY: the limit lives until the call returns, which only reads it.
-        done(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+        done(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(|()| most)
     };
     set(limit.rlim_max.max(OPEN_FILES)).or_else(|_| set(limit.rlim_max))
 }

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use media::wav::{self, HEADER_LEN};
 
-/// Samples that are collected before they are written: 1 s. One write for every packet would cost the most.
-const FLUSH: usize = 8000;
+/// Samples that are collected before they are written: half a second. One write for every packet would cost the most; the
+/// relay hands over pieces of this size, which then need no second buffer.
+const FLUSH: usize = 4000;
 
 /// The lengths are at most this many samples behind: 2 s.
 const STATE: u32 = 16_000;
@@ -40,7 +41,7 @@ impl Recording {
             make_folder(folder)?;
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let recording = Recording { path, file, buffer: Vec::with_capacity(2 * FLUSH), written: 0, stated: 0, min };
+        let recording = Recording { path, file, buffer: Vec::new(), written: 0, stated: 0, min };
         match recording.file.write_all_at(&wav::header(0), 0) {
             Ok(()) => Ok(recording),
             Err(error) => {
@@ -55,11 +56,16 @@ impl Recording {
     pub(super) fn append(&mut self, alaw: &[u8]) -> io::Result<u64> {
         let room = (MAX_SAMPLES - self.written) as usize;
         let room = room.saturating_sub(self.buffer.len());
-        self.buffer.extend_from_slice(&alaw[..alaw.len().min(room)]);
-        if self.buffer.len() < FLUSH {
-            return Ok(0);
-        }
-        let written = self.flush()?;
+        let alaw = &alaw[..alaw.len().min(room)];
+        let written = if self.buffer.is_empty() && alaw.len() >= FLUSH {
+            self.write(alaw)?
+        } else {
+            self.buffer.extend_from_slice(alaw);
+            if self.buffer.len() < FLUSH {
+                return Ok(0);
+            }
+            self.flush()?
+        };
         if self.written >= self.min && self.written - self.stated >= STATE {
             // An odd number would want a byte of padding, where the next sample has to go.
             self.state(self.written & !1)?;
@@ -102,12 +108,20 @@ impl Recording {
     }
 
     fn flush(&mut self) -> io::Result<u64> {
-        self.file.write_all_at(&self.buffer, HEADER_LEN as u64 + u64::from(self.written))?;
-        let written = self.buffer.len();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let written = self.write(&buffer);
+        if written.is_ok() {
+            buffer.clear();
+        }
+        self.buffer = buffer;
+        written
+    }
+
+    fn write(&mut self, alaw: &[u8]) -> io::Result<u64> {
+        self.file.write_all_at(alaw, HEADER_LEN as u64 + u64::from(self.written))?;
         // Within u32: `append` takes no more than the room there is.
-        self.written = self.written.saturating_add(u32::try_from(written).unwrap_or(u32::MAX));
-        self.buffer.clear();
-        Ok(written as u64)
+        self.written = self.written.saturating_add(u32::try_from(alaw.len()).unwrap_or(u32::MAX));
+        Ok(alaw.len() as u64)
     }
 
     fn state(&mut self, samples: u32) -> io::Result<()> {

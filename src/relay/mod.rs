@@ -77,7 +77,7 @@ pub struct Meters {
 
 /// How long an order that nobody hears the effect of may wait for a wake-up that happens anyway: a packet, a deadline, another
 /// order. A wake-up is the dearest part of an order.
-const LINGER: Duration = Duration::from_millis(10);
+const LINGER: Duration = Duration::from_millis(20);
 
 /// Whether a worker must be woken for what has been put before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,8 @@ pub struct Relay {
     /// Where the search for a pair to bind goes on.
     cursor: usize,
     bound: usize,
+    /// The last pair could not be bound, and that has been logged.
+    is_failing: bool,
 }
 
 impl Relay {
@@ -145,6 +147,7 @@ impl Relay {
             sessions: HashMap::new(),
             cursor: 0,
             bound: 0,
+            is_failing: false,
         };
         for number in 0..config.workers.clamp(1, 256) {
             let epoll = Arc::new(Epoll::new()?);
@@ -190,12 +193,15 @@ impl Relay {
                 Ok(()) => {
                     bound(self.ports.port(place));
                     self.bound += 1;
+                    self.is_failing = false;
                     left -= 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => {
-                    // No more descriptors, or an address that is gone: the next pair would fare no better.
-                    tracing::error!(%error, port = self.ports.port(place), "an RTP port cannot be bound");
+                    // No more descriptors, or an address that is gone: the next pair would fare no better. Said once.
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        tracing::error!(%error, port = self.ports.port(place), "an RTP port cannot be bound");
+                    }
                     return;
                 }
             }

@@ -85,14 +85,15 @@ impl Udp {
         self.socket.local_addr()
     }
 
-    /// Puts the socket into a poll, for reading and writing. The poll tells edges only: after `readable`, read until
-    /// [`Received::All`]; after `writable`, [`Udp::flush`].
+    /// Puts the socket into a poll, for reading. The poll tells edges only: after `readable`, read until [`Received::All`].
+    /// It does not tell when the socket can be written again, since then every datagram that the kernel has sent would wake
+    /// the thread: while [`Udp::queued`] is not zero, call [`Udp::flush`] again a moment later.
     ///
     /// # Errors
     /// What the system says.
     pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
-        registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)
+        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
     }
 
     /// Reads one batch of datagrams and gives each, in a buffer of its own size, to `handle`.

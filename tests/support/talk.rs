@@ -32,6 +32,16 @@ impl Talk {
         change_a: impl FnOnce(&mut Config),
         change_b: impl FnOnce(&mut Config),
     ) -> Talk {
+        Talk::at(Site::new(), change, change_a, change_b)
+    }
+
+    /// The same where something lies in the folder already.
+    pub(crate) fn at(
+        site: Site,
+        change: impl FnOnce(&mut Setup),
+        change_a: impl FnOnce(&mut Config),
+        change_b: impl FnOnce(&mut Config),
+    ) -> Talk {
         let mut booth = Booth::new();
         let a = booth.add(A, HOME_OF_A, |config| {
             config.sound = Sound::Tone(VOICE_OF_A);
@@ -48,7 +58,6 @@ impl Talk {
         });
         let mut setup = Setup::of_a_and_b(booth.address(b));
         change(&mut setup);
-        let site = Site::new();
         site.write(&setup);
         let daemon = site.start();
         Talk { booth, daemon, site, setup, a, b }
