@@ -34,6 +34,9 @@ const ORDERS: usize = 64;
 const BATCHES: usize = 8;
 /// Messages of streams, and media events, that have their turn before the sockets and the clock have theirs.
 const TELLINGS: usize = 512;
+/// How late a deadline of the core may be handled. A wake-up costs more than what most deadlines ask for: they are timers of
+/// states that have been left since.
+const GRAIN: Duration = Duration::from_millis(5);
 /// When a socket's full send buffer is tried again.
 const RETRY: Duration = Duration::from_millis(1);
 /// How often the metrics are told.
@@ -237,7 +240,8 @@ impl Loop {
         }
         let is_stuck = self.parts.udp.iter().flatten().any(|udp| udp.queued() > 0);
         let again = is_stuck.then_some(now + RETRY);
-        let core = self.parts.core.poll_timeout();
+        // Deadlines that lie close together share one wake-up; so does one with the datagrams that come before it.
+        let core = self.parts.core.poll_timeout().map(|at| at.max(now) + GRAIN);
         let next =
             [core, again, self.stop_at, self.ring_at, Some(self.published + PUBLISH)].into_iter().flatten().min();
         next.map(|at| at.saturating_sub(now))

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use media::wav::{self, HEADER_LEN};
 
-/// Samples that are collected before they are written: half a second. One write for every packet would cost the most; the
+/// Samples that are collected before they are written: a second. One write for every packet would cost the most; the
 /// relay hands over pieces of this size, which then need no second buffer.
-const FLUSH: usize = 4000;
+const FLUSH: usize = 8000;
 
 /// The lengths are at most this many samples behind: 2 s.
 const STATE: u32 = 16_000;

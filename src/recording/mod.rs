@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
 use b2bua::SessionId;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, after, bounded};
 
 use crate::clock::Clock;
 
@@ -30,6 +30,9 @@ mod file;
 use archive::Archive;
 pub use archive::path_of;
 pub use counters::{Counters, Failure};
+
+/// How long a piece of audio may wait for others.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// Emptied buffers that wait to be filled again.
 const POOL: usize = 1024;
@@ -177,6 +180,10 @@ fn run(mut archive: Archive, inbox: &Receiver<Command>, emptied: &Sender<Vec<u8>
                         Command::Finish { session, length } => archive.on_finish(session, length),
                         Command::Stop => break 'turns,
                     }
+                }
+                if inbox.is_empty() {
+                    // Waking this thread for each piece costs as much as writing it: pieces come together.
+                    let _ = after(LINGER).recv();
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}

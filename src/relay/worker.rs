@@ -50,9 +50,9 @@ const RETRY: Duration = Duration::from_millis(5);
 /// How often the histograms are handed over.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Recorded audio is handed over half a second at a time: waking the writer for each tenth of one costs as much as a
-/// recording's packets do in the session.
-const PIECE: usize = 4000;
+/// Recorded audio is handed over a second at a time: waking the writer for each tenth of one costs as much as a recording's
+/// packets do in the session.
+const PIECE: usize = 8000;
 
 /// The smallest distance of a deadline from now: the wheel's slot, so that no session can keep a worker from its sockets.
 const SLOT: Duration = Duration::from_millis(1);

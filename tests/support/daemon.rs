@@ -12,7 +12,6 @@ use super::until;
 /// A command line of the built binary.
 pub(crate) fn axbridge() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_axbridge"));
-    command.stdin(Stdio::null()).env_remove("AXBRIDGE_LOG").env("NO_COLOR", "1");
     command
 }
 

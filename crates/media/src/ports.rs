@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_wanted_up_to_the_limit() {
-        let mut pool = Ports::new(40, QUARANTINE);
+        let mut pool = Ports::new(RESERVE + 8, QUARANTINE);
         assert_eq!(pool.wanted(s(0)), RESERVE);
         for port in (10_000..).step_by(2).take(RESERVE) {
             pool.add(port);
