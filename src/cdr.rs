@@ -19,12 +19,29 @@ use numbering::{Number, Party};
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::recording;
 
 /// Records that may wait for the disk.
 const QUEUE: usize = 65_536;
 
 /// How long a record may wait for others.
 const LINGER: Duration = Duration::from_millis(20);
+
+/// Which recordings leave a file: those that are long enough (product rule C4) and that the disk has taken.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Folder of the recordings.
+    pub dir: PathBuf,
+    /// The shortest that is kept.
+    pub min: Duration,
+}
+
+impl Kept {
+    fn has(&self, name: &str, recorded_ms: u64) -> bool {
+        u128::from(recorded_ms) >= self.min.as_millis()
+            && recording::path_of(&self.dir, name).is_some_and(|path| path.is_file())
+    }
+}
 
 /// What has become of the records.
 #[derive(Debug, Default)]
@@ -48,17 +65,17 @@ pub struct Cdrs {
 }
 
 impl Cdrs {
-    /// Opens the file and starts the thread, which ends when the last clone of the handle is gone. A recording shorter
-    /// than `shortest` leaves no file (product rule C4), so no record names it.
+    /// Opens the file and starts the thread, which ends when the last clone of the handle is gone. A record names
+    /// its recording only where `recordings` has it.
     ///
     /// # Errors
     /// The file or its folder cannot be made.
-    pub fn open(path: &Path, clock: Clock, shortest: Duration) -> io::Result<(Cdrs, JoinHandle<()>)> {
+    pub fn open(path: &Path, clock: Clock, recordings: Kept) -> io::Result<(Cdrs, JoinHandle<()>)> {
         let file = append(path)?;
         let (orders, inbox) = bounded(QUEUE);
         let counters = Arc::new(Counters::default());
         let writer =
-            Writer { path: path.to_owned(), file, clock, shortest, counters: Arc::clone(&counters), torn: false };
+            Writer { path: path.to_owned(), file, clock, recordings, counters: Arc::clone(&counters), torn: false };
         let thread = std::thread::Builder::new().name("cdr".into()).spawn(move || writer.run(&inbox))?;
         Ok((Cdrs { orders, counters }, thread))
     }
@@ -93,7 +110,7 @@ struct Writer {
     path: PathBuf,
     file: File,
     clock: Clock,
-    shortest: Duration,
+    recordings: Kept,
     counters: Arc<Counters>,
     /// The last line could not be written whole.
     torn: bool,
@@ -115,7 +132,7 @@ impl Writer {
         for order in orders {
             match order {
                 Order::Write(cdr) => {
-                    lines.extend_from_slice(json(&cdr, &self.clock, self.shortest).as_bytes());
+                    lines.extend_from_slice(json(&cdr, &self.clock, &self.recordings).as_bytes());
                     lines.push(b'\n');
                     count += 1;
                 }
@@ -165,8 +182,8 @@ fn append(path: &Path) -> io::Result<File> {
 
 /// The record as a JSON object on one line. Times are UTC, RFC 3339 with milliseconds; absent things are left away.
 #[must_use]
-pub fn json(cdr: &Cdr, clock: &Clock, shortest: Duration) -> String {
-    serde_json::to_string(&Line::of(cdr, clock, shortest)).expect("strings and numbers always serialise")
+pub fn json(cdr: &Cdr, clock: &Clock, recordings: &Kept) -> String {
+    serde_json::to_string(&Line::of(cdr, clock, recordings)).expect("strings and numbers always serialise")
 }
 
 #[derive(Serialize)]
@@ -235,12 +252,12 @@ struct MediaLine {
 }
 
 impl<'a> Line<'a> {
-    fn of(cdr: &'a Cdr, clock: &Clock, shortest: Duration) -> Line<'a> {
+    fn of(cdr: &'a Cdr, clock: &Clock, recordings: &Kept) -> Line<'a> {
         let row = cdr.cause.row();
         let time = |at: Duration| clock.rfc3339(at);
         let number = |number: Number| number.reveal().to_string();
         let recorded = cdr.media.recorded_ms;
-        let recording = cdr.recording.as_ref().filter(|_| u128::from(recorded) >= shortest.as_millis());
+        let recording = cdr.recording.as_ref().filter(|recording| recordings.has(&recording.name, recorded));
         Line {
             session_id: &cdr.session_id,
             app: cdr.app_name.as_deref(),

@@ -16,7 +16,7 @@ use sip::transaction::Transport;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::cdr::Cdrs;
+use crate::cdr::{self, Cdrs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::metrics::{self, Metrics};
@@ -111,8 +111,8 @@ impl Daemon {
             let path = path.clone();
             move |error| StartError::File { path, error }
         };
-        let (cdrs, cdr_thread) =
-            Cdrs::open(&config.cdr_file, clock, config.recording.min).map_err(file(&config.cdr_file))?;
+        let kept = cdr::Kept { dir: config.recording.dir.clone(), min: config.recording.min };
+        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, clock, kept).map_err(file(&config.cdr_file))?;
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
         metrics.watch(cdrs.counters(), &recordings);
 

@@ -119,7 +119,7 @@ fn give(folder: &Path) -> Result<bool, Trouble> {
     println!("axbridge demo: A {a} calls X {x}, which stands for B {b}\n");
     let (observer, told) = observe();
     let cdr_file = config.cdr_file.clone();
-    let recordings = config.recording.dir.clone();
+    let kept = cdr::Kept { dir: config.recording.dir.clone(), min: config.recording.min };
     let _ = fs::remove_file(&cdr_file);
     let daemon = Daemon::start(config, clock, Some(observer)).map_err(Trouble::Start)?;
     let server = daemon.sip_addresses()[0].1;
@@ -135,8 +135,8 @@ fn give(folder: &Path) -> Result<bool, Trouble> {
     let ladder_file = folder.join("ladder.txt");
     fs::write(&ladder_file, ladder.text())?;
     let cdr_copy = folder.join("cdr.json");
-    fs::write(&cdr_copy, cdr::json(&cdr, &clock, Duration::from_secs(3)) + "\n")?;
-    let recording = keep_recording(&cdr, &recordings, folder)?;
+    fs::write(&cdr_copy, cdr::json(&cdr, &clock, &kept) + "\n")?;
+    let recording = keep_recording(&cdr, &kept.dir, folder)?;
     Ok(verdict::tell(&verdict::Evidence {
         booth: &booth,
         ladder: &ladder,

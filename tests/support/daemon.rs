@@ -11,8 +11,7 @@ use super::until;
 
 /// A command line of the built binary.
 pub(crate) fn axbridge() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_axbridge"));
-    command
+    Command::new(env!("CARGO_BIN_EXE_axbridge"))
 }
 
 /// A running daemon; killed when it is dropped.
