@@ -26,8 +26,8 @@ const METRICS: &str = "127.0.0.1:9180";
 const FOLDER: &str = "/tmp/axbridge-bench";
 /// How long a daemon may take to serve.
 const START: Duration = Duration::from_secs(20);
-/// How long a daemon without calls may take to end.
-const END: Duration = Duration::from_secs(10);
+/// How long a daemon without calls may take to end: a BYE whose answer was lost goes on for 32 s (RFC 3261 §17.1.2.2).
+const END: Duration = Duration::from_secs(40);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Where the daemon and the phones are: the ports, the configuration, the binary.
