@@ -19,18 +19,20 @@ use media::{Prompt, Side};
 use numbering::{Binding, Decision, Number, Party, Table};
 use sip::deadlines::Deadlines;
 use sip::dialog::Dialog;
-use sip::message::{HeaderName, Message, Method, NameAddr, ParseError, Scheme, Uri};
+use sip::message::{Message, Method, ParseError};
 use sip::token::{Tokens, push_hex, read_hex};
 use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
 use slab::Slab;
 
 use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
 use crate::cdr::Cdr;
+use crate::intake::{Complaint, check, check_extensions, read_called, read_caller};
 use crate::leg::{self, ALLOW, CallKey, Io, Leg, Owner};
+use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
-use crate::settings::{CalledIn, CallerHeader, Settings, Target, Trunk, TrunkId};
+use crate::settings::{Settings, Target, Trunk, TrunkId};
 
 /// A media session; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -95,38 +97,11 @@ pub struct Core {
 /// The longest that a hint of a call's deadline lies in the heap.
 const FAR: Duration = Duration::from_secs(60);
 
-/// Why a request is answered without being looked at further.
-struct Complaint {
-    drop: Drop,
-    status: u16,
-    header: Option<(&'static str, Vec<u8>)>,
-}
-
-impl Complaint {
-    const fn new(drop: Drop, status: u16) -> Complaint {
-        Complaint { drop, status, header: None }
-    }
-}
-
 /// A media session that is open: whose, and on which ports.
 #[derive(Clone, Copy, Debug)]
 struct Session {
     call: CallKey,
     ports: [u16; 2],
-}
-
-#[derive(Debug, Default)]
-struct Live {
-    calls: u32,
-    by_trunk: HashMap<Arc<str>, u32>,
-    by_number: HashMap<Number, u32>,
-}
-
-/// A token bucket: as deep as one second of its rate.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    tokens: f64,
-    filled: Duration,
 }
 
 /// What a call needs while it works.
@@ -226,7 +201,7 @@ impl Core {
             counters: Counters::default(),
             live: Live::default(),
             rates: HashMap::new(),
-            strangers: Bucket { tokens: 10.0, filled: Duration::ZERO },
+            strangers: Bucket::full(Duration::ZERO, 10.0),
             unix_at_epoch: Duration::ZERO,
             tag_key,
             next_generation: 0,
@@ -758,7 +733,7 @@ impl Core {
             return Some(Drop::TrunkCalls);
         }
         let rate = f64::from(trunk.calls_per_second);
-        let bucket = self.rates.entry(Arc::clone(&trunk.name)).or_insert(Bucket { tokens: rate, filled: now });
+        let bucket = self.rates.entry(Arc::clone(&trunk.name)).or_insert_with(|| Bucket::full(now, rate));
         (!bucket.take(now, rate)).then_some(Drop::TrunkRate)
     }
 
@@ -891,120 +866,4 @@ impl Core {
             self.counters.parse_errors[place] += 1;
         }
     }
-}
-
-impl Live {
-    fn add(&mut self, cdr: &Cdr) {
-        self.calls += 1;
-        for trunk in trunks(cdr) {
-            *self.by_trunk.entry(Arc::clone(trunk)).or_insert(0) += 1;
-        }
-        // Refused calls do not make X busy.
-        if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
-            *self.by_number.entry(x).or_insert(0) += 1;
-        }
-    }
-
-    fn remove(&mut self, cdr: &Cdr) {
-        self.calls -= 1;
-        for trunk in trunks(cdr) {
-            take_one(&mut self.by_trunk, trunk);
-        }
-        // Refused calls do not make X busy.
-        if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
-            take_one(&mut self.by_number, &x);
-        }
-    }
-
-    fn of_trunk(&self, name: &Arc<str>) -> u32 {
-        self.by_trunk.get(name).copied().unwrap_or(0)
-    }
-}
-
-/// The trunks that a call occupies; once where both legs use the same.
-fn trunks(cdr: &Cdr) -> impl Iterator<Item = &Arc<str>> {
-    let out = cdr.trunk_out.as_ref().filter(|out| **out != cdr.trunk_in);
-    std::iter::once(&cdr.trunk_in).chain(out)
-}
-
-fn take_one<K: std::hash::Hash + Eq + Clone>(counts: &mut HashMap<K, u32>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
-    }
-}
-
-impl Bucket {
-    fn take(&mut self, now: Duration, rate: f64) -> bool {
-        let since = now.saturating_sub(self.filled).as_secs_f64();
-        self.filled = now;
-        self.tokens = (self.tokens + since * rate).min(rate.max(1.0));
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
-    }
-}
-
-/// RFC 3261 §8.2.2 and §8.2.3 for a new INVITE, in their order: URI, hops, extensions, body.
-fn check(request: &Message) -> Result<(), Complaint> {
-    if request.method() != Method::Invite {
-        return Ok(());
-    }
-    match Uri::parse(request.request_uri()) {
-        Ok(uri) if matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
-        Ok(_) => return Err(Complaint::new(Drop::UriScheme, 416)),
-        Err(_) => return Err(Complaint::new(Drop::UriScheme, 400)),
-    }
-    if matches!(request.max_forwards(), Some(Ok(0))) {
-        return Err(Complaint::new(Drop::TooManyHops, 483));
-    }
-    check_extensions(request)
-}
-
-/// What an INVITE requires and carries, within a dialog too (§8.2.2.3, §8.2.3).
-fn check_extensions(request: &Message) -> Result<(), Complaint> {
-    if request.method() != Method::Invite {
-        return Ok(());
-    }
-    let required: Vec<&[u8]> = request.values(HeaderName::Require).filter(|tag| !tag.is_empty()).collect();
-    if !required.is_empty() {
-        let unsupported = Some(("Unsupported", required.join(&b", "[..])));
-        return Err(Complaint { header: unsupported, ..Complaint::new(Drop::BadExtension, 420) });
-    }
-    if !request.body().is_empty() && request.sdp_body().is_none() {
-        let accept = Some(("Accept", b"application/sdp".to_vec()));
-        return Err(Complaint { header: accept, ..Complaint::new(Drop::ContentType, 415) });
-    }
-    Ok(())
-}
-
-/// Who calls, by the headers that the trunk is trusted for.
-fn read_caller(trunk: &Trunk, invite: &Message) -> Option<Number> {
-    trunk.caller_in.iter().find_map(|header| {
-        let name = match header {
-            CallerHeader::PAssertedIdentity => HeaderName::PAssertedIdentity,
-            CallerHeader::RemotePartyId => HeaderName::RemotePartyId,
-            CallerHeader::From => HeaderName::From,
-        };
-        invite.values(name).find_map(|value| {
-            let address = NameAddr::parse(value).ok()?;
-            number_in(trunk, address.uri)
-        })
-    })
-}
-
-/// X as dialled.
-fn read_called(trunk: &Trunk, invite: &Message) -> Option<Number> {
-    match trunk.called_in {
-        CalledIn::RequestUri => number_in(trunk, invite.request_uri()),
-        CalledIn::To => number_in(trunk, invite.to().ok()?.uri),
-    }
-}
-
-fn number_in(trunk: &Trunk, uri: &[u8]) -> Option<Number> {
-    trunk.read.read(Uri::parse(uri).ok()?.user).ok()
 }

@@ -14,7 +14,9 @@
 mod call;
 pub mod cdr;
 pub mod core;
+mod intake;
 pub mod leg;
+mod live;
 pub mod observe;
 mod offer_answer;
 pub mod outcome;

@@ -1,0 +1,80 @@
+//! What a request must be before it is looked at further (RFC 3261 §8.2), and the numbers that an INVITE names.
+
+use numbering::Number;
+use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri};
+
+use crate::observe::Drop;
+use crate::settings::{CalledIn, CallerHeader, Trunk};
+
+/// Why a request is answered without being looked at further.
+pub(crate) struct Complaint {
+    pub(crate) drop: Drop,
+    pub(crate) status: u16,
+    pub(crate) header: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Complaint {
+    const fn new(drop: Drop, status: u16) -> Complaint {
+        Complaint { drop, status, header: None }
+    }
+}
+
+/// RFC 3261 §8.2.2 and §8.2.3 for a new INVITE, in their order: URI, hops, extensions, body.
+pub(crate) fn check(request: &Message) -> Result<(), Complaint> {
+    if request.method() != Method::Invite {
+        return Ok(());
+    }
+    match Uri::parse(request.request_uri()) {
+        Ok(uri) if matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
+        Ok(_) => return Err(Complaint::new(Drop::UriScheme, 416)),
+        Err(_) => return Err(Complaint::new(Drop::UriScheme, 400)),
+    }
+    if matches!(request.max_forwards(), Some(Ok(0))) {
+        return Err(Complaint::new(Drop::TooManyHops, 483));
+    }
+    check_extensions(request)
+}
+
+/// What an INVITE requires and carries, within a dialog too (§8.2.2.3, §8.2.3).
+pub(crate) fn check_extensions(request: &Message) -> Result<(), Complaint> {
+    if request.method() != Method::Invite {
+        return Ok(());
+    }
+    let required: Vec<&[u8]> = request.values(HeaderName::Require).filter(|tag| !tag.is_empty()).collect();
+    if !required.is_empty() {
+        let unsupported = Some(("Unsupported", required.join(&b", "[..])));
+        return Err(Complaint { header: unsupported, ..Complaint::new(Drop::BadExtension, 420) });
+    }
+    if !request.body().is_empty() && request.sdp_body().is_none() {
+        let accept = Some(("Accept", b"application/sdp".to_vec()));
+        return Err(Complaint { header: accept, ..Complaint::new(Drop::ContentType, 415) });
+    }
+    Ok(())
+}
+
+/// Who calls, by the headers that the trunk is trusted for.
+pub(crate) fn read_caller(trunk: &Trunk, invite: &Message) -> Option<Number> {
+    trunk.caller_in.iter().find_map(|header| {
+        let name = match header {
+            CallerHeader::PAssertedIdentity => HeaderName::PAssertedIdentity,
+            CallerHeader::RemotePartyId => HeaderName::RemotePartyId,
+            CallerHeader::From => HeaderName::From,
+        };
+        invite.values(name).find_map(|value| {
+            let address = NameAddr::parse(value).ok()?;
+            number_in(trunk, address.uri)
+        })
+    })
+}
+
+/// X as dialled.
+pub(crate) fn read_called(trunk: &Trunk, invite: &Message) -> Option<Number> {
+    match trunk.called_in {
+        CalledIn::RequestUri => number_in(trunk, invite.request_uri()),
+        CalledIn::To => number_in(trunk, invite.to().ok()?.uri),
+    }
+}
+
+pub(crate) fn number_in(trunk: &Trunk, uri: &[u8]) -> Option<Number> {
+    trunk.read.read(Uri::parse(uri).ok()?.user).ok()
+}

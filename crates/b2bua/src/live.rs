@@ -1,0 +1,86 @@
+//! What is in progress, counted for the limits: calls in all, by trunk, by X; and new calls a second.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use numbering::Number;
+
+use crate::cdr::Cdr;
+
+/// Calls in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) calls: u32,
+    pub(crate) by_trunk: HashMap<Arc<str>, u32>,
+    pub(crate) by_number: HashMap<Number, u32>,
+}
+
+/// A token bucket: as deep as one second of its rate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
+    tokens: f64,
+    filled: Duration,
+}
+
+impl Live {
+    pub(crate) fn add(&mut self, cdr: &Cdr) {
+        self.calls += 1;
+        for trunk in trunks(cdr) {
+            *self.by_trunk.entry(Arc::clone(trunk)).or_insert(0) += 1;
+        }
+        // Refused calls do not make X busy.
+        if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
+            *self.by_number.entry(x).or_insert(0) += 1;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, cdr: &Cdr) {
+        self.calls -= 1;
+        for trunk in trunks(cdr) {
+            take_one(&mut self.by_trunk, trunk);
+        }
+        // Refused calls do not make X busy.
+        if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
+            take_one(&mut self.by_number, &x);
+        }
+    }
+
+    pub(crate) fn of_trunk(&self, name: &Arc<str>) -> u32 {
+        self.by_trunk.get(name).copied().unwrap_or(0)
+    }
+}
+
+/// The trunks that a call occupies; once where both legs use the same.
+fn trunks(cdr: &Cdr) -> impl Iterator<Item = &Arc<str>> {
+    let out = cdr.trunk_out.as_ref().filter(|out| **out != cdr.trunk_in);
+    std::iter::once(&cdr.trunk_in).chain(out)
+}
+
+fn take_one<K: std::hash::Hash + Eq + Clone>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Bucket {
+    /// Full, as of `now`.
+    pub(crate) fn full(now: Duration, rate: f64) -> Bucket {
+        Bucket { tokens: rate, filled: now }
+    }
+
+    /// Takes one, if there is one.
+    pub(crate) fn take(&mut self, now: Duration, rate: f64) -> bool {
+        let since = now.saturating_sub(self.filled).as_secs_f64();
+        self.filled = now;
+        self.tokens = (self.tokens + since * rate).min(rate.max(1.0));
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
