@@ -191,6 +191,8 @@ impl Loop {
             if catch_unwind(AssertUnwindSafe(|| self.turn(&events))).is_err() {
                 tracing::error!("a panic in the signalling loop ended one call");
                 self.parts.core.abandon_current();
+                // What the bell announced may not have been looked at to the end.
+                self.rung = true;
             }
         }
         self.publish(self.parts.clock.now());

@@ -565,7 +565,7 @@ impl Call {
         if let Some(b) = &mut self.b {
             b.command(&mut cx.io(&settings), LegCommand::Release(cause));
         }
-        cx.calls_over.push(self.key);
+        cx.has_ended = true;
         cx.out.push_back(Output::Log(LogLine::Ended {
             session_id: Arc::clone(&self.cdr.session_id),
             caller: self.cdr.caller,

@@ -27,7 +27,7 @@ use slab::Slab;
 use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
 use crate::cdr::Cdr;
 use crate::intake::{Complaint, check, check_extensions, read_called, read_caller};
-use crate::leg::{self, ALLOW, CallKey, Io, Leg, Owner};
+use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, Owner};
 use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
 use crate::offer_answer::OfferAnswer;
@@ -111,8 +111,8 @@ pub(crate) struct Context<'a> {
     pub(crate) tokens: &'a mut Tokens,
     pub(crate) out: &'a mut VecDeque<Output>,
     pub(crate) unix_at_epoch: Duration,
-    /// Calls that ended in this step, to be taken off the counts.
-    pub(crate) calls_over: Vec<CallKey>,
+    /// The call ended in this step: it is to be taken off the counts.
+    pub(crate) has_ended: bool,
 }
 
 impl<'a> Context<'a> {
@@ -361,13 +361,14 @@ impl Core {
     pub fn abandon_current(&mut self) {
         self.counters.panics += 1;
         let Some(key) = self.current.take() else { return };
-        let Some(call) = self.calls.get(key.index as usize).filter(|call| call.key == key) else { return };
-        if !call.is_over() {
-            self.live.remove(&call.cdr);
-        }
         let sessions = self.sessions.iter().filter(|(_, session)| session.call == key);
         for session in sessions.map(|(session, _)| *session) {
             self.out.push_back(Output::Media { session, command: media::Command::Close });
+        }
+        // A call that was only beginning is in no table yet.
+        let Some(call) = self.calls.get(key.index as usize).filter(|call| call.key == key) else { return };
+        if !call.is_over() {
+            self.live.remove(&call.cdr);
         }
         self.calls.remove(key.index as usize);
     }
@@ -402,14 +403,7 @@ impl Core {
             Event::Cancel { id, invite, flow, message } => self.on_cancel(now, id, invite, flow, &message),
             Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
             Event::Response { id, owner, message, .. } => {
-                self.with_call(now, owner.call, |call, cx| {
-                    let settings = Arc::clone(call.settings());
-                    let leg = call.leg(owner.side);
-                    let event = leg.and_then(|leg| leg.on_response(&mut cx.io(&settings), id, &message));
-                    if let Some(event) = event {
-                        call.on_leg_event(cx, owner.side, event);
-                    }
-                });
+                self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
             }
             Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
                 self.with_call(now, owner.call, |call, cx| call.on_unanswered(cx, owner.side, id, method));
@@ -446,25 +440,13 @@ impl Core {
         let bytes = leg::bodiless(&self.settings, cancel, flow, &tag, 200, &[]);
         self.layer.respond(now, id, 200, bytes);
         let Some(owner) = invite.owner.filter(|_| invite.is_pending) else { return };
-        self.with_call(now, owner.call, |call, cx| {
-            let settings = Arc::clone(call.settings());
-            let event = call.leg(owner.side).and_then(|leg| leg.on_cancel(&mut cx.io(&settings), cancel));
-            if let Some(event) = event {
-                call.on_leg_event(cx, owner.side, event);
-            }
-        });
+        self.with_leg(now, owner, |leg, io| leg.on_cancel(io, cancel));
     }
 
     fn on_ack(&mut self, now: Duration, trunk: Option<TrunkId>, ack: &Message) {
         let (Some(owner), Some(trunk)) = (read_tag(ack.to_tag()), trunk) else { return };
         let from = Arc::clone(&self.settings.trunk(trunk).name);
-        self.with_call(now, owner.call, |call, cx| {
-            let settings = Arc::clone(call.settings());
-            let leg = call.leg(owner.side).filter(|leg| leg.owns(ack, &settings, &from));
-            if let Some(event) = leg.and_then(|leg| leg.on_ack(&mut cx.io(&settings), ack)) {
-                call.on_leg_event(cx, owner.side, event);
-            }
-        });
+        self.with_leg(now, owner, |leg, io| if leg.owns(ack, io.settings, &from) { leg.on_ack(io, ack) } else { None });
     }
 
     fn on_dialog_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: &Message) {
@@ -475,13 +457,9 @@ impl Core {
         let from = Arc::clone(&self.settings.trunk(trunk).name);
         let mut taken = false;
         if let Some(owner) = read_tag(request.to_tag()) {
-            self.with_call(now, owner.call, |call, cx| {
-                let settings = Arc::clone(call.settings());
-                let Some(leg) = call.leg(owner.side).filter(|leg| leg.owns(request, &settings, &from)) else { return };
-                taken = true;
-                if let Some(event) = leg.on_request(&mut cx.io(&settings), id, flow, request) {
-                    call.on_leg_event(cx, owner.side, event);
-                }
+            self.with_leg(now, owner, |leg, io| {
+                taken = leg.owns(request, io.settings, &from);
+                if taken { leg.on_request(io, id, flow, request) } else { None }
             });
         }
         if !taken {
@@ -581,7 +559,7 @@ impl Core {
     /// Makes the call, dialling or refusing, and counts it.
     fn begin(&mut self, now: Duration, arrival: Arrival, verdict: Result<Plan, Cause>) {
         let key = arrival.key;
-        self.live.add(&arrival.cdr);
+        self.current = Some(key);
         if let Some(media) = arrival.media {
             self.sessions.insert(media.session, Session { call: key, ports: media.ports });
         }
@@ -600,13 +578,15 @@ impl Core {
             tokens: &mut self.tokens,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
-            calls_over: Vec::new(),
+            has_ended: false,
         };
         let call = Call::begin(&mut cx, arrival, verdict);
-        let over = cx.calls_over;
+        let has_ended = cx.has_ended;
+        self.current = None;
+        self.live.add(&call.cdr);
         let place = self.calls.insert(call);
         debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
-        self.settle(now, key, &over);
+        self.settle(now, key, has_ended);
     }
 
     /// Answers the caller's offer, or makes one where it made none.
@@ -777,17 +757,27 @@ impl Core {
             tokens: &mut self.tokens,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
-            calls_over: Vec::new(),
+            has_ended: false,
         };
         work(call, &mut cx);
-        let over = cx.calls_over;
+        let has_ended = cx.has_ended;
         self.current = None;
-        self.settle(now, key, &over);
+        self.settle(now, key, has_ended);
     }
 
-    fn settle(&mut self, now: Duration, key: CallKey, over: &[CallKey]) {
+    /// Lets a leg work, and tells its call what came of it.
+    fn with_leg(&mut self, now: Duration, owner: Owner, work: impl FnOnce(&mut Leg, &mut Io<'_>) -> Option<LegEvent>) {
+        self.with_call(now, owner.call, |call, cx| {
+            let settings = Arc::clone(call.settings());
+            if let Some(event) = call.leg(owner.side).and_then(|leg| work(leg, &mut cx.io(&settings))) {
+                call.on_leg_event(cx, owner.side, event);
+            }
+        });
+    }
+
+    fn settle(&mut self, now: Duration, key: CallKey, has_ended: bool) {
         let Some(call) = self.calls.get_mut(key.index as usize) else { return };
-        if !over.is_empty() {
+        if has_ended {
             self.live.remove(&call.cdr);
         }
         if call.is_gone() {
