@@ -322,6 +322,10 @@ impl Core {
                 } else {
                     let class = usize::from(message.status() / 100).clamp(1, 6) - 1;
                     self.counters.responses[class] += 1;
+                    if self.is_foreign(trunk, &message) {
+                        self.counters.drop(Drop::ForeignResponse);
+                        return;
+                    }
                 }
                 if let Some(event) = self.layer.handle_message(now, flow, message) {
                     self.on_event(now, Some(trunk), event);
@@ -402,11 +406,19 @@ impl Core {
             }
             Event::Cancel { id, invite, flow, message } => self.on_cancel(now, id, invite, flow, &message),
             Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
-            Event::Response { id, owner, message, .. } => {
-                self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
+            Event::Response { id, owner, flow, message } => {
+                if self.call(owner.call).is_some() {
+                    self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
+                } else if let Some(trunk) = trunk
+                    && message.method() == Method::Invite
+                    && (200..300).contains(&message.status())
+                {
+                    let io = &mut Io { now, layer: &mut self.layer, settings: &self.settings };
+                    leg::end_orphan(io, owner, trunk, flow, &message);
+                }
             }
-            Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
-                self.with_call(now, owner.call, |call, cx| call.on_unanswered(cx, owner.side, id, method));
+            Event::Timeout { id, owner, .. } | Event::Undelivered { id, owner, .. } => {
+                self.with_call(now, owner.call, |call, cx| call.on_unanswered(cx, owner.side, id));
             }
             Event::Refused { refusal: Refusal::Merged, flow, message } => {
                 self.counters.drop(Drop::Merged);
@@ -434,9 +446,8 @@ impl Core {
             return;
         };
         // RFC 3261 §9.2: with the tag that the INVITE's responses carry.
-        let call = invite.owner.and_then(|owner| self.calls.get(owner.call.index as usize));
-        let tag = call.filter(|call| invite.owner.is_some_and(|owner| owner.call == call.key));
-        let tag = tag.and_then(|call| call.a.local_tag()).map_or_else(|| self.reply_tag(cancel), <[u8]>::to_vec);
+        let call = invite.owner.and_then(|owner| self.call(owner.call));
+        let tag = call.and_then(|call| call.a.local_tag()).map_or_else(|| self.reply_tag(cancel), <[u8]>::to_vec);
         let bytes = leg::bodiless(&self.settings, cancel, flow, &tag, 200, &[]);
         self.layer.respond(now, id, 200, bytes);
         let Some(owner) = invite.owner.filter(|_| invite.is_pending) else { return };
@@ -450,7 +461,7 @@ impl Core {
     }
 
     fn on_dialog_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: &Message) {
-        if let Err(complaint) = check_extensions(request) {
+        if let Err(complaint) = check_extensions(request, self.settings.trunk(trunk)) {
             self.complain(now, id, flow, request, complaint);
             return;
         }
@@ -470,7 +481,7 @@ impl Core {
 
     /// A request outside any dialog.
     fn on_new_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: Message) {
-        if let Err(complaint) = check(&request) {
+        if let Err(complaint) = check(&request, self.settings.trunk(trunk)) {
             self.complain(now, id, flow, &request, complaint);
             return;
         }
@@ -482,19 +493,16 @@ impl Core {
                 let status = if self.draining { 503 } else { 200 };
                 self.respond(now, id, flow, &request, status, &headers);
             }
-            Method::Bye => {
+            // They only mean something in a dialog, or in a subscription that we never make (RFC 6665 §4.1.3).
+            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
                 self.counters.drop(Drop::NoDialog);
                 self.respond(now, id, flow, &request, 481, &[]);
             }
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Prack
-            | Method::Update
-            | Method::Info
             | Method::Message
             | Method::Refer
-            | Method::Notify
             | Method::Subscribe
             | Method::Publish
             | Method::Other => {
@@ -552,7 +560,7 @@ impl Core {
         };
         let media = if wants_media { self.take_ports(now) } else { None };
         let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
-        let leg = Leg::incoming(owner, trunk, flow, invite, id, dialog, offer_answer);
+        let leg = Leg::incoming(owner, trunk, flow, invite, id, dialog, offer_answer, &settings);
         self.begin(now, Arrival { key, settings, leg, media, cdr }, verdict);
     }
 
@@ -651,7 +659,9 @@ impl Core {
         if hint_tone.is_none() && app.require_hint_tone {
             return Err(Cause::NoHintTone);
         }
-        if self.table.virtual_number(callee).is_some() {
+        // X bound to X, or a call of ours that a carrier has brought back: its caller is an X then.
+        if self.table.virtual_number(callee).is_some() || caller.is_some_and(|n| self.table.virtual_number(n).is_some())
+        {
             return Err(Cause::Loop);
         }
         let per_number = settings.limits.calls_per_number;
@@ -690,6 +700,7 @@ impl Core {
             x,
             callee,
             trunk_out,
+            targets: out.targets.iter().copied().collect(),
             announcement,
             hint_tone,
             last_minute,
@@ -746,6 +757,18 @@ impl Core {
     }
 
     // ---- calls ------------------------------------------------------------------------------------------------
+
+    fn call(&self, key: CallKey) -> Option<&Call> {
+        self.calls.get(key.index as usize).filter(|call| call.key == key)
+    }
+
+    /// A response that comes from elsewhere than the trunk that its request went to. Whoever sends it has seen our request;
+    /// answering its challenge would give it our digest, and following it our calls.
+    fn is_foreign(&self, trunk: TrunkId, response: &Message) -> bool {
+        let Some((owner, _)) = self.layer.owner_of(response) else { return false };
+        let from = &self.settings.trunk(trunk).name;
+        self.call(owner.call).is_some_and(|call| call.is_foreign(owner.side, from))
+    }
 
     /// Lets a call work, then arms its next deadline, or forgets it when nothing is left of it.
     fn with_call(&mut self, now: Duration, key: CallKey, work: impl FnOnce(&mut Call, &mut Context<'_>)) {

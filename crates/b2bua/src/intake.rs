@@ -3,6 +3,7 @@
 use numbering::Number;
 use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri};
 
+use crate::leg::{self, EXTENSIONS};
 use crate::observe::Drop;
 use crate::settings::{CalledIn, CallerHeader, Trunk};
 
@@ -20,9 +21,9 @@ impl Complaint {
 }
 
 /// RFC 3261 §8.2.2 and §8.2.3 for a new INVITE, in their order: URI, hops, extensions, body.
-pub(crate) fn check(request: &Message) -> Result<(), Complaint> {
+pub(crate) fn check(request: &Message, trunk: &Trunk) -> Result<(), Complaint> {
     if request.method() != Method::Invite {
-        return Ok(());
+        return check_extensions(request, trunk);
     }
     match Uri::parse(request.request_uri()) {
         Ok(uri) if matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
@@ -32,22 +33,35 @@ pub(crate) fn check(request: &Message) -> Result<(), Complaint> {
     if matches!(request.max_forwards(), Some(Ok(0))) {
         return Err(Complaint::new(Drop::TooManyHops, 483));
     }
-    check_extensions(request)
+    check_extensions(request, trunk)
 }
 
-/// What an INVITE requires and carries, within a dialog too (§8.2.2.3, §8.2.3).
-pub(crate) fn check_extensions(request: &Message) -> Result<(), Complaint> {
-    if request.method() != Method::Invite {
+/// What a request requires and carries, within a dialog too (§8.2.2.3, §8.2.3; RFC 4028 §9).
+pub(crate) fn check_extensions(request: &Message, trunk: &Trunk) -> Result<(), Complaint> {
+    // A BYE ends the call whatever else it wants: refusing it would leave a phone in a call with nobody.
+    if matches!(request.method(), Method::Ack | Method::Cancel | Method::Bye) {
         return Ok(());
     }
-    let required: Vec<&[u8]> = request.values(HeaderName::Require).filter(|tag| !tag.is_empty()).collect();
+    let known = |tag: &&[u8]| EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
+    let required: Vec<&[u8]> = request
+        .values(HeaderName::Require)
+        .filter(|tag| !tag.is_empty() && !known(tag))
+        .chain(request.values(HeaderName::ProxyRequire).filter(|tag| !tag.is_empty()))
+        .collect();
     if !required.is_empty() {
         let unsupported = Some(("Unsupported", required.join(&b", "[..])));
         return Err(Complaint { header: unsupported, ..Complaint::new(Drop::BadExtension, 420) });
     }
-    if !request.body().is_empty() && request.sdp_body().is_none() {
+    // INFO has bodies of its own, and its own answer to others.
+    let carries_sdp = matches!(request.method(), Method::Invite | Method::Update | Method::Prack);
+    if carries_sdp && !request.body().is_empty() && request.sdp_body().is_none() {
         let accept = Some(("Accept", b"application/sdp".to_vec()));
         return Err(Complaint { header: accept, ..Complaint::new(Drop::ContentType, 415) });
+    }
+    let refreshes = matches!(request.method(), Method::Invite | Method::Update);
+    if let Some(min_se) = leg::too_small(request, &trunk.session_timers).filter(|_| refreshes) {
+        let least = Some(("Min-SE", min_se.to_string().into_bytes()));
+        return Err(Complaint { header: least, ..Complaint::new(Drop::SessionInterval, 422) });
     }
     Ok(())
 }

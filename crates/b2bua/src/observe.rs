@@ -19,6 +19,8 @@ pub enum Drop {
     Merged,
     /// A request in a dialog that does not exist (481).
     NoDialog,
+    /// A response to a request of ours from somewhere else than the trunk that it went to.
+    ForeignResponse,
     /// Max-Forwards was 0 (483).
     TooManyHops,
     /// A Require that we do not fulfil (420).
@@ -27,6 +29,8 @@ pub enum Drop {
     Method,
     /// A body that we do not take (415).
     ContentType,
+    /// A session timer shorter than our minimum (422).
+    SessionInterval,
     /// A Request-URI that we do not take (416).
     UriScheme,
     /// A new call while as many as allowed were up (503).
@@ -43,15 +47,17 @@ pub enum Drop {
 
 impl Drop {
     /// Every one, in the order of [`Counters::dropped`].
-    pub const ALL: [Drop; 14] = [
+    pub const ALL: [Drop; 16] = [
         Drop::Stranger,
         Drop::Transactions,
         Drop::Merged,
         Drop::NoDialog,
+        Drop::ForeignResponse,
         Drop::TooManyHops,
         Drop::BadExtension,
         Drop::Method,
         Drop::ContentType,
+        Drop::SessionInterval,
         Drop::UriScheme,
         Drop::Calls,
         Drop::TrunkCalls,
@@ -68,10 +74,12 @@ impl Drop {
             Drop::Transactions => "transactions",
             Drop::Merged => "merged",
             Drop::NoDialog => "no_dialog",
+            Drop::ForeignResponse => "foreign_response",
             Drop::TooManyHops => "too_many_hops",
             Drop::BadExtension => "bad_extension",
             Drop::Method => "method",
             Drop::ContentType => "content_type",
+            Drop::SessionInterval => "session_interval",
             Drop::UriScheme => "uri_scheme",
             Drop::Calls => "calls",
             Drop::TrunkCalls => "trunk_calls",

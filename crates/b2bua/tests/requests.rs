@@ -54,13 +54,25 @@ fn final_answer(bytes: &[u8]) -> String {
 #[test]
 fn every_refusal_has_its_status_and_its_header() {
     type Edit = fn(String) -> String;
-    let rows: [(&str, Edit, &str, &str); 14] = [
+    let rows: [(&str, Edit, &str, &str); 16] = [
         ("no hops left", |t| t.replace("Max-Forwards: 70", "Max-Forwards: 0"), "483", ""),
         (
             "an extension that we do not have",
             |t| t.replace("Max", "Require: 100rel, foo\r\nMax"),
             "420",
-            "Unsupported: 100rel, foo",
+            "Unsupported: foo\r\n",
+        ),
+        (
+            "something asked of proxies",
+            |t| t.replace("Max", "Proxy-Require: privacy\r\nMax"),
+            "420",
+            "Unsupported: privacy",
+        ),
+        (
+            "a session too short to be refreshed",
+            |t| t.replace("Max", "Supported: timer\r\nSession-Expires: 30\r\nMax"),
+            "422",
+            "Min-SE: 90",
         ),
         (
             "a body that is no SDP",
@@ -90,9 +102,7 @@ fn every_refusal_has_its_status_and_its_header() {
 
 #[test]
 fn methods_that_we_do_not_take_are_told_which_we_do() {
-    for method in
-        ["REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH", "INFO", "UPDATE", "PRACK", "FROBNICATE"]
-    {
+    for method in ["REGISTER", "SUBSCRIBE", "MESSAGE", "REFER", "PUBLISH", "FROBNICATE"] {
         let answer = final_answer(&request(method, |text| text));
         assert!(answer.starts_with("SIP/2.0 405 ") && answer.contains("Allow: INVITE, ACK, BYE"), "{method}: {answer}");
     }
@@ -106,6 +116,10 @@ fn options_is_answered_with_what_we_take() {
 
 #[test]
 fn what_belongs_to_no_dialog_is_told_so() {
+    for method in ["BYE", "NOTIFY", "INFO", "UPDATE", "PRACK"] {
+        let answer = final_answer(&request(method, |text| text));
+        assert!(answer.starts_with("SIP/2.0 481 "), "{method}: {answer}");
+    }
     for method in ["BYE", "INVITE", "OPTIONS", "INFO"] {
         let answer =
             final_answer(&request(method, |text| text.replace("To: <sip:10.0.0.1>", "To: <sip:10.0.0.1>;tag=nobody")));

@@ -29,6 +29,8 @@ pub mod splice;
 pub mod telephone_event;
 pub mod wav;
 
+pub use telephone_event::Digit;
+
 /// One of the two parties of a call. `A` placed it (the incoming leg), `B` is called (the outgoing leg).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Side {
@@ -186,6 +188,15 @@ pub enum Command {
         /// What.
         hear: Hear,
     },
+    /// Digit.
+    Digit {
+        /// To whom.
+        side: Side,
+        /// Which.
+        digit: Digit,
+        /// Length.
+        ms: u16,
+    },
     /// Begin to record what both say (never the prompts before it). Named by the caller; the same name is in the CDR.
     Record {
         /// File name without directory, e.g. `20261123-3f9c….wav`.
@@ -204,6 +215,15 @@ pub enum Event {
         side: Side,
         /// Which: a later prompt may have been ordered in the meantime.
         prompt: Arc<Prompt>,
+    },
+    /// Digit.
+    Digit {
+        /// Who.
+        side: Side,
+        /// Which.
+        digit: Digit,
+        /// Length.
+        ms: u16,
     },
     /// No RTP came from either side for the dead-media time-out (sides on hold do not count).
     Dead,

@@ -189,6 +189,7 @@ impl Session {
             Command::Hear { side, hear } => self.legs[side.index()].hear(now, hear),
             Command::Record { name } => self.record(now, name),
             Command::Close => self.close(now),
+            Command::Digit { .. } => {}
         }
     }
 

@@ -11,6 +11,53 @@
 /// Length of one event's payload in bytes.
 pub const LEN: usize = 4;
 
+/// A DTMF digit: `0`-`9`, `*`, `#`, `A`-`D` (RFC 4733 §3.2). Digits can be a PIN, so `Debug` does not tell which it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digit(u8);
+
+impl Digit {
+    /// The digit of an event code of 0-15; `None` for an event that is not DTMF.
+    #[must_use]
+    pub const fn from_event(event: u8) -> Option<Digit> {
+        if event < 16 { Some(Digit(event)) } else { None }
+    }
+
+    /// The digit of a character, letters in either case; `None` for anything else.
+    #[must_use]
+    pub fn from_char(digit: char) -> Option<Digit> {
+        match digit.to_ascii_uppercase() {
+            digit @ '0'..='9' => Some(Digit(digit as u8 - b'0')),
+            '*' => Some(Digit(10)),
+            '#' => Some(Digit(11)),
+            digit @ 'A'..='D' => Some(Digit(digit as u8 - b'A' + 12)),
+            _ => None,
+        }
+    }
+
+    /// Its event code, 0-15.
+    #[must_use]
+    pub const fn event(self) -> u8 {
+        self.0
+    }
+
+    /// Its character: for the wire, never for a log.
+    #[must_use]
+    pub fn reveal(self) -> char {
+        match self.0 {
+            10 => '*',
+            11 => '#',
+            digit @ 12.. => char::from(b'A' + (digit - 12)),
+            digit => char::from(b'0' + digit),
+        }
+    }
+}
+
+impl std::fmt::Debug for Digit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digit")
+    }
+}
+
 /// One report of an event in progress or ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TelephoneEvent {

@@ -189,6 +189,14 @@ impl<O: Copy> Layer<O> {
         self.tokens.draw()
     }
 
+    /// Whose request a response answers, and where that was sent; nothing changes by asking.
+    #[must_use]
+    pub fn owner_of(&self, response: &Message) -> Option<(O, Flow)> {
+        let (id, random) = read_branch(response.top_via().branch)?;
+        let client = self.clients.get(id.index as usize).filter(|client| client.generation == id.generation)?;
+        (client.random == random).then_some((client.owner, client.flow))
+    }
+
     // ---- client side ------------------------------------------------------------------------------------------
 
     /// Sends a request in a transaction of its own. `build` writes the message; it is given the whole Via value.

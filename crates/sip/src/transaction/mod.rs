@@ -38,6 +38,12 @@ impl Transport {
         }
     }
 
+    /// The port where none is written (RFC 3261 §19.1.2).
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        5060
+    }
+
     /// As written in Via (RFC 3261 §20.42).
     #[must_use]
     pub const fn as_str(self) -> &'static str {
