@@ -1,12 +1,12 @@
 //! Answering challenges as a UAC (RFC 3261 §22.2, §22.3).
 //!
 //! ```text
-//!                    challenge                     stale, or accepted before: the nonce is replaced
-//!    no credentials ───────────▶ untried ─────┐  ┌───────────────────────────────┐
-//!                                             ▼  ▼                               │
-//!                              authorizations: sent, nc + 1 ── on_accepted ──▶ accepted
-//!                                             │
-//!                                             └── challenge, not stale ──▶ Rejected: the credentials are wrong
+//!                challenge               authorizations (nc + 1)             on_accepted
+//!    unasked ───────────────▶ untried ──────────────────────────▶ sent ─────────────────────▶ proven
+//!                                ▲                                 │                            │
+//!                                ├───── challenge, stale ──────────┤     challenge, any, a few  │
+//!                                └─────────────────────────────────┼──────── in a row ──────────┘
+//!                                                                  └─ challenge, not stale: Rejected
 //! ```
 
 use std::sync::Arc;
@@ -47,9 +47,9 @@ pub enum Unanswerable {
     Unsupported,
     /// Another realm than that of the credentials: a digest for it would tell a stranger something of the password.
     OtherRealm,
-    /// Asked again without `stale` after an answer that was never accepted: the credentials are wrong.
+    /// Asked again without `stale`, and no answer was ever accepted: the credentials are wrong.
     Rejected,
-    /// Stale is what we just answered with.
+    /// Stale, but with the very nonce that we answered with, and no answer was ever accepted.
     SameNonce,
     /// Stale again and again: three answers in a row, and none was accepted.
     TooOften,
@@ -183,26 +183,41 @@ struct Answer {
     count: u32,
     /// Challenges since an answer was last accepted, this one included; 0 once it has been.
     unaccepted: u8,
+    /// The peer has taken our credentials for this realm before.
+    proven: bool,
 }
 
 impl Answer {
-    /// How many challenges in a row this next one makes.
-    fn follow(&self, next: &Challenge) -> Result<u8, Unanswerable> {
-        // Nothing was sent with this nonce yet: two requests in flight have both been asked.
-        if self.count == 0 {
-            return Ok(self.unaccepted);
-        }
-        match (next.stale, next.nonce == self.challenge.nonce) {
-            (true, true) => return Err(Unanswerable::SameNonce),
-            (false, true) => return Err(Unanswerable::Rejected),
-            // Credentials that were good before are not wrong now: many a peer forgets to say that the nonce is stale.
-            (false, false) if self.unaccepted > 0 => return Err(Unanswerable::Rejected),
-            (true | false, false) => {}
-        }
-        if self.unaccepted < MAX_UNACCEPTED { Ok(self.unaccepted + 1) } else { Err(Unanswerable::TooOften) }
+    fn new(challenge: Challenge, random: u64) -> Answer {
+        let mut cnonce = Vec::with_capacity(16);
+        push_hex(&mut cnonce, random, 16);
+        Answer { challenge, cnonce, count: 0, unaccepted: 1, proven: false }
     }
 
-    fn authorization(&mut self, credentials: &Credentials, method: &[u8], uri: &[u8], body: &[u8]) -> Vec<u8> {
+    /// The answer to the next challenge of the same peer.
+    fn follow(&self, next: Challenge, random: u64) -> Result<Answer, Unanswerable> {
+        let same_realm = next.realm == self.challenge.realm;
+        let same_nonce = same_realm && next.nonce == self.challenge.nonce;
+        // Good credentials do not become wrong: many a peer forgets to say that the nonce is stale, and two requests in
+        // flight are both asked when it is. Nor has a realm refused what it was not shown.
+        if self.count > 0 && same_realm && !self.proven {
+            match (next.stale, same_nonce) {
+                (false, true | false) => return Err(Unanswerable::Rejected),
+                (true, true) => return Err(Unanswerable::SameNonce),
+                (true, false) => {}
+            }
+        }
+        // Nothing was sent with this nonce yet: the challenge is not about it.
+        let unaccepted = if self.count == 0 { self.unaccepted } else { self.unaccepted + 1 };
+        if unaccepted > MAX_UNACCEPTED {
+            return Err(Unanswerable::TooOften);
+        }
+        let answer = Answer { unaccepted, proven: same_realm && self.proven, ..Answer::new(next, random) };
+        // A nonce that stays goes on counting: a count that came before would be a replay.
+        Ok(if same_nonce { Answer { cnonce: self.cnonce.clone(), count: self.count, ..answer } } else { answer })
+    }
+
+    fn authorization(&mut self, credentials: &Credentials, method: &str, uri: &[u8], body: &[u8]) -> Vec<u8> {
         // 2^32 requests with one nonce: the peer refuses the last one's count, and asks anew.
         self.count = self.count.saturating_add(1);
         let mut count = Vec::with_capacity(8);
@@ -215,7 +230,7 @@ impl Answer {
             realm: &challenge.realm,
             nonce: &challenge.nonce,
             cnonce: &self.cnonce,
-            method,
+            method: method.as_bytes(),
             uri,
             body,
         };
@@ -276,10 +291,10 @@ impl Answering {
     ) -> Result<(), Unanswerable> {
         let challenge = Challenge::choose(values, self.credentials.realm.as_deref())?;
         let answer = &mut self.answers[challenger as usize];
-        let unaccepted = answer.as_ref().map_or(Ok(1), |answer| answer.follow(&challenge))?;
-        let mut cnonce = Vec::with_capacity(16);
-        push_hex(&mut cnonce, random, 16);
-        *answer = Some(Answer { challenge, cnonce, count: 0, unaccepted });
+        *answer = Some(match answer {
+            None => Answer::new(challenge, random),
+            Some(answer) => answer.follow(challenge, random)?,
+        });
         Ok(())
     }
 
@@ -288,6 +303,7 @@ impl Answering {
     pub fn on_accepted(&mut self) {
         for answer in self.answers.iter_mut().flatten().filter(|answer| answer.count > 0) {
             answer.unaccepted = 0;
+            answer.proven = true;
         }
     }
 
@@ -297,7 +313,7 @@ impl Answering {
     /// gets the headers of its INVITE once more, and so may a CANCEL: neither can be challenged (RFC 3261 §22.1).
     ///
     /// `uri` is the Request-URI as it stands in the request line; `body` is hashed where the peer wants `auth-int`.
-    pub fn authorizations(&mut self, method: &[u8], uri: &[u8], body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    pub fn authorizations(&mut self, method: &str, uri: &[u8], body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         let mut out = Vec::new();
         for challenger in Challenger::ALL {
             if let Some(answer) = &mut self.answers[challenger as usize] {

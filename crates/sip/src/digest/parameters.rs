@@ -36,6 +36,11 @@ impl Parameters {
         self.list.iter().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| &**value)
     }
 
+    #[cfg(test)]
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.list.iter().map(|(name, _)| &**name)
+    }
+
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
         let name = name.to_ascii_lowercase();
         let is_new = self.list.iter().all(|(known, _)| *known != name);
