@@ -440,6 +440,8 @@ impl Call {
                 Phase::Greeting { .. } | Phase::Talking { .. } => self.end(cx, Cause::DeadMedia, None),
                 Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Over { .. } => {}
             },
+            // Told only where a leg has no telephone-event; INFO is not sent.
+            Event::Digit { .. } => {}
             Event::Closed(totals) => {
                 self.cdr.media = *totals;
                 self.media = None;

@@ -23,6 +23,10 @@ const MAX_MISORDER: i16 = 100;
 /// Longest silence that a timestamp may jump over within one source: five minutes.
 const MAX_SILENCE: i32 = 5 * 60 * 8000;
 
+/// A timestamp may be ahead of the time that has passed by two seconds (packets that came in a burst, with loss); beyond that
+/// the sender's clock has jumped.
+const MAX_LEAD: i32 = 2 * 8000;
+
 /// How far behind the newest timestamp an event may begin: the longest duration it can state, and a second.
 const MAX_EVENT_AGE: i32 = 65_535 + 8000;
 
@@ -172,6 +176,19 @@ impl Splice {
         }
     }
 
+    /// Places a packet of a digit of our own, `duration` samples into it. All packets of one digit have the timestamp of its
+    /// beginning; nothing else may be placed until its last.
+    pub fn on_digit(&mut self, now: Duration, begins: bool, duration: u32) -> Place {
+        if begins {
+            self.interrupt();
+            return self.begin(now, duration);
+        }
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        // What follows must not overlap the digit.
+        self.span = duration.max(1);
+        Place { sequence_number: self.sequence_number, timestamp: self.timestamp, marker: false }
+    }
+
     /// Places a packet of the peer; `None` when it must not be passed on: late, from before the last change, or a stray.
     pub fn on_peer(&mut self, now: Duration, header: &Header, payload: Payload) -> Option<Place> {
         match self.source {
@@ -201,9 +218,10 @@ impl Splice {
     }
 
     fn on_same_peer(&mut self, now: Duration, mut peer: Peer, header: &Header, payload: Payload) -> Option<Place> {
+        let ahead = header.timestamp.wrapping_sub(peer.timestamp) as i32;
         match peer.judge(header, payload) {
+            Verdict::Newer if self.has_leapt(now, ahead) => Some(self.begin_peer(now, header, payload)),
             Verdict::Newer => {
-                let ahead = header.timestamp.wrapping_sub(peer.timestamp) as i32;
                 peer.advance(header.sequence_number);
                 let place = peer.place(header);
                 self.sequence_number = place.sequence_number;
@@ -225,6 +243,15 @@ impl Splice {
                 None
             }
         }
+    }
+
+    /// Whether the newest timestamp lies farther ahead of the one before than time has passed.
+    fn has_leapt(&self, now: Duration, ahead: i32) -> bool {
+        // Looked at first, because it spares nearly every packet the division.
+        ahead > MAX_LEAD
+            && self.sent_at.is_some_and(|sent_at| {
+                i64::from(ahead - MAX_LEAD) > i64::from(samples_in(now.saturating_sub(sent_at)))
+            })
     }
 
     fn begin_peer(&mut self, now: Duration, header: &Header, payload: Payload) -> Place {
