@@ -197,6 +197,7 @@ impl Session {
     /// Takes a packet from a party's RTP socket and says what to send of it; `None` when nothing goes on. The packet is
     /// rewritten in place: SSRC, sequence number, timestamp, payload type, law; CSRCs, header extension and padding are cut.
     /// Allocates nothing.
+    #[inline]
     pub fn handle_rtp(&mut self, now: Duration, side: Side, source: SocketAddr, packet: &mut [u8]) -> Option<Forward> {
         self.now = self.now.max(now);
         match self.phase {
@@ -214,8 +215,8 @@ impl Session {
                 let payload = packet.get(admitted.payload.clone())?;
                 running.recorder.on_audio(now, side, &admitted.header, codec, payload);
             }
-            (Content::Event(event), _) if !to.takes_events() => from.on_event(now, &admitted.header, event),
-            (Content::Audio(_) | Content::Event(_) | Content::Nothing, _) => {}
+            (Content::Event, _) if !to.takes_events() => from.on_event(now, &admitted, packet),
+            (Content::Audio(_) | Content::Event | Content::Nothing, _) => {}
         }
         let (destination, range) = to.forward(now, &admitted, packet)?;
         Some(Forward { side: side.other(), destination, range })

@@ -219,8 +219,7 @@ impl Splice {
 
     fn on_same_peer(&mut self, now: Duration, mut peer: Peer, header: &Header, payload: Payload) -> Option<Place> {
         let ahead = header.timestamp.wrapping_sub(peer.timestamp) as i32;
-        match peer.judge(header, payload) {
-            Verdict::Newer if self.has_leapt(now, ahead) => Some(self.begin_peer(now, header, payload)),
+        match peer.judge(header, payload, self.farthest(now, ahead)) {
             Verdict::Newer => {
                 peer.advance(header.sequence_number);
                 let place = peer.place(header);
@@ -245,13 +244,17 @@ impl Splice {
         }
     }
 
-    /// Whether the newest timestamp lies farther ahead of the one before than time has passed.
-    fn has_leapt(&self, now: Duration, ahead: i32) -> bool {
-        // Looked at first, because it spares nearly every packet the division.
-        ahead > MAX_LEAD
-            && self.sent_at.is_some_and(|sent_at| {
-                i64::from(ahead - MAX_LEAD) > i64::from(samples_in(now.saturating_sub(sent_at)))
-            })
+    /// How far ahead of the newest timestamp one may be that is `ahead` of it.
+    #[inline]
+    fn farthest(&self, now: Duration, ahead: i32) -> i32 {
+        // Nearly every packet is spared the division.
+        if ahead <= MAX_LEAD { MAX_LEAD } else { self.farthest_by_clock(now) }
+    }
+
+    #[cold]
+    fn farthest_by_clock(&self, now: Duration) -> i32 {
+        let elapsed = now.saturating_sub(self.sent_at.unwrap_or_default()).as_micros() / 125;
+        i32::try_from(elapsed).unwrap_or(i32::MAX).saturating_add(MAX_LEAD).min(MAX_SILENCE)
     }
 
     fn begin_peer(&mut self, now: Duration, header: &Header, payload: Payload) -> Place {
@@ -312,7 +315,8 @@ impl Splice {
 }
 
 impl Peer {
-    fn judge(&self, header: &Header, payload: Payload) -> Verdict {
+    /// `farthest` is how far ahead of the newest timestamp the packet's may be.
+    fn judge(&self, header: &Header, payload: Payload, farthest: i32) -> Verdict {
         let sequence_ahead = header.sequence_number.wrapping_sub(self.sequence_number) as i16;
         let timestamp_ahead = header.timestamp.wrapping_sub(self.timestamp) as i32;
         let oldest = match payload {
@@ -322,7 +326,7 @@ impl Peer {
         if self.restart == Some(header.sequence_number) {
             Verdict::Restart
         } else if (1..=MAX_DROPOUT).contains(&sequence_ahead) {
-            if (oldest..=MAX_SILENCE).contains(&timestamp_ahead) { Verdict::Newer } else { Verdict::Restart }
+            if (oldest..=farthest).contains(&timestamp_ahead) { Verdict::Newer } else { Verdict::Restart }
         } else if (-MAX_MISORDER..=0).contains(&sequence_ahead) {
             let belongs = header.sequence_number.wrapping_sub(self.floor) as i16 >= 0;
             // A late packet's timestamp is no newer than the newest's, and no older than what lay in between.
