@@ -13,6 +13,14 @@ use crate::recording::Writer;
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+const FORMAT: LegFormat = LegFormat {
+    codec: Codec::Pcma,
+    payload_type: 8,
+    telephone_event: None,
+    telephone_event_offered: None,
+    ptime_ms: 20,
+};
+
 struct Bench {
     relay: Relay,
     poll: Poll,
@@ -90,7 +98,7 @@ impl Bench {
         let remote = Remote {
             rtp,
             rtcp: SocketAddr::new(LOOPBACK, 9),
-            format: LegFormat { codec: Codec::Pcma, payload_type: 8, telephone_event: None, ptime_ms: 20 },
+            format: FORMAT,
             direction: Direction { send: true, receive: true },
             source: SourcePolicy::Learn,
         };
@@ -103,7 +111,7 @@ impl Bench {
             match self.event() {
                 (id, Event::Closed(totals)) if id == session => return *totals,
                 (_, Event::Dead) => panic!("dead media"),
-                (_, Event::PromptEnded { .. } | Event::Closed(_)) => {}
+                (_, Event::PromptEnded { .. } | Event::Digit { .. } | Event::Closed(_)) => {}
             }
         }
     }

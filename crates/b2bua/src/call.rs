@@ -270,7 +270,9 @@ impl Call {
                 Progress::Session => (Heard::Nothing, Step::Nothing),
             },
             (Heard::Asked { .. }, _, true) => (Heard::Asked { far_media: true }, Step::Nothing),
-            (Heard::Announcement { .. }, _, true) => (Heard::Announcement { far_media: true }, Step::Nothing),
+            (Heard::Announcement { far_media: false }, _, true) => {
+                (Heard::Announcement { far_media: true }, Step::FollowOn)
+            }
             (Heard::Ringback, _, true) => (Heard::FarMedia, Step::FarMedia),
             (
                 kept @ (Heard::Ringing
@@ -289,8 +291,9 @@ impl Call {
         match step {
             Step::Announce(prompt) => {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
-                self.announce(cx, &prompt);
+                self.announce(cx, &prompt, far.is_some());
             }
+            Step::FollowOn => self.tell(cx, Command::Follow { side: Side::A, then: Then::Peer }),
             Step::FarMedia => {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
                 self.hear(cx, Side::A, Hear::Peer);
@@ -301,10 +304,11 @@ impl Call {
         }
     }
 
-    /// The announcement, and what the app's callers hear after it while B rings.
-    fn announce(&self, cx: &mut Context<'_>, prompt: &Arc<Prompt>) {
+    /// The announcement, and what the caller hears after it: B's early media where there is any, else the app's ringback.
+    fn announce(&self, cx: &mut Context<'_>, prompt: &Arc<Prompt>, far_media: bool) {
         let ringback = self.app().and_then(|app| app.prompts.ringback.clone());
-        self.play(cx, Side::A, prompt, ringback.map_or(Then::Nothing, Then::Loop));
+        let then = if far_media { Then::Peer } else { ringback.map_or(Then::Nothing, Then::Loop) };
+        self.play(cx, Side::A, prompt, then);
     }
 
     /// A party's media is settled later than usual, or has moved.
@@ -318,7 +322,7 @@ impl Call {
                 match plan.announcement.clone() {
                     Some(prompt) => {
                         *heard = Heard::Announcement { far_media };
-                        self.announce(cx, &prompt);
+                        self.announce(cx, &prompt, far_media);
                     }
                     None => {
                         *heard = Heard::FarMedia;
@@ -549,6 +553,7 @@ impl Call {
                 }
             }
             Phase::Dialling { heard, .. } => match *heard {
+                // Said once more: the prompt may have ended while the word of what follows it was on its way.
                 Heard::Announcement { far_media: true } => {
                     *heard = Heard::FarMedia;
                     self.hear(cx, Side::A, Hear::Peer);
@@ -720,6 +725,8 @@ impl Call {
 enum Step {
     Announce(Arc<Prompt>),
     FarMedia,
+    /// B's early media once the announcement is over.
+    FollowOn,
     /// Our offer, since it made none.
     Ask,
     Tell(Progress),

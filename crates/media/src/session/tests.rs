@@ -26,8 +26,14 @@ fn party_rtcp(side: Side) -> SocketAddr {
     SocketAddr::new(party(side).ip(), party(side).port() + 1)
 }
 
-const PCMA: LegFormat = LegFormat { codec: Codec::Pcma, payload_type: 8, telephone_event: Some(101), ptime_ms: 20 };
-const PCMU: LegFormat = LegFormat { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some(96), ptime_ms: 20 };
+const PCMA: LegFormat = LegFormat {
+    codec: Codec::Pcma,
+    payload_type: 8,
+    telephone_event: Some(101),
+    telephone_event_offered: None,
+    ptime_ms: 20,
+};
+const PCMU: LegFormat = LegFormat { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some(96), ..PCMA };
 const BOTH_WAYS: Direction = Direction { send: true, receive: true };
 
 fn remote(side: Side) -> Remote {
@@ -173,7 +179,7 @@ impl Call {
     fn prompt_ends(&self) -> Vec<(u64, Side)> {
         let end = |(at, event): &(Duration, Event)| match event {
             Event::PromptEnded { side, .. } => Some((at.as_millis() as u64, *side)),
-            Event::Dead | Event::Closed(_) => None,
+            Event::Digit { .. } | Event::Dead | Event::Closed(_) => None,
         };
         self.events.iter().filter_map(end).collect()
     }
