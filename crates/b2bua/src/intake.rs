@@ -1,7 +1,7 @@
 //! What a request must be before it is looked at further (RFC 3261 §8.2), and the numbers that an INVITE names.
 
 use numbering::Number;
-use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri};
+use sip::message::{ContentType, HeaderName, Message, Method, NameAddr, Scheme, Uri};
 
 use crate::observe::Drop;
 use crate::settings::{CalledIn, CallerHeader, Trunk};
@@ -19,25 +19,24 @@ impl Complaint {
     }
 }
 
-/// RFC 3261 §8.2.2 and §8.2.3 for a new INVITE, in their order: URI, hops, extensions, body.
+/// RFC 3261 §8.2.2 and §8.2.3 for a new request, in their order: URI, hops, extensions, body.
 pub(crate) fn check(request: &Message) -> Result<(), Complaint> {
-    if request.method() != Method::Invite {
-        return Ok(());
-    }
     match Uri::parse(request.request_uri()) {
         Ok(uri) if matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
         Ok(_) => return Err(Complaint::new(Drop::UriScheme, 416)),
         Err(_) => return Err(Complaint::new(Drop::UriScheme, 400)),
     }
-    if matches!(request.max_forwards(), Some(Ok(0))) {
+    // Of what a proxy would pass on we pass on calls; the rest ends here, however few hops it has left (RFC 4475 §3.3.11).
+    if request.method() == Method::Invite && matches!(request.max_forwards(), Some(Ok(0))) {
         return Err(Complaint::new(Drop::TooManyHops, 483));
     }
     check_extensions(request)
 }
 
-/// What an INVITE requires and carries, within a dialog too (§8.2.2.3, §8.2.3).
+/// What a request requires and, if it is an INVITE, carries and accepts, within a dialog too (§8.2.2.3, §8.2.3, §20.1).
 pub(crate) fn check_extensions(request: &Message) -> Result<(), Complaint> {
-    if request.method() != Method::Invite {
+    if request.method() == Method::Bye {
+        // Whatever it requires, the call is over for the peer: a 420 would keep it up on our side alone.
         return Ok(());
     }
     let required: Vec<&[u8]> = request.values(HeaderName::Require).filter(|tag| !tag.is_empty()).collect();
@@ -45,11 +44,27 @@ pub(crate) fn check_extensions(request: &Message) -> Result<(), Complaint> {
         let unsupported = Some(("Unsupported", required.join(&b", "[..])));
         return Err(Complaint { header: unsupported, ..Complaint::new(Drop::BadExtension, 420) });
     }
+    if request.method() != Method::Invite {
+        return Ok(());
+    }
     if !request.body().is_empty() && request.sdp_body().is_none() {
         let accept = Some(("Accept", b"application/sdp".to_vec()));
         return Err(Complaint { header: accept, ..Complaint::new(Drop::ContentType, 415) });
     }
+    if !accepts_sdp(request) {
+        return Err(Complaint::new(Drop::ContentType, 406));
+    }
     Ok(())
+}
+
+/// Without `Accept` a session description is welcome; with it, where it says so (§20.1).
+fn accepts_sdp(request: &Message) -> bool {
+    request.header(HeaderName::Accept).is_none()
+        || request.values(HeaderName::Accept).filter_map(ContentType::parse).any(|accepted| {
+            ["application", "*"]
+                .into_iter()
+                .any(|kind| ["sdp", "*"].into_iter().any(|subtype| accepted.is(kind, subtype)))
+        })
 }
 
 /// Who calls, by the headers that the trunk is trusted for.
