@@ -86,8 +86,8 @@ fn every_refusal_has_its_status_and_its_header() {
         ("a start line of 5,000 bytes", |t| t.replace("666@", &format!("666;{}@", "x".repeat(5_000))), "414", ""),
         (
             "a body of 60,001 bytes",
-            |t| t.replace("m=audio", &format!("a={}\r\nm=audio", "x".repeat(59_900))),
-            "400",
+            |t| t.replace("Content-Length: ", "Content-Length: 60001\r\nX: ") + &"x".repeat(60_000),
+            "413",
             "",
         ),
         (
