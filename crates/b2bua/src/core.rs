@@ -334,8 +334,7 @@ impl Core {
             Err(rejected) => {
                 self.count_parse_error(rejected.error);
                 if let Some(request) = rejected.request.filter(|request| request.method() != Method::Ack) {
-                    let status = if rejected.error == ParseError::Version { 505 } else { 400 };
-                    self.reply(flow, &request, status, &[]);
+                    self.reply(flow, &request, rejected.error.status(), &[]);
                 }
             }
         }
@@ -504,10 +503,14 @@ impl Core {
             | Method::Message
             | Method::Refer
             | Method::Subscribe
-            | Method::Publish
-            | Method::Other => {
+            | Method::Publish => {
                 self.counters.drop(Drop::Method);
                 self.respond(now, id, flow, &request, 405, &[("Allow", ALLOW)]);
+            }
+            // RFC 3261 §21.5.2: a method that we have never heard of.
+            Method::Other => {
+                self.counters.drop(Drop::Method);
+                self.respond(now, id, flow, &request, 501, &[("Allow", ALLOW)]);
             }
         }
     }

@@ -27,7 +27,7 @@ pub enum Drop {
     BadExtension,
     /// A method that we do not take (405).
     Method,
-    /// A body that we do not take (415).
+    /// A body that we do not take (415), or an INVITE that accepts no session description (406).
     ContentType,
     /// A session timer shorter than our minimum (422).
     SessionInterval,

@@ -584,8 +584,9 @@ fn answer_plainly(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) 
         | Method::Message
         | Method::Refer
         | Method::Subscribe
-        | Method::Publish
-        | Method::Other => plain(io, id, flow, request, 405, &[("Allow", ALLOW)]),
+        | Method::Publish => plain(io, id, flow, request, 405, &[("Allow", ALLOW)]),
+        // RFC 3261 §21.5.2: a method that we have never heard of.
+        Method::Other => plain(io, id, flow, request, 501, &[("Allow", ALLOW)]),
     }
 }
 

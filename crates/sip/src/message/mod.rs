@@ -21,7 +21,7 @@ pub(crate) mod text;
 pub mod write;
 
 pub use address::{NameAddr, Scheme, Uri, Via};
-pub use body::{ContentType, Reason};
+pub use body::{ContentType, MAX_PARTS, Reason};
 pub use error::ParseError;
 pub use extensions::{RAck, Refresher, SessionExpires};
 pub use method::Method;
@@ -214,7 +214,7 @@ impl Message {
         self.at(self.to_tag)
     }
 
-    /// Call-ID.
+    /// Call-ID; empty where a rejected request has none.
     #[must_use]
     pub fn call_id(&self) -> &[u8] {
         self.at(self.call_id)

@@ -188,6 +188,29 @@ pub(crate) fn find_outside(bytes: &[u8], wanted: u8) -> Option<usize> {
     }
 }
 
+/// An element of the list, or a parameter of one, is empty: `,,`, `;;`, `;,`, or a separator at either end.
+pub(crate) fn has_empty_part(value: &[u8]) -> bool {
+    // What stands before the first separator counts as well.
+    let mut is_empty = true;
+    let mut rest = value;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b',' | b';' if is_empty => return true,
+            b',' | b';' => is_empty = true,
+            b'"' => {
+                rest = quoted_end(&value[value.len() - after.len() - 1..]).map_or(&b""[..], |end| {
+                    // Counted from the opening quote, which `after` has left behind.
+                    &after[end - 1..]
+                });
+                is_empty = false;
+            }
+            byte => is_empty &= is_blank(*byte),
+        }
+    }
+    is_empty
+}
+
 /// The elements of a comma list, trimmed; empty ones are left away.
 #[derive(Clone, Debug)]
 pub struct List<'a> {
@@ -309,6 +332,18 @@ mod tests {
         assert_eq!(params.get(b"b"), Some(&b""[..]));
         assert_eq!(params.get(b"e"), None);
         assert_eq!(Params::of(b";q=\"never closed;r=1").get(b"r"), None);
+    }
+
+    #[test]
+    fn empty_parts_are_seen_outside_quotes() {
+        for sound in [&b"a"[..], b"a;b=c, d ; e", b"a;b=\";;,\"", b"a;b=\"never closed;;", b" a\r\n ;b"] {
+            assert!(!has_empty_part(sound), "{}", sound.escape_ascii());
+        }
+        for empty in
+            [&b""[..], b" ", b",a", b";a", b"a;", b"a,", b"a;;b", b"a; ;b", b"a;,b", b"a,\r\n ,b", b"a;b=\"x\";"]
+        {
+            assert!(has_empty_part(empty), "{}", empty.escape_ascii());
+        }
     }
 
     #[test]
