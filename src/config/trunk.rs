@@ -1,6 +1,7 @@
 //! `[[trunk]]`: a carrier's SIP peer.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use b2bua::settings::{CalledIn, CallerHeader, Listener, Target, Trunk};
@@ -11,10 +12,12 @@ use toml::de::DeValue;
 use super::complaint::{Fault, Report};
 use super::names::Names;
 use super::section::Section;
+use super::signalling::Signalling;
+use super::tls::{Rules, Tls};
 use super::{number, value};
 
 pub(super) const KEYS: &[&str] =
-    &["name", "sources", "targets", "read", "write", "codecs", "media_source", "max_calls", "calls_per_second"];
+    &["name", "sources", "targets", "from", "tls", "read", "write", "codecs", "media_source", "max_calls", "calls_per_second"];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
 
@@ -36,6 +39,7 @@ pub(super) struct Trunks {
     pub(super) names: Names,
     /// What each is for, as the file says it: a target that was complained of is one all the same.
     pub(super) uses: Vec<Use>,
+    pub(super) tls: Tls,
 }
 
 /// What a trunk is for.
@@ -45,9 +49,13 @@ pub(super) struct Use {
     pub(super) takes_calls: bool,
 }
 
-/// Reads the trunks. `listeners` is `None` when they could not be read: then targets are not held against them.
-pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &mut Report<'_>) -> Trunks {
-    let mut out = Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new() };
+/// Reads the trunks. `sip` is `None` when it could not be read: then addresses are not held against its listeners.
+pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, report: &mut Report<'_>) -> Trunks {
+    let mut out =
+        Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new(), tls: Tls::default() };
+    let listeners = sip.map_or(&[][..], |sip| &sip.listeners);
+    let mut tls = sip.map(|sip| Rules::new(&sip.tls, listeners, folder));
+    let mut rules = Vec::new();
     let sections = root.sections("trunk", KEYS, report);
     if !root.has("trunk") {
         let mend = "add [[trunk]] with name, sources and targets: without one nobody can call";
@@ -66,14 +74,18 @@ pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &
         check_use(section, usage, report);
         out.uses.push(usage);
         check_sources(section, &name, &sources, &mut networks, report);
-        if let Some(listeners) = listeners.filter(|listeners| !listeners.is_empty()) {
-            check_targets(section, &targets, listeners, report);
+        let from = from(section, listeners, report);
+        if !listeners.is_empty() {
+            check_targets(section, &targets, &from, listeners, report);
         }
+        rules.extend(tls.as_mut().map(|tls| tls.read(section, &name, &targets, report)));
         let mut trunk = trunk(section, name, report);
+        trunk.from = from;
         trunk.sources = sources.into_iter().flatten().collect();
         trunk.targets = targets.into_iter().flatten().collect();
         out.trunks.push(trunk);
     }
+    out.tls = tls.map(|tls| tls.finish(rules)).unwrap_or_default();
     out
 }
 
@@ -91,6 +103,7 @@ fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trun
         name,
         sources: Vec::new(),
         targets: Vec::new(),
+        from: Vec::new(),
         read: number::read_rule(read.as_ref(), report),
         write: number::write_rule(write.as_ref(), report),
         caller_in,
@@ -110,6 +123,29 @@ fn target(value: &DeValue<'_>) -> Result<Target, Fault> {
         return Err(Fault::new(format!("nobody can be reached at {address}"), mend));
     }
     Ok(Target { transport, address })
+}
+
+/// `from`: the listeners that the trunk knows us by, as places in `listen`. One may stand without a list.
+fn from(section: &Section<'_>, listeners: &[Listener], report: &mut Report<'_>) -> Vec<u16> {
+    let place = |value: &DeValue<'_>| {
+        let (transport, address) = value::endpoint("address to listen at")(value)?;
+        let is_it = |listener: &Listener| listener.transport == transport && listener.bind == address;
+        match listeners.iter().position(is_it) {
+            // Listeners that could not be read, or are none, have been complained of.
+            None if listeners.is_empty() => Ok(0),
+            Some(place) => Ok(u16::try_from(place).expect("the configuration allows few listeners")),
+            None => {
+                let known: Vec<String> =
+                    listeners.iter().map(|listener| value::spelt(listener.transport, listener.bind)).collect();
+                let problem = format!("we do not listen at {}", value::spelt(transport, address));
+                Err(Fault::new(problem, format!("write one of those of [sip]: {}", known.join(", "))))
+            }
+        }
+    };
+    if section.is_no_list("from") {
+        return section.optional("from", place, report).into_iter().collect();
+    }
+    section.list("from", place, report).into_iter().flatten().collect()
 }
 
 /// Words in order of preference: at least one, each once.
@@ -169,7 +205,13 @@ fn check_sources(
     }
 }
 
-fn check_targets(section: &Section<'_>, targets: &[Option<Target>], listeners: &[Listener], report: &mut Report<'_>) {
+fn check_targets(
+    section: &Section<'_>,
+    targets: &[Option<Target>],
+    from: &[u16],
+    listeners: &[Listener],
+    report: &mut Report<'_>,
+) {
     for (place, target) in targets.iter().enumerate() {
         let Some(target) = target else { continue };
         let fits = |listener: &&Listener| {
@@ -181,6 +223,12 @@ fn check_targets(section: &Section<'_>, targets: &[Option<Target>], listeners: &
             let problem = format!("we do not listen at {transport} with {version}, so we cannot send from there");
             let mend = format!("add \"{transport}:ADDRESS:PORT\" with an {version} address to listen in [sip]");
             section.complain_element("targets", place, Fault::new(problem, mend), report);
+        }
+        let by_from = || from.iter().filter_map(|place| listeners.get(usize::from(*place))).any(|one| fits(&one));
+        if listeners.iter().any(|listener| fits(&listener)) && !from.is_empty() && !by_from() {
+            let (kind, version) = (target.transport.as_str(), if target.address.is_ipv4() { "IPv4" } else { "IPv6" });
+            let problem = format!("none of `from` is {kind} with {version}");
+            section.complain_element("targets", place, Fault::new(problem, "write one in `from` too"), report);
         }
         if listeners.iter().any(|listener| fits(&listener) && listener.bind == target.address) {
             let problem = format!("{} is our own address: calls would come back to us", target.address);

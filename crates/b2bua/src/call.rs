@@ -501,7 +501,7 @@ impl Call {
     fn invite(&mut self, cx: &mut Context<'_>, plan: Plan, target: usize) {
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk(plan.trunk_out);
-        let route = trunk.targets.get(target).and_then(|target| cx.flow_to(&settings, target));
+        let route = trunk.targets.get(target).and_then(|target| cx.flow_to(&settings, trunk, target));
         let (Some(flow), Some(media)) = (route, self.media) else {
             self.turn_away(cx, Cause::NoRoute);
             return;
