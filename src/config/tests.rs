@@ -304,8 +304,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "[sip]",
         &[
             "c.toml:12: `sip` stands here for the second time — leave one of the two out",
-            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4",
-            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4",
+            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
         ],
     ),
     (
@@ -404,7 +404,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "udp:127.0.0.1:5060",
         "upd:127.0.0.1:5060",
         &[
-            "c.toml:2: sip.listen[0]: `upd:127.0.0.1:5060` is no address to listen at — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+            "c.toml:2: sip.listen[0]: `upd:127.0.0.1:5060` is no address to listen at — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT",
         ],
     ),
     (
@@ -425,7 +425,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "udp:127.0.0.1:5060",
         "udp:sip.example:5060",
         &[
-            "c.toml:2: sip.listen[0]: `udp:sip.example:5060` is no address to listen at — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+            "c.toml:2: sip.listen[0]: `udp:sip.example:5060` is no address to listen at — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT",
         ],
     ),
     (
@@ -677,7 +677,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "sources = [\"198.51.100.0/24\"]",
         "targets = [\"upd:1.2.3.4:5060\"]",
         &[
-            "c.toml:11: trunk[1].targets[0]: `upd:1.2.3.4:5060` is no target — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+            "c.toml:11: trunk[1].targets[0]: `upd:1.2.3.4:5060` is no target — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT",
         ],
     ),
     (

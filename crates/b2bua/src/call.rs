@@ -592,7 +592,7 @@ impl Call {
     fn invite(&mut self, cx: &mut Context<'_>, mut plan: Plan) {
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk(plan.trunk_out);
-        let route = plan.targets.pop_front().and_then(|target| cx.flow_to(&settings, &target));
+        let route = plan.targets.pop_front().and_then(|target| cx.flow_to(&settings, trunk, &target));
         let (Some(flow), Some(media)) = (route, self.media) else {
             self.turn_away(cx, Cause::NoRoute);
             return;

@@ -127,13 +127,10 @@ impl<'a> Context<'a> {
         today.strftime("%Y%m%d").to_string()
     }
 
-    /// The flow to a target: by the first listener of its protocol and address family.
-    pub(crate) fn flow_to(&self, settings: &Settings, target: &Target) -> Option<Flow> {
-        let fits = |listener: &crate::settings::Listener| {
-            listener.transport == target.transport && listener.bind.is_ipv4() == target.address.is_ipv4()
-        };
-        let listener = u16::try_from(settings.listeners.iter().position(fits)?).ok()?;
-        Some(Flow { transport: target.transport, listener, peer: target.address, connection: 0 })
+    /// The flow to a target of a trunk.
+    pub(crate) fn flow_to(&self, settings: &Settings, trunk: &Trunk, target: &Target) -> Option<Flow> {
+        let listener = settings.listener_to(trunk, target.transport, target.address.ip())?;
+        Some(Flow::to(target.transport, listener, target.address))
     }
 
     /// A tag that names its call and leg, so that a request in the dialog finds them without a search; its last 64

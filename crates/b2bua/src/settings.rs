@@ -34,7 +34,7 @@ pub struct Settings {
 /// One socket address that we serve SIP on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listener {
-    /// UDP or TCP.
+    /// Its protocol.
     pub transport: Transport,
     /// What the socket is bound to.
     pub bind: SocketAddr,
@@ -84,7 +84,7 @@ pub enum CalledIn {
 /// Where a trunk takes our calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// UDP or TCP.
+    /// Its protocol.
     pub transport: Transport,
     /// Its address.
     pub address: SocketAddr,
@@ -132,6 +132,8 @@ pub struct Trunk {
     pub sources: Vec<IpNet>,
     /// Where it takes calls, tried in order. Empty: this trunk only calls.
     pub targets: Vec<Target>,
+    /// The listeners that it knows us by: their places in [`Settings::listeners`]. Empty: any will do.
+    pub from: Vec<u16>,
     /// How it spells numbers to us.
     pub read: ReadRule,
     /// How it wants them spelt.
@@ -251,6 +253,15 @@ impl Settings {
             let place = self.trunks.iter().position(|trunk| trunk.targets.iter().any(|t| t.address.ip() == source))?;
             u16::try_from(place).ok().map(TrunkId)
         })
+    }
+
+    /// The listener that what goes to a peer of a trunk leaves by: the first of its protocol and IP version, one of
+    /// [`Trunk::from`] if there is one. `None`: nothing can be sent there.
+    #[must_use]
+    pub fn listener_to(&self, trunk: &Trunk, transport: Transport, peer: IpAddr) -> Option<u16> {
+        let fits = |listener: &Listener| listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
+        let named = trunk.from.iter().copied().find(|at| self.listeners.get(usize::from(*at)).is_some_and(fits));
+        named.or_else(|| u16::try_from(self.listeners.iter().position(fits)?).ok())
     }
 
     /// The trunk of a name.

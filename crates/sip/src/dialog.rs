@@ -3,7 +3,7 @@
 //! Early dialogs are the user's business: a [`Dialog`] is made when the remote tag is known, from the request (UAS) or
 //! from the response (UAC), and its target is refreshed by later requests and responses (§12.2).
 
-use crate::message::{HeaderName, Message, Method, NameAddr, ParseError, Uri, write};
+use crate::message::{HeaderName, Message, Method, NameAddr, ParseError, Scheme, Uri, write};
 
 /// One established or early dialog, seen from our side.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Hop<'a> {
     pub port: Option<u16>,
     /// `transport` parameter, where one is written.
     pub transport: Option<&'a [u8]>,
+    /// A `sips:` URI: TLS, whatever `transport` says (RFC 3261 §26.2.2).
+    pub is_sips: bool,
 }
 
 /// Route headers of one dialog at most; a longer Record-Route is cut off with an error.
@@ -145,7 +147,8 @@ impl Dialog {
     #[must_use]
     pub fn next_hop(&self) -> Option<Hop<'_>> {
         let uri = Uri::parse(self.route_set.first().unwrap_or(&self.remote_target)).ok()?;
-        (!uri.host.is_empty()).then(|| Hop { host: uri.host, port: uri.port, transport: uri.params.get(b"transport") })
+        let (transport, is_sips) = (uri.params.get(b"transport"), uri.scheme == Scheme::Sips);
+        (!uri.host.is_empty()).then_some(Hop { host: uri.host, port: uri.port, transport, is_sips })
     }
 }
 

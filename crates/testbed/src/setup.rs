@@ -328,6 +328,7 @@ fn trunk(name: &str, place: u8) -> Trunk {
         name: name.into(),
         sources: vec![format!("10.{place}.0.0/16").parse().expect("a network")],
         targets: vec![Target { transport: Transport::Udp, address: gateway(place) }],
+        from: Vec::new(),
         read: ReadRule::default(),
         write: WriteRule::default(),
         caller_in: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],

@@ -74,30 +74,31 @@ impl Line {
     pub(super) fn next_flow(&self, io: &Io<'_>, dialog: &Dialog) -> Flow {
         let flow = self.flow;
         let Some(hop) = dialog.next_hop() else { return flow };
-        let transport = match hop.transport {
-            Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
-            Some(name) if name.eq_ignore_ascii_case(b"udp") => Transport::Udp,
-            Some(_) | None => flow.transport,
-        };
+        // A dialog that began in private stays there, whatever a Contact says.
+        let is_private = hop.is_sips || flow.transport == Transport::Tls;
+        let named = if is_private { Some(Transport::Tls) } else { hop.transport.and_then(Transport::of_uri_param) };
+        let transport = named.unwrap_or(flow.transport);
+        let port = hop.port.unwrap_or(transport.default_port());
+        let flow = Flow { reopen: Some(port), ..flow };
         let host = hop.host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(hop.host);
         let Some(ip) = std::str::from_utf8(host).ok().and_then(|host| host.parse::<IpAddr>().ok()) else {
             return flow;
         };
-        if transport == Transport::Tcp && flow.transport == Transport::Tcp && ip == flow.peer.ip() {
+        if transport.is_reliable() && transport == flow.transport && ip == flow.peer.ip() {
             // RFC 5923 §5: the connection that is there serves both ways.
             return flow;
         }
         if io.settings.trunk_of(ip) != Some(self.trunk) {
             return flow;
         }
-        let listener = if transport == flow.transport {
+        let listener = if transport == flow.transport && ip.is_ipv4() == flow.peer.is_ipv4() {
             flow.listener
         } else {
-            let place = io.settings.listeners.iter().position(|listener| listener.transport == transport);
-            let Some(listener) = place.and_then(|place| u16::try_from(place).ok()) else { return flow };
+            let trunk = io.settings.trunk(self.trunk);
+            let Some(listener) = io.settings.listener_to(trunk, transport, ip) else { return flow };
             listener
         };
-        Flow { transport, listener, peer: SocketAddr::new(ip, hop.port.unwrap_or(5060)), connection: 0 }
+        Flow::to(transport, listener, SocketAddr::new(ip, port))
     }
 }
 
@@ -113,18 +114,12 @@ pub(super) fn sip_uri(user: &[u8], host: &str, transport: Transport) -> Vec<u8> 
     write::escape_user(&mut uri, user);
     uri.push(b'@');
     uri.extend_from_slice(host.as_bytes());
-    if transport == Transport::Tcp {
-        uri.extend_from_slice(b";transport=tcp");
-    }
+    uri.extend_from_slice(transport.uri_param().as_bytes());
     uri
 }
 
 pub(super) fn contact(host: &str, transport: Transport) -> Vec<u8> {
-    let parameter = match transport {
-        Transport::Udp => "",
-        Transport::Tcp => ";transport=tcp",
-    };
-    format!("<sip:{host}{parameter}>").into_bytes()
+    format!("<sip:{host}{}>", transport.uri_param()).into_bytes()
 }
 
 /// `Reason` of a cause (RFC 3326, ITU-T Q.850).
