@@ -16,8 +16,19 @@ use super::signalling::Signalling;
 use super::tls::{Rules, Tls};
 use super::{number, value};
 
-pub(super) const KEYS: &[&str] =
-    &["name", "sources", "targets", "from", "tls", "read", "write", "codecs", "media_source", "max_calls", "calls_per_second"];
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "sources",
+    "targets",
+    "from",
+    "tls",
+    "read",
+    "write",
+    "codecs",
+    "media_source",
+    "max_calls",
+    "calls_per_second",
+];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
 
