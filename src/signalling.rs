@@ -260,11 +260,7 @@ impl Loop {
         let place = u16::try_from(listener).expect("the configuration allows few listeners");
         for _ in 0..BATCHES {
             let received = udp.recv_batch(|peer, bytes| {
-                core.handle_message(
-                    now,
-                    Flow::to(Transport::Udp, place, peer),
-                    bytes,
-                );
+                core.handle_message(now, Flow::to(Transport::Udp, place, peer), bytes);
             });
             match received {
                 Ok(Received::Some) => {}

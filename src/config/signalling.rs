@@ -208,6 +208,9 @@ pub(super) fn taken_by(
         let own = listener.bind.ip();
         let meet = own == bind || own.is_unspecified() || bind.is_unspecified();
         let port = listener.bind.port();
-        listener.transport.is_reliable() == transport.is_reliable() && meet && port != 0 && (ports.0..=ports.1).contains(&port)
+        listener.transport.is_reliable() == transport.is_reliable()
+            && meet
+            && port != 0
+            && (ports.0..=ports.1).contains(&port)
     })
 }

@@ -136,7 +136,8 @@ impl<'o> Rules<'o> {
             let Some(target) = target.filter(|target| target.transport == Transport::Tls) else { continue };
             if self.is_empty && !authorities_of_its_own {
                 let problem = "nobody can vouch for its certificate: the system knows no authorities";
-                let mend = "write tls.ca = \"FILE\" in this trunk, ca = \"FILE\" in [sip.tls], or install ca-certificates";
+                let mend =
+                    "write tls.ca = \"FILE\" in this trunk, ca = \"FILE\" in [sip.tls], or install ca-certificates";
                 trunk.complain_element("targets", place, Fault::new(problem, mend), report);
             }
             let known = self.seen.entry(target.address).or_insert_with(|| (rule.clone(), Arc::clone(name)));
@@ -177,7 +178,12 @@ fn identity(section: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Op
     .ok()
 }
 
-fn authorities(section: &Section<'_>, key: &'static str, folder: &Path, report: &mut Report<'_>) -> Option<Authorities> {
+fn authorities(
+    section: &Section<'_>,
+    key: &'static str,
+    folder: &Path,
+    report: &mut Report<'_>,
+) -> Option<Authorities> {
     let read = |file: &Path| Authorities::new(credentials::read_certificates(file)?);
     load(section, key, folder, read, report)
 }

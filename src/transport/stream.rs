@@ -200,7 +200,11 @@ enum Put {
 /// Writes some; when there is nothing to write, lets what TLS holds leave. Whatever was not done when this is dropped has
 /// not been begun.
 async fn put_out(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<Put> {
-    if bytes.is_empty() { writer.flush().await.map(|()| Put::Left) } else { writer.write(bytes).await.map(Put::Written) }
+    if bytes.is_empty() {
+        writer.flush().await.map(|()| Put::Left)
+    } else {
+        writer.write(bytes).await.map(Put::Written)
+    }
 }
 
 /// Gives every whole message to the signalling thread.

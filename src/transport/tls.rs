@@ -66,7 +66,10 @@ impl Peers {
     /// that it shows will do.
     pub fn add_target(&mut self, address: SocketAddr, name: Option<&ServerName<'static>>, rule: &Rule) {
         let rule = Rule { client: Arc::clone(&rule.client), server_name: rule.server_name.as_ref().or(name).cloned() };
-        agree(self.targets.entry(address).or_insert_with(|| Some(rule.expects(address.ip()))), &rule.expects(address.ip()));
+        agree(
+            self.targets.entry(address).or_insert_with(|| Some(rule.expects(address.ip()))),
+            &rule.expects(address.ip()),
+        );
         agree(self.hosts.entry(address.ip()).or_insert_with(|| Some(rule.clone())), &rule);
     }
 

@@ -925,7 +925,8 @@ fn what_went_by_a_stream_opened_anew_ends_with_it() {
 fn a_transport_is_named_alike_in_every_writing() {
     for transport in [Udp, Tcp, Tls] {
         let name = transport.as_str();
-        for name in [name.to_owned(), name.to_ascii_lowercase(), format!("{}{}", &name[..1], name[1..].to_lowercase())] {
+        for name in [name.to_owned(), name.to_ascii_lowercase(), format!("{}{}", &name[..1], name[1..].to_lowercase())]
+        {
             assert_eq!(Transport::of_uri_param(name.as_bytes()), Some(transport), "{name}");
         }
         assert_eq!(transport.is_reliable(), transport != Udp);
