@@ -21,6 +21,7 @@ use crate::prompts::Library;
 
 mod app;
 mod complaint;
+mod credentials;
 mod names;
 mod number;
 mod output;
@@ -190,7 +191,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let metrics = output::metrics(root, listeners, report);
     let log = output::log(root, report);
     let mut library = Library::new(output::prompts_dir(root, folder, report));
-    let trunks = trunk::read(root, sip.as_ref().map(|sip| &*sip.listeners), report);
+    let trunks = trunk::read(root, folder, sip.as_ref().map(|sip| &*sip.listeners), report);
     let mut apps = app::read(root, defaults, &mut library, report);
     let numbers = number::numbers(root, &trunks, &apps, report);
     let bindings = number::bindings(root, &numbers, &mut apps, &mut library, report);

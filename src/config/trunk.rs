@@ -1,6 +1,7 @@
 //! `[[trunk]]`: a carrier's SIP peer.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use b2bua::settings::{CalledIn, CallerHeader, Listener, Target, Trunk};
@@ -11,10 +12,21 @@ use toml::de::DeValue;
 use super::complaint::{Fault, Report};
 use super::names::Names;
 use super::section::Section;
-use super::{number, value};
+use super::{credentials, number, value};
 
-pub(super) const KEYS: &[&str] =
-    &["name", "sources", "targets", "read", "write", "codecs", "media_source", "max_calls", "calls_per_second"];
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "sources",
+    "targets",
+    "read",
+    "write",
+    "codecs",
+    "media_source",
+    "max_calls",
+    "calls_per_second",
+    "auth",
+    "challenge",
+];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
 
@@ -45,8 +57,14 @@ pub(super) struct Use {
     pub(super) takes_calls: bool,
 }
 
-/// Reads the trunks. `listeners` is `None` when they could not be read: then targets are not held against them.
-pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &mut Report<'_>) -> Trunks {
+/// Reads the trunks. `listeners` is `None` when they could not be read: then targets are not held against them. Paths
+/// are relative to `folder`.
+pub(super) fn read(
+    root: &Section<'_>,
+    folder: &Path,
+    listeners: Option<&[Listener]>,
+    report: &mut Report<'_>,
+) -> Trunks {
     let mut out = Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new() };
     let sections = root.sections("trunk", KEYS, report);
     if !root.has("trunk") {
@@ -69,7 +87,7 @@ pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &
         if let Some(listeners) = listeners.filter(|listeners| !listeners.is_empty()) {
             check_targets(section, &targets, listeners, report);
         }
-        let mut trunk = trunk(section, name, report);
+        let mut trunk = trunk(section, name, folder, report);
         trunk.sources = sources.into_iter().flatten().collect();
         trunk.targets = targets.into_iter().flatten().collect();
         out.trunks.push(trunk);
@@ -78,7 +96,7 @@ pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &
 }
 
 /// All of a trunk but its addresses.
-fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trunk {
+fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Report<'_>) -> Trunk {
     let read = section.section("read", READ, report);
     let write = section.section("write", WRITE, report);
     let mut caller_in = vec![CallerHeader::PAssertedIdentity, CallerHeader::From];
@@ -100,6 +118,8 @@ fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trun
         media_source: section.or("media_source", SourcePolicy::Learn, value::word(SOURCES), report),
         max_calls: section.or("max_calls", 1_000, value::whole(1..=1_000_000), report),
         calls_per_second: section.or("calls_per_second", 100, value::whole(1..=1_000_000), report),
+        auth: credentials::auth(section, folder, report),
+        challenge: credentials::challenge(section, folder, report),
     }
 }
 
@@ -113,7 +133,7 @@ fn target(value: &DeValue<'_>) -> Result<Target, Fault> {
 }
 
 /// Words in order of preference: at least one, each once.
-fn order<T: Copy + PartialEq>(
+pub(super) fn order<T: Copy + PartialEq>(
     section: &Section<'_>,
     key: &'static str,
     words: &'static [(&'static str, T)],
@@ -146,6 +166,15 @@ fn check_use(section: &Section<'_>, usage: Use, report: &mut Report<'_>) {
         let problem = "has neither sources nor targets, so nobody can use it";
         let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls";
         report.add(&section.own_span(), section.own_path(), Fault::absence(problem, mend));
+        return;
+    }
+    if section.has("auth") && !usage.takes_calls {
+        let problem = "answers who challenges our calls, but this trunk takes none";
+        section.complain("auth", Fault::new(problem, "write `targets`, or leave auth out"), report);
+    }
+    if section.has("challenge") && !usage.calls {
+        let problem = "challenges who calls, but this trunk never does";
+        section.complain("challenge", Fault::new(problem, "write `sources`, or leave challenge out"), report);
     }
 }
 

@@ -336,6 +336,8 @@ fn trunk(name: &str, place: u8) -> Trunk {
         media_source: SourcePolicy::Learn,
         max_calls: 100,
         calls_per_second: 100,
+        auth: None,
+        challenge: None,
     }
 }
 
