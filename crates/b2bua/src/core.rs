@@ -19,6 +19,7 @@ use media::{Prompt, Side};
 use numbering::{Binding, Decision, Number, Party, Table};
 use sip::deadlines::Deadlines;
 use sip::dialog::Dialog;
+use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
 use sip::token::{Tokens, push_hex, read_hex};
 use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
@@ -85,6 +86,7 @@ pub struct Core {
     /// New calls by trunk name.
     rates: HashMap<Arc<str>, Bucket>,
     strangers: Bucket,
+    authenticator: Authenticator,
     /// UNIX time when `now` was zero: names of recordings begin with the day.
     unix_at_epoch: Duration,
     /// What tags of responses outside dialogs are made of.
@@ -182,6 +184,10 @@ impl Core {
         let limit = usize::try_from(settings.limits.transactions).unwrap_or(usize::MAX);
         let layer = Layer::new(settings.timers.sip.clone(), advertised, limit, tokens.draw());
         let tag_key = tokens.draw();
+        let mut nonce_key = [0; 32];
+        for part in nonce_key.chunks_exact_mut(8) {
+            part.copy_from_slice(&tokens.draw().to_be_bytes());
+        }
         let (first, last) = settings.media.ports;
         let ports = Ports::new(usize::from(last.saturating_sub(first) / 2) + 1, settings.media.quarantine);
         Core {
@@ -199,6 +205,7 @@ impl Core {
             live: Live::default(),
             rates: HashMap::new(),
             strangers: Bucket::full(Duration::ZERO, 10.0),
+            authenticator: Authenticator::new(&nonce_key, Authenticator::VALID, Authenticator::CAPACITY),
             unix_at_epoch: Duration::ZERO,
             tag_key,
             next_generation: 0,
@@ -482,7 +489,11 @@ impl Core {
             return;
         }
         match request.method() {
-            Method::Invite => self.on_invite(now, trunk, id, flow, request),
+            Method::Invite => {
+                if self.is_authentic(now, trunk, id, flow, &request) {
+                    self.on_invite(now, trunk, id, flow, request);
+                }
+            }
             Method::Options => {
                 let headers: [(&str, &[u8]); 3] =
                     [("Allow", ALLOW), ("Accept", b"application/sdp"), ("Accept-Encoding", b"identity")];
@@ -516,6 +527,29 @@ impl Core {
         self.counters.drop(complaint.drop);
         let headers: Vec<(&str, &[u8])> = complaint.header.iter().map(|(name, value)| (*name, &**value)).collect();
         self.respond(now, id, flow, request, complaint.status, &headers);
+    }
+
+    /// A trunk that must prove who it is has done so (RFC 3261 §22.2); one that has not is challenged.
+    fn is_authentic(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: &Message) -> bool {
+        let Some(account) = self.settings.trunk(trunk).challenge.clone() else { return true };
+        let stale = match self.authenticator.verify(now, &account, invite) {
+            Verdict::Granted => return true,
+            Verdict::Malformed => {
+                self.counters.drop(Drop::Unauthenticated);
+                self.respond(now, id, flow, invite, 400, &[]);
+                return false;
+            }
+            Verdict::Missing => false,
+            Verdict::Wrong => {
+                self.counters.drop(Drop::Unauthenticated);
+                false
+            }
+            Verdict::Stale | Verdict::Replayed => true,
+        };
+        let challenges = self.authenticator.challenge(now, &account, self.tokens.draw(), stale);
+        let headers: Vec<(&str, &[u8])> = challenges.iter().map(|value| ("WWW-Authenticate", &**value)).collect();
+        self.respond(now, id, flow, invite, 401, &headers);
+        false
     }
 
     // ---- a new call -------------------------------------------------------------------------------------------
@@ -560,7 +594,8 @@ impl Core {
         };
         let media = if wants_media { self.take_ports(now) } else { None };
         let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
-        let leg = Leg::incoming(owner, trunk, flow, invite, id, dialog, offer_answer, &settings);
+        let request = leg::Request { invite, server: id, dialog, offer_answer };
+        let leg = Leg::incoming(owner, trunk, flow, request, &settings);
         self.begin(now, Arrival { key, settings, leg, media, cdr }, verdict);
     }
 

@@ -33,6 +33,8 @@ pub enum Drop {
     SessionInterval,
     /// A Request-URI that we do not take (416).
     UriScheme,
+    /// A call whose credentials are wrong or cannot be read (401, 400).
+    Unauthenticated,
     /// A new call while as many as allowed were up (503).
     Calls,
     /// A new call while the trunk had as many as it may (503).
@@ -47,7 +49,7 @@ pub enum Drop {
 
 impl Drop {
     /// Every one, in the order of [`Counters::dropped`].
-    pub const ALL: [Drop; 16] = [
+    pub const ALL: [Drop; 17] = [
         Drop::Stranger,
         Drop::Transactions,
         Drop::Merged,
@@ -59,6 +61,7 @@ impl Drop {
         Drop::ContentType,
         Drop::SessionInterval,
         Drop::UriScheme,
+        Drop::Unauthenticated,
         Drop::Calls,
         Drop::TrunkCalls,
         Drop::TrunkRate,
@@ -81,6 +84,7 @@ impl Drop {
             Drop::ContentType => "content_type",
             Drop::SessionInterval => "session_interval",
             Drop::UriScheme => "uri_scheme",
+            Drop::Unauthenticated => "unauthenticated",
             Drop::Calls => "calls",
             Drop::TrunkCalls => "trunk_calls",
             Drop::TrunkRate => "trunk_rate",

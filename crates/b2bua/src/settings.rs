@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{AppId, ReadRule, WriteRule};
+use sip::digest::{Account, Credentials};
 use sip::transaction::Transport;
 
 /// Everything the core is told by the operator.
@@ -156,6 +157,10 @@ pub struct Trunk {
     pub max_calls: u32,
     /// New calls a second from it (a bucket as deep as one second).
     pub calls_per_second: u32,
+    /// Who we are when it challenges our requests (RFC 3261 §22); `None` lets the challenge refuse the call.
+    pub auth: Option<Arc<Credentials>>,
+    /// Who its calls must prove to be; `None` believes its address.
+    pub challenge: Option<Arc<Account>>,
 }
 
 /// A customer's application.

@@ -340,6 +340,8 @@ fn trunk(name: &str, place: u8) -> Trunk {
         session_timers: SessionTimers::default(),
         max_calls: 100,
         calls_per_second: 100,
+        auth: None,
+        challenge: None,
     }
 }
 

@@ -19,8 +19,8 @@ use super::established::Up;
 use super::session_timer::{self, SessionTimer};
 use super::wire::{plain, refusal, response, sdp};
 use super::{
-    EarlyMedia, Io, LegEvent, Line, Next, PendingOk, Progress, Repeat, State, answer_plainly, in_order, not_yet,
-    on_info,
+    EarlyMedia, Io, LegEvent, Line, Next, PendingOk, Progress, Repeat, Request, State, answer_plainly, in_order,
+    not_yet, on_info,
 };
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
@@ -81,13 +81,8 @@ enum Then {
 }
 
 impl Invited {
-    pub(super) fn new(
-        invite: Message,
-        server: ServerId,
-        dialog: Dialog,
-        offer_answer: OfferAnswer,
-        trunk: &Trunk,
-    ) -> Invited {
+    pub(super) fn new(request: Request, trunk: &Trunk) -> Invited {
+        let Request { invite, server, dialog, offer_answer } = request;
         let required = invite.has_option_tag(HeaderName::Require, "100rel");
         let supported = required || invite.has_option_tag(HeaderName::Supported, "100rel");
         let reliable = match trunk.reliability {

@@ -18,12 +18,14 @@
 //! One file a state: `incoming` (Invited), `outgoing` (Calling, Cancelling), `established` (Up), `releasing` (ReleaseOnAck,
 //! Releasing). A handler takes its state and returns the next one, so that nothing of a state outlives it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use media::{Remote, Side};
 use numbering::Number;
 use sip::dialog::Dialog;
+use sip::digest::Answering;
 use sip::message::{Message, Method};
 use sip::transaction::{ClientId, Flow, Layer, ServerId};
 
@@ -196,7 +198,14 @@ pub(crate) struct Line {
     flow: Flow,
     /// To tags of other forks of the called party that have been ended.
     ended_forks: Vec<Box<[u8]>>,
+    /// Our side of the digest authentication, once the peer has asked for it.
+    answering: Option<Box<Answering>>,
+    /// What the last INVITE said of it.
+    invite_authorizations: Authorizations,
 }
+
+/// Header names and values.
+type Authorizations = Vec<(&'static str, Vec<u8>)>;
 
 /// One leg.
 #[derive(Debug)]
@@ -241,6 +250,15 @@ struct Repeat {
     give_up: Duration,
 }
 
+/// The caller's INVITE and what was made of it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) invite: Message,
+    pub(crate) server: ServerId,
+    pub(crate) dialog: Dialog,
+    pub(crate) offer_answer: OfferAnswer,
+}
+
 /// What the outgoing INVITE says of the parties, spelt as the trunk wants it.
 #[derive(Clone, Debug)]
 pub(crate) struct Parties {
@@ -256,18 +274,9 @@ pub(crate) struct Parties {
 }
 
 impl Leg {
-    /// The caller's leg. `dialog` was made from `invite`.
-    pub(crate) fn incoming(
-        owner: Owner,
-        trunk: TrunkId,
-        flow: Flow,
-        invite: Message,
-        server: ServerId,
-        dialog: Dialog,
-        offer_answer: OfferAnswer,
-        settings: &Settings,
-    ) -> Leg {
-        let invited = Invited::new(invite, server, dialog, offer_answer, settings.trunk(trunk));
+    /// The caller's leg.
+    pub(crate) fn incoming(owner: Owner, trunk: TrunkId, flow: Flow, request: Request, settings: &Settings) -> Leg {
+        let invited = Invited::new(request, settings.trunk(trunk));
         Leg { line: Line::new(owner, trunk, flow), state: State::Invited(Box::new(invited)) }
     }
 
@@ -427,6 +436,7 @@ impl Leg {
 
     /// A response to a request that we sent.
     pub(crate) fn on_response(&mut self, io: &mut Io<'_>, id: ClientId, response: &Message) -> Option<LegEvent> {
+        self.line.accepted(response);
         self.step(|state, line| match state {
             State::Calling(state) => state.on_response(line, io, id, response),
             State::Cancelling(state) => state.on_response(line, io, id, response),
@@ -471,19 +481,33 @@ impl State {
 
 impl Line {
     fn new(owner: Owner, trunk: TrunkId, flow: Flow) -> Line {
-        Line { owner, trunk, flow, ended_forks: Vec::new() }
+        Line { owner, trunk, flow, ended_forks: Vec::new(), answering: None, invite_authorizations: Vec::new() }
     }
 
     /// Headers that answer the challenges of this trunk (RFC 3261 §22), where it has made any.
-    fn authorizations(&mut self, method: Method, uri: &[u8], body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-        let _ = (method, uri, body);
-        Vec::new()
+    fn authorizations(&mut self, method: Method, uri: &[u8], body: &[u8]) -> Authorizations {
+        let Some(answering) = &mut self.answering else { return Vec::new() };
+        let headers = answering.authorizations(method.as_str(), uri, body);
+        if method == Method::Invite {
+            // Its ACK says the same again: it cannot be challenged (§22.1).
+            self.invite_authorizations.clone_from(&headers);
+        }
+        headers
     }
 
     /// Takes the challenge of a 401 or 407. `false`: there is no answer to it, or the one given was wrong.
     fn learn(&mut self, io: &mut Io<'_>, response: &Message) -> bool {
-        let _ = (io, response);
-        false
+        let Some(credentials) = &io.settings.trunk(self.trunk).auth else { return false };
+        let random = io.layer.draw();
+        let answering = self.answering.get_or_insert_with(|| Box::new(Answering::new(Arc::clone(credentials))));
+        answering.on_challenge(response, random).is_ok()
+    }
+
+    /// A request of ours was not challenged: whatever we proved with it was good.
+    fn accepted(&mut self, response: &Message) {
+        if let Some(answering) = self.answering.as_mut().filter(|_| !matches!(response.status(), 401 | 407)) {
+            answering.on_accepted();
+        }
     }
 
     /// A 2xx of another fork than the one that is up: acknowledged and ended (RFC 3261 §13.2.2.4).

@@ -64,6 +64,9 @@ impl Line {
         let flow = self.next_flow(io, dialog);
         let bytes = io.layer.send_ack(flow, |out, via| {
             dialog.write_ack(out, via, cseq);
+            for (name, value) in &self.invite_authorizations {
+                write::header(out, name, value);
+            }
             write::finish(out, None, b"");
         });
         Acked { cseq, bytes }

@@ -671,7 +671,9 @@ fn without_a_count_a_nonce_is_good_for_one_request() {
     assert_eq!(judge(&mut authenticator, NOW, INVITE, &header), Verdict::Stale);
     // Nor is it good with one afterwards.
     let mut counting = challenged(&authenticator, NOW, 1);
-    assert_eq!(judge(&mut authenticator, NOW, INVITE, &authorize(&mut counting)), Verdict::Replayed);
+    for _ in 0..3 {
+        assert_eq!(judge(&mut authenticator, NOW, INVITE, &authorize(&mut counting)), Verdict::Replayed);
+    }
 }
 
 #[test]
