@@ -33,6 +33,8 @@ struct Wire {
     sent: u64,
     events: [Vec<PhoneEvent>; 2],
     seen: [Vec<String>; 2],
+    /// What happens to a SIP message on its way.
+    edit: Option<fn(String) -> String>,
 }
 
 impl Wire {
@@ -48,6 +50,7 @@ impl Wire {
             sent: 0,
             events: [Vec::new(), Vec::new()],
             seen: [Vec::new(), Vec::new()],
+            edit: None,
         }
     }
 
@@ -91,6 +94,10 @@ impl Wire {
                 let (from, to, bytes) = entry.remove();
                 let side = usize::from(to.ip().to_string() == "10.2.0.1");
                 if to.port() == 5060 {
+                    let bytes = match &self.edit {
+                        Some(edit) => edit(String::from_utf8(bytes).unwrap()).into_bytes(),
+                        None => bytes,
+                    };
                     let line = String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned();
                     self.seen[side].push(line);
                     self.phones[side].handle_message(self.now, from, &bytes);
@@ -122,6 +129,180 @@ impl Wire {
 
 const RELEASED_BY_US: PhoneEvent = PhoneEvent::Released { by: Ender::Us, reason: None };
 const RELEASED_BY_THEM: PhoneEvent = PhoneEvent::Released { by: Ender::Them, reason: None };
+
+fn count(wire: &Wire, side: usize, start: &str) -> usize {
+    wire.seen[side].iter().filter(|line| line.starts_with(start)).count()
+}
+
+fn breaches(wire: &Wire, side: usize) -> Vec<&str> {
+    let breach = |event| match event {
+        &PhoneEvent::Breach(ref breach) => Some(breach.as_str()),
+        _ => None,
+    };
+    wire.events[side].iter().filter_map(breach).collect()
+}
+
+/// Lets it run to its end and returns what the phones complained of.
+fn complaints(wire: &mut Wire) -> String {
+    wire.run(wire.now + Duration::from_secs(600));
+    for (side, phone) in wire.phones.iter().enumerate() {
+        assert!(phone.is_idle(), "{side}: {:?} {:?}", phone.call, phone.transactions);
+    }
+    [breaches(wire, 0), breaches(wire, 1)].concat().join("; ")
+}
+
+#[test]
+fn provisional_responses_are_reliable_where_both_sides_want_it() {
+    use Reliability::{Absent, Preferred, Required, Supported};
+    for (a, b, pracks, refused) in [
+        (Absent, Absent, 0, None),
+        (Absent, Preferred, 0, None),
+        (Supported, Absent, 0, None),
+        (Supported, Supported, 0, None),
+        (Supported, Preferred, 2, None),
+        (Supported, Required, 2, None),
+        (Required, Supported, 2, None),
+        (Required, Preferred, 2, None),
+        (Required, Absent, 0, Some(420)),
+        (Absent, Required, 0, Some(421)),
+    ] {
+        let b = Script::answers(ms(300)).early_media(ms(100)).hangs_up(ms(400)).reliably(b);
+        let mut wire = Wire::new(Script::default().reliably(a), b);
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.finish();
+        assert_eq!(count(&wire, 1, "PRACK "), pracks, "{a:?}");
+        let events = |side: usize| wire.events[side].iter().filter(|event| **event == PhoneEvent::Pracked).count();
+        assert_eq!((events(0), events(1)), (pracks, pracks));
+        match refused {
+            Some(status) => assert!(wire.has(0, &PhoneEvent::Refused { status, reason: None }), "{status}"),
+            None => assert!(wire.has(0, &RELEASED_BY_THEM)),
+        }
+    }
+}
+
+#[test]
+fn a_late_offer_comes_in_the_first_reliable_response_and_is_answered_in_the_prack() {
+    for repeats_sdp in [false, true] {
+        let a = Script::default().offers_late().reliably(Reliability::Supported).hangs_up(ms(1000));
+        let b = Script { repeats_sdp, ..Script::answers(ms(300)).reliably(Reliability::Preferred) };
+        let mut wire = Wire::new(a, b);
+        for phone in &mut wire.phones {
+            phone.say(Sound::Tone(440.0));
+        }
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.finish();
+        for phone in &wire.phones {
+            assert!(phone.ear().packets() > 40);
+        }
+    }
+}
+
+#[test]
+fn a_prack_may_make_the_next_offer() {
+    let a = Script {
+        prack_offer: Some(Offer::Direction(Direction::SendOnly)),
+        ..Script::default().reliably(Reliability::Supported)
+    };
+    let b = Script::answers(ms(300)).early_media(ms(100)).hangs_up(ms(400)).reliably(Reliability::Preferred);
+    let mut wire = Wire::new(a, Script { ring_after: None, ..b });
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(1, &PhoneEvent::MediaChanged { media: Some("10.1.0.1:4000".parse().unwrap()), sends: false }));
+}
+
+#[test]
+fn without_prack_a_reliable_response_is_repeated_for_32_s_and_no_200_passes_it() {
+    let a = Script { never_pracks: true, ..Script::default().reliably(Reliability::Supported) };
+    let b = Script::answers(ms(300)).early_media(ms(100)).reliably(Reliability::Preferred);
+    let mut wire = Wire::new(a, Script { ring_after: None, ..b });
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert_eq!(count(&wire, 0, "SIP/2.0 183"), 7);
+    assert!(wire.has(1, &PhoneEvent::Failed(Failure::NoPrack)));
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 504, reason: None }));
+    // Without SDP the 200 need not wait.
+    let a = Script { never_pracks: true, ..Script::default().reliably(Reliability::Supported) };
+    let b = Script::answers(ms(300)).hangs_up(ms(100)).reliably(Reliability::Preferred);
+    let mut wire = Wire::new(a, b);
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(0, &RELEASED_BY_THEM));
+}
+
+#[test]
+fn every_provisional_response_waits_for_the_prack_of_the_one_before() {
+    let b = Script::answers(ms(100)).rings_after(ms(0)).provisional(ms(0), 182).provisional(ms(0), 183);
+    let mut wire = Wire::new(
+        Script::default().reliably(Reliability::Required),
+        b.hangs_up(ms(50)).reliably(Reliability::Supported),
+    );
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    let told: Vec<_> =
+        wire.seen[0].iter().filter(|line| line.starts_with("SIP/2.0 1")).map(|line| &line[8..11]).collect();
+    assert_eq!(told, ["180", "182", "183"]);
+    assert_eq!(count(&wire, 1, "PRACK "), 3);
+}
+
+#[test]
+fn breaches_of_rfc_3262_are_told() {
+    fn caught(edit: fn(String) -> String) -> String {
+        let script = Script::default().reliably(Reliability::Supported);
+        let mut wire = Wire::new(script, Script::rings().early_media(ms(100)).reliably(Reliability::Preferred));
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.edit = Some(edit);
+        wire.run(ms(5_000));
+        [breaches(&wire, 0), breaches(&wire, 1)].concat().join("; ")
+    }
+    let rows: [(fn(String) -> String, &str); 6] = [
+        (|text| with(&text, "RSeq", ""), "Require: 100rel: true, RSeq: None"),
+        (|text| with(&text, "Require", ""), "Require: 100rel: false, RSeq: Some"),
+        (|text| with(&text, "RAck", ""), "RAck None"),
+        (|text| with(&text, "RAck", "RAck: 2147483647 1 INVITE\r\n"), "PRACK for"),
+        (|text| with(&text, "RSeq", "RSeq: 0\r\n"), "with RSeq 0"),
+        (|text| text.replace("SIP/2.0 180 Ringing", "SIP/2.0 100 Trying"), "100 that wants a PRACK"),
+    ];
+    assert_eq!(caught(|text| text), "");
+    for (edit, sentence) in rows {
+        let told = caught(edit);
+        assert!(told.contains(sentence), "{sentence}: {told}");
+    }
+}
+
+/// Another line in place of this header.
+fn with(text: &str, name: &str, line: &str) -> String {
+    text.split_inclusive("\r\n").map(|old| if old.starts_with(&format!("{name}:")) { line } else { old }).collect()
+}
+
+#[test]
+fn reliable_calls_survive_loss_doubling_and_reordering() {
+    for seed in 0..300 {
+        let reliability = if seed % 2 == 0 { Reliability::Preferred } else { Reliability::Required };
+        let mut a = Script::default().reliably(Reliability::Supported);
+        a.late_offer = seed % 3 == 0;
+        a.prack_offer = (seed % 5 == 0).then_some(Offer::Same);
+        let b = match seed % 4 {
+            0 => Script::answers(ms(1_300)).early_media(ms(400)).hangs_up(ms(400)),
+            1 => Script::declines(ms(1_000)),
+            2 => Script::answers(ms(300)).provisional(ms(100), 183).hangs_up(ms(400)),
+            _ => Script::rings().early_media(ms(200)),
+        };
+        if seed % 4 == 3 {
+            a = a.cancels(ms(2_000));
+        }
+        survives(seed, a, b.reliably(reliability));
+    }
+}
+
+/// Plays a call over a network that loses, doubles and reorders: it ends, and nobody complains.
+fn survives(seed: u64, a: Script, b: Script) {
+    let mut wire = Wire::new(a, b);
+    wire.random = Random::new(seed);
+    (wire.loss, wire.doubled, wire.delay) = (20, 20, 300);
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    let told = complaints(&mut wire);
+    assert_eq!(told, "", "seed {seed}: {:#?}\n{:#?}", wire.events, wire.seen);
+}
 
 #[test]
 fn a_call_rings_is_answered_and_hung_up() {
