@@ -37,6 +37,8 @@ pub(crate) struct Dialog {
     pub(crate) owner: bool,
     /// Until then the peer may not try again after our 491.
     pub(crate) barred_until: Option<Duration>,
+    /// Until then we may not, after its 491.
+    pub(crate) held_until: Option<Duration>,
     pub(crate) reliable: Reliable,
     pub(crate) timer: Option<Ticking>,
 }
@@ -223,6 +225,8 @@ pub(crate) struct Modifying {
 pub(crate) struct Pending {
     pub(crate) branch: String,
     pub(crate) what: What,
+    /// It spoke of the session timer.
+    pub(crate) timed: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

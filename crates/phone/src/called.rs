@@ -108,6 +108,7 @@ impl Phone {
             invite_cseq: invite.cseq,
             owner: false,
             barred_until: None,
+            held_until: None,
             reliable: Reliable::default(),
             timer: None,
         };
@@ -160,7 +161,11 @@ impl Phone {
         };
         if ringing.answer.is_none() {
             match ringing.dialog.media.answer(&config, &offer) {
-                Ok(answer) => ringing.answer = Some(answer),
+                Ok(answer) => {
+                    ringing.answer = Some(answer);
+                    // It is none yet where its message may be lost.
+                    ringing.dialog.media.await_our_answer();
+                }
                 Err(flaw) => {
                     if let Flaw::Breach(sentence) = flaw {
                         self.breach(format!("INVITE: {sentence}"));

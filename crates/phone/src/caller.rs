@@ -44,6 +44,7 @@ impl Phone {
             invite_cseq: 1,
             owner: true,
             barred_until: None,
+            held_until: None,
             reliable: Reliable::default(),
             timer: None,
         };

@@ -102,11 +102,12 @@ impl Phone {
     fn reinvite(&mut self, now: Duration, offer: &Offer) -> Outcome {
         let config = self.config.clone();
         let branch = self.branch();
-        let changing = self.pending.iter().any(|pending| matches!(pending.what, What::Update(_)));
+        let changing = self.is_changing();
         let Call::Established(up) = &mut self.call else {
             return Outcome::Impossible;
         };
-        if up.modifying.is_some() || up.ack.is_some() || changing || !up.dialog.media.is_free() {
+        let early = up.dialog.held_until.is_some_and(|until| now < until);
+        if up.modifying.is_some() || up.ack.is_some() || changing || early || !up.dialog.media.is_free() {
             return Outcome::Busy;
         }
         let cseq = up.dialog.next_cseq();
@@ -122,9 +123,14 @@ impl Phone {
         Outcome::Done
     }
 
+    /// An UPDATE waits for its response; or a PRACK does, which would come out of order were it overtaken.
+    fn is_changing(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.what, What::Update(_) | What::Prack { .. }))
+    }
+
     fn update(&mut self, now: Duration, offer: &Offer) -> Outcome {
         let config = self.config.clone();
-        let changing = self.pending.iter().any(|pending| matches!(pending.what, What::Update(_)));
+        let changing = self.is_changing();
         let reinviting = match &self.call {
             Call::Established(up) => up.modifying.is_some(),
             Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Answered(_) | Call::Ending(_) | Call::Ended => {
@@ -137,7 +143,10 @@ impl Phone {
         let Some(dialog) = self.call.dialog_mut().filter(|dialog| dialog.exists()) else {
             return Outcome::Impossible;
         };
-        if changing || (*offer != Offer::None && (reinviting || !dialog.media.is_free())) {
+        let early = dialog.held_until.is_some_and(|until| now < until);
+        // Until its PRACK the caller may not know of the dialog.
+        let unknown = matches!(&dialog.reliable.outstanding, Some(sent) if sent.until > now);
+        if changing || unknown || (*offer != Offer::None && (reinviting || early || !dialog.media.is_free())) {
             return Outcome::Busy;
         }
         let body = dialog.media.offer(&config, offer);
@@ -172,7 +181,8 @@ impl Phone {
         let known = method.parse().unwrap_or(Method::Publish);
         self.transactions.request(now, peer, &branch, known, bytes);
         if self.pending.len() < MAX_AGENDA {
-            self.pending.push(Pending { branch, what });
+            let timed = headers.iter().any(|(name, _)| name == "Session-Expires");
+            self.pending.push(Pending { branch, what, timed });
         }
     }
 
@@ -200,7 +210,10 @@ impl Phone {
         let Some(place) = self.pending.iter().position(is) else {
             return;
         };
-        let what = self.pending.remove(place).what;
+        let Pending { what, timed, .. } = self.pending.remove(place);
+        if timed && status < 300 {
+            self.timer_response(now, received);
+        }
         match &what {
             What::Prack { offers } => self.on_prack_answered(now, status, received, *offers),
             What::Update(offer) => self.on_updated(now, status, received, offer),
@@ -230,7 +243,6 @@ impl Phone {
         if received.contact.is_none() {
             self.breach(format!("{status} to UPDATE without Contact"));
         }
-        self.timer_response(now, received);
         let Some(dialog) = self.call.dialog_mut() else {
             return;
         };
@@ -259,7 +271,11 @@ impl Phone {
             (491, _) => {
                 // RFC 3261 §14.1: in units of 10 ms, 2.1-4 s for who made the Call-ID, otherwise 0-2 s.
                 let units = if owner { 210 + self.random.next_u64() % 191 } else { self.random.next_u64() % 201 };
-                self.plan(now + Duration::from_millis(units * 10), act.clone());
+                let until = now + Duration::from_millis(units * 10);
+                if let Some(dialog) = self.call.dialog_mut() {
+                    dialog.held_until = Some(until);
+                }
+                self.plan(until, act.clone());
             }
             (500, Some(seconds @ 0..=10)) => self.plan(now + Duration::from_secs(seconds), act.clone()),
             (500, _) if matches!(act, Act::Update(_)) => {
@@ -316,7 +332,9 @@ impl Phone {
         if let Err(flaw) = taken {
             self.breach(format!("{status} to a re-INVITE: {flaw}"));
         }
-        self.timer_response(now, received);
+        if self.config.script.session_timer.is_some() {
+            self.timer_response(now, received);
+        }
         self.media_changed(now);
     }
 
@@ -327,6 +345,10 @@ impl Phone {
             return false;
         };
         if request.cseq <= dialog.remote_cseq && dialog.remote_cseq != 0 {
+            // Overtaken on its way.
+            if let Some(offer) = &request.sdp {
+                dialog.media.refuse(offer);
+            }
             self.respond(now, key, request, 500, None);
             return false;
         }
@@ -391,7 +413,7 @@ impl Phone {
             let status = if matches!(self.call, Call::Ringing(_)) { 500 } else { 491 };
             return self.refuse_change(now, key, request, status);
         };
-        if up.modifying.is_some() || up.ack.is_some() {
+        if up.modifying.is_some() || up.ack.is_some() || up.dialog.media.is_ours() {
             return self.refuse_change(now, key, request, 491);
         }
         if let Some(status) = collision {

@@ -170,8 +170,8 @@ pub(crate) struct Negotiation {
     local: Local,
     turn: Turn,
     remote: Option<(Vec<u8>, Description)>,
-    /// The version in an offer of the peer's that was refused.
-    refused_version: Option<u64>,
+    /// The highest version in an offer of the peer's that was refused.
+    refused_version: u64,
 }
 
 /// Why an offer cannot be answered.
@@ -187,8 +187,7 @@ pub(crate) enum Flaw {
 pub(crate) fn read(body: &[u8]) -> Result<Description, String> {
     let session = Session::parse(body).map_err(|error| format!("SDP that cannot be read: {error}"))?;
     let streams: Vec<Stream> = session.medias.iter().map(stream_of).collect();
-    let is_audio = |stream: &Stream| stream.media == "audio" && stream.proto == "RTP/AVP" && stream.port != 0;
-    let Some(audio) = streams.iter().position(is_audio) else {
+    let Some(audio) = session.medias.iter().position(is_audio) else {
         let told: Vec<String> = streams.iter().map(|s| format!("{} {} over {}", s.media, s.port, s.proto)).collect();
         return Err(format!("SDP without audio: [{}]", told.join(", ")));
     };
@@ -222,6 +221,15 @@ pub(crate) fn read(body: &[u8]) -> Result<Description, String> {
         }
     }
     Ok(description)
+}
+
+fn is_audio(media: &Media) -> bool {
+    media.media == "audio" && media.proto == "RTP/AVP" && media.port != 0
+}
+
+/// The place of the audio in a description that can be read.
+fn audio_of(body: &[u8]) -> Option<Option<usize>> {
+    Session::parse(body).ok().map(|session| session.medias.iter().position(is_audio))
 }
 
 fn stream_of(media: &Media) -> Stream {
@@ -279,7 +287,7 @@ impl Negotiation {
             },
             turn: Turn::Free,
             remote: None,
-            refused_version: None,
+            refused_version: 0,
         }
     }
 
@@ -330,6 +338,10 @@ impl Negotiation {
 
     /// Reads the peer's offer and writes the answer, or says what is wrong with the offer, which then changes nothing.
     pub(crate) fn answer(&mut self, config: &Config, offer: &[u8]) -> Result<Vec<u8>, Flaw> {
+        if audio_of(offer) == Some(None) {
+            self.refuse(offer);
+            return Err(Flaw::NoCodec);
+        }
         let description = self.read_next(offer).map_err(Flaw::Breach)?;
         let many = config.streams_before.len() + config.streams_after.len();
         if self.remote.is_none() && description.streams.len() > 1 && many == 0 {
@@ -346,7 +358,7 @@ impl Negotiation {
                 description.codecs.iter().copied().filter(|(_, codec)| config.codecs.contains(codec)).collect();
             codecs.truncate(1);
             if codecs.is_empty() {
-                self.refused_version = Some(description.version);
+                self.refuse(offer);
                 return Err(Flaw::NoCodec);
             }
             self.local.streams = mirrored;
@@ -363,7 +375,8 @@ impl Negotiation {
 
     /// The peer's offer was refused unread: 488 or 491.
     pub(crate) fn refuse(&mut self, offer: &[u8]) {
-        self.refused_version = read(offer).ok().map(|description| description.version);
+        let version = Session::parse(offer).map_or(0, |session| session.origin.sess_version);
+        self.refused_version = self.refused_version.max(version);
     }
 
     /// The offer in an INVITE waits for our answer.
@@ -373,7 +386,9 @@ impl Negotiation {
 
     /// Our answer was sent once more, or at last, in a message that cannot be lost.
     pub(crate) fn settle(&mut self) {
-        self.turn = Turn::Free;
+        if matches!(self.turn, Turn::Theirs) {
+            self.turn = Turn::Free;
+        }
     }
 
     /// Takes the peer's answer to our offer. It settles nothing yet where it may be lost: in an unreliable response.
@@ -410,8 +425,9 @@ impl Negotiation {
 
     /// Our offer was refused: all is as it was before (RFC 3261 §14.1).
     pub(crate) fn take_back(&mut self) {
-        if let Turn::Ours(before) = std::mem::replace(&mut self.turn, Turn::Free) {
-            self.local = *before;
+        match std::mem::replace(&mut self.turn, Turn::Free) {
+            Turn::Ours(before) => self.local = *before,
+            other @ (Turn::Free | Turn::Theirs) => self.turn = other,
         }
     }
 
@@ -423,9 +439,9 @@ impl Negotiation {
             if description.session_id != before.session_id {
                 return Err("SDP session id changed within the call".to_owned());
             }
-            let follows = |last: u64| description.version == last.wrapping_add(1);
-            let again = self.refused_version == Some(description.version);
-            if !follows(before.version) && !again && !self.refused_version.is_some_and(follows) {
+            // What was refused counts too, and its successor may have come first.
+            let last = before.version.max(self.refused_version);
+            if description.version <= before.version || description.version > last.saturating_add(1) {
                 return Err(format!("SDP version {} after {}", description.version, before.version));
             }
         }

@@ -51,7 +51,7 @@ fn role(uac: bool) -> &'static str {
 impl Phone {
     /// Session-Expires and Min-SE of an INVITE or UPDATE of ours.
     pub(crate) fn timer_request(&self) -> Vec<(String, String)> {
-        let Some(wanted) = self.config.script.session_timer else {
+        let Some(wanted) = self.config.script.session_timer.filter(|_| !self.is_early()) else {
             return Vec::new();
         };
         let running = self.call.dialog().and_then(|dialog| dialog.timer);
@@ -93,9 +93,18 @@ impl Phone {
         (supported && expires.seconds < ours.min_se).then_some(422)
     }
 
+    /// An UPDATE of now comes before the 200 to the INVITE, which alone starts the timer.
+    fn is_early(&self) -> bool {
+        match &self.call {
+            Call::Calling(calling) => calling.dialog.exists(),
+            Call::Ringing(_) => true,
+            Call::Idle | Call::Answered(_) | Call::Established(_) | Call::Ending(_) | Call::Ended => false,
+        }
+    }
+
     /// What our 200 to an INVITE or UPDATE says of the session timer, which runs from now on.
     pub(crate) fn timer_answer(&mut self, now: Duration, request: &Received) -> Vec<(String, String)> {
-        let Some(ours) = self.config.script.session_timer else {
+        let Some(ours) = self.config.script.session_timer.filter(|_| !self.is_early()) else {
             return Vec::new();
         };
         let supported = request.lists("Supported", OPTION) || request.lists("Require", OPTION);
@@ -205,7 +214,8 @@ impl Phone {
             };
             return self.plan(now, act);
         }
-        let sentence = if timer.ours { "the session is over and X does not end it" } else { "X does not refresh" };
+        let sentence =
+            if timer.ours { "the session is over and the peer does not end it" } else { "the peer does not refresh" };
         self.breach(format!("{sentence} (RFC 4028 §10)"));
         self.event(PhoneEvent::SessionExpired);
         self.send_bye(now);
