@@ -13,6 +13,9 @@ use crate::script::Transport;
 /// Largest body that a phone looks at.
 const MAX_BODY: usize = 65_535;
 
+/// The type of a session description.
+const SDP: &str = "application/sdp";
+
 /// A request line or a status.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Start {
@@ -44,6 +47,33 @@ pub(crate) struct Received {
     pub(crate) reason: Option<String>,
     /// Body of type application/sdp.
     pub(crate) sdp: Option<Vec<u8>>,
+    /// A body of another type: type, bytes.
+    pub(crate) body: Option<(String, Vec<u8>)>,
+    /// Every header, by name and value.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Received {
+    /// Every value of a header.
+    pub(crate) fn values<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+        let is = move |(name, _): &&(String, String)| name.eq_ignore_ascii_case(wanted);
+        self.headers.iter().filter(is).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a header.
+    pub(crate) fn value(&self, wanted: &str) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str())
+    }
+
+    /// A header that is a list of tokens has this one: `lists("Supported", "100rel")`.
+    pub(crate) fn lists(&self, header: &str, token: &str) -> bool {
+        self.tokens(header).any(|found| found.eq_ignore_ascii_case(token))
+    }
+
+    /// The elements of a header that is a list.
+    pub(crate) fn tokens<'a>(&'a self, header: &'a str) -> impl Iterator<Item = &'a str> {
+        self.values(header).flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    }
 }
 
 /// Reads a message; the second part is what is wrong with it although it can be read.
@@ -110,20 +140,23 @@ fn read_headers(start: Start, headers: &Headers) -> Result<Received, String> {
         contact,
         reason: find("Reason"),
         sdp: None,
+        body: None,
+        headers: headers.iter().filter_map(named).collect(),
         vias,
     })
 }
 
+/// Name and value of a header.
+fn named(header: &Header) -> Option<(String, String)> {
+    let line = header.to_string();
+    let (name, value) = line.split_once(':')?;
+    Some((name.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// Every value of a header, by its name.
 fn all(headers: &Headers, wanted: &str) -> Vec<String> {
-    headers
-        .iter()
-        .filter_map(|header| {
-            let line = header.to_string();
-            let (name, value) = line.split_once(':')?;
-            name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
-        })
-        .collect()
+    let value = |(name, value): (String, String)| name.eq_ignore_ascii_case(wanted).then_some(value);
+    headers.iter().filter_map(named).filter_map(value).collect()
 }
 
 fn check_counts(received: &Received, headers: &Headers, breaches: &mut Vec<String>) {
@@ -196,7 +229,7 @@ fn check_body(received: &mut Received, headers: &Headers, body: Vec<u8>, breache
     }
     match all(headers, "Content-Type").first() {
         Some(kind) if kind.eq_ignore_ascii_case("application/sdp") => received.sdp = Some(body),
-        Some(_) => {}
+        Some(kind) => received.body = Some((kind.clone(), body)),
         None => breaches.push("body without Content-Type".to_owned()),
     }
 }
@@ -204,11 +237,12 @@ fn check_body(received: &mut Received, headers: &Headers, body: Vec<u8>, breache
 /// A message in the making.
 pub(crate) struct Draft {
     headers: Headers,
+    content_type: String,
 }
 
 impl Draft {
     pub(crate) fn new() -> Draft {
-        Draft { headers: Headers::default() }
+        Draft { headers: Headers::default(), content_type: SDP.to_owned() }
     }
 
     pub(crate) fn via(mut self, transport: Transport, contact: SocketAddr, branch: &str) -> Draft {
@@ -228,7 +262,7 @@ impl Draft {
         self
     }
 
-    pub(crate) fn dialog(mut self, from: &str, to: &str, call_id: &str, cseq: u32, method: Method) -> Draft {
+    pub(crate) fn dialog(mut self, from: &str, to: &str, call_id: &str, cseq: u32, method: &str) -> Draft {
         self.headers.push(rsip::headers::From::new(from).into());
         self.headers.push(rsip::headers::To::new(to).into());
         self.headers.push(rsip::headers::CallId::new(call_id).into());
@@ -253,23 +287,29 @@ impl Draft {
         self
     }
 
-    fn finish(mut self, body: Option<&[u8]>) -> (Headers, Vec<u8>) {
-        let body = body.unwrap_or_default().to_vec();
-        if !body.is_empty() {
-            self.headers.push(rsip::headers::ContentType::new("application/sdp").into());
-        }
-        self.headers.push(rsip::headers::ContentLength::new(body.len().to_string()).into());
-        (self.headers, body)
+    /// The body is of another type than application/sdp.
+    pub(crate) fn content_type(self, content_type: &str) -> Draft {
+        Draft { content_type: content_type.to_owned(), ..self }
     }
 
-    pub(crate) fn request(self, method: Method, uri: &Uri, body: Option<&[u8]>) -> Vec<u8> {
-        let (headers, body) = self.finish(body);
-        rsip::Request { method, uri: uri.clone(), version: rsip::Version::V2, headers, body }.into()
+    /// Written by hand where `rsip` would not do: it makes text of a body, and knows no method that it has no name for.
+    fn finish(mut self, start: &str, body: Option<&[u8]>) -> Vec<u8> {
+        let body = body.unwrap_or_default();
+        if !body.is_empty() {
+            self.headers.push(rsip::headers::ContentType::new(self.content_type).into());
+        }
+        self.headers.push(rsip::headers::ContentLength::new(body.len().to_string()).into());
+        let mut bytes = format!("{start}\r\n{}\r\n", self.headers).into_bytes();
+        bytes.extend(body);
+        bytes
+    }
+
+    pub(crate) fn request(self, method: &str, uri: &Uri, body: Option<&[u8]>) -> Vec<u8> {
+        self.finish(&format!("{method} {uri} SIP/2.0"), body)
     }
 
     pub(crate) fn response(self, status: u16, body: Option<&[u8]>) -> Vec<u8> {
-        let (headers, body) = self.finish(body);
-        rsip::Response { status_code: status.into(), version: rsip::Version::V2, headers, body }.into()
+        self.finish(&format!("SIP/2.0 {}", rsip::StatusCode::from(status)), body)
     }
 }
 

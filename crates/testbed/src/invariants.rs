@@ -114,6 +114,12 @@ impl World {
                 | PhoneEvent::Answered { .. }
                 | PhoneEvent::MediaChanged { .. }
                 | PhoneEvent::ModificationRefused { .. }
+                | PhoneEvent::Pracked
+                | PhoneEvent::Requested { .. }
+                | PhoneEvent::RequestAnswered { .. }
+                | PhoneEvent::SessionTimer { .. }
+                | PhoneEvent::SessionExpired
+                | PhoneEvent::TriedAgain { .. }
                 | PhoneEvent::Hears(_)
                 | PhoneEvent::Breach(_) => {}
             }
