@@ -336,10 +336,12 @@ impl Peer {
         }
     }
 
-    /// A packet far off the sequence: when the next one follows on it, the sequence has restarted.
+    /// A packet far off the sequence, or behind it though it is newer: when the next one follows on it, the sequence has
+    /// restarted.
     fn note_stray(&mut self, header: &Header) {
         let sequence_ahead = header.sequence_number.wrapping_sub(self.sequence_number) as i16;
-        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&sequence_ahead) {
+        let is_newer = header.timestamp.wrapping_sub(self.timestamp) as i32 > 0;
+        if is_newer || !(-MAX_MISORDER..=MAX_DROPOUT).contains(&sequence_ahead) {
             self.restart = Some(header.sequence_number.wrapping_add(1));
         }
     }

@@ -542,7 +542,8 @@ fn an_answer_to_our_offer_is_taken() {
     ];
     for (media, expected) in cases {
         let settled = accept_answer(&offer(media), &local()).map(|settled| {
-            let LegFormat { codec, payload_type, telephone_event, ptime_ms, telephone_event_offered: _ } = settled.format;
+            let LegFormat { codec, payload_type, telephone_event, ptime_ms, telephone_event_offered: _ } =
+                settled.format;
             assert_eq!(ptime_ms, 20);
             (codec, payload_type, telephone_event)
         });

@@ -7,6 +7,9 @@ use crate::telephone_event::TelephoneEvent;
 use crate::{Codec, Direction, Hear, LegFormat, Prompt, Repeat, SourcePolicy, Then};
 use Side::{A, B};
 
+mod events;
+mod hostile;
+
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
