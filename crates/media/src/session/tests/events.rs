@@ -435,7 +435,7 @@ fn a_digit_is_told_once_whatever_is_lost_or_repeated_and_nothing_of_it_passes() 
             // The network repeats, and delays by less than the pause that a lost end is taken for.
             let mut flights = keys.flights.clone();
             for flight in &keys.flights {
-                if random.next_u32() % 4 == 0 {
+                if random.next_u32().is_multiple_of(4) {
                     let late = ms(u64::from(random.next_u32() % 60));
                     flights.push(Flight { at: flight.at + late, ..flight.clone() });
                 }
