@@ -190,6 +190,8 @@ pub(crate) struct Receiver {
     former: Option<(u32, u32)>,
     /// Digits to tell, with their length in milliseconds, oldest first and then `None`.
     heard: [Option<(Digit, u16)>; MAX_HEARD],
+    /// When the last of them was put there.
+    heard_at: Duration,
     /// When the next digit would come at [`PACE`].
     paced: Duration,
     refused: u64,
@@ -231,7 +233,14 @@ enum Kin {
 
 impl Receiver {
     pub(crate) fn new() -> Receiver {
-        Receiver { last: None, former: None, heard: [None; MAX_HEARD], paced: Duration::ZERO, refused: 0 }
+        Receiver {
+            last: None,
+            former: None,
+            heard: [None; MAX_HEARD],
+            heard_at: Duration::ZERO,
+            paced: Duration::ZERO,
+            refused: 0,
+        }
     }
 
     /// Takes an event packet of the party; events that are no digit are passed over.
@@ -277,9 +286,9 @@ impl Receiver {
         }
     }
 
-    /// When a digit is to be told or ended; the past when one waits to be told.
+    /// When a digit is to be told or ended; the time that has been when one waits to be told.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        if self.heard[0].is_some() { Some(Duration::ZERO) } else { self.fades_at() }
+        if self.heard[0].is_some() { Some(self.heard_at) } else { self.fades_at() }
     }
 
     /// The next digit and its length in milliseconds.
@@ -313,6 +322,7 @@ impl Receiver {
         match place {
             Some(place) if paced.saturating_sub(now) < PACE * MAX_HEARD as u32 => {
                 *place = Some((last.digit, last.ms()));
+                self.heard_at = now;
                 self.paced = paced.saturating_add(PACE);
             }
             Some(_) | None => self.refused += 1,

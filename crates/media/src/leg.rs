@@ -326,17 +326,23 @@ impl Leg {
             return;
         };
         let ptime_ms = format.ptime_ms.clamp(10, 60);
-        if let Some(mut digits) = self.digits_out.take() {
-            self.send_digits(now, ptime_ms, &mut digits, sink);
-            self.digits_out = Some(digits);
-        }
+        self.send_digits(now, ptime_ms, sink);
         if !self.sends_digit() {
             self.send_prompts(now, ptime_ms, sink);
+            // Those that waited for a prompt to end.
+            self.send_digits(now, ptime_ms, sink);
+        }
+    }
+
+    fn send_digits(&mut self, now: Duration, ptime_ms: u8, sink: &mut LegSink<'_>) {
+        if let Some(mut digits) = self.digits_out.take() {
+            self.send_digits_of(&mut digits, now, ptime_ms, sink);
+            self.digits_out = Some(digits);
         }
     }
 
     /// Sends the packets of digits that are due. The prompt that waits for them goes on one packet time after the last.
-    fn send_digits(&mut self, now: Duration, ptime_ms: u8, digits: &mut digits::Sender, sink: &mut LegSink<'_>) {
+    fn send_digits_of(&mut self, digits: &mut digits::Sender, now: Duration, ptime_ms: u8, sink: &mut LegSink<'_>) {
         let ptime = Duration::from_millis(u64::from(ptime_ms));
         while let Some(due) = digits.due(self.is_between_prompts()).filter(|due| *due <= now) {
             let Some((destination, payload_type)) = self.event_outlet() else {

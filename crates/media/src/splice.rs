@@ -336,10 +336,12 @@ impl Peer {
         }
     }
 
-    /// A packet far off the sequence: when the next one follows on it, the sequence has restarted.
+    /// A packet far off the sequence, or behind it though it is newer: when the next one follows on it, the sequence has
+    /// restarted.
     fn note_stray(&mut self, header: &Header) {
         let sequence_ahead = header.sequence_number.wrapping_sub(self.sequence_number) as i16;
-        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&sequence_ahead) {
+        let is_newer = header.timestamp.wrapping_sub(self.timestamp) as i32 > 0;
+        if is_newer || !(-MAX_MISORDER..=MAX_DROPOUT).contains(&sequence_ahead) {
             self.restart = Some(header.sequence_number.wrapping_add(1));
         }
     }
@@ -543,6 +545,49 @@ mod tests {
             assert!(mended.marker && ahead == 1 && (SPAN..=2 * SPAN).contains(&samples), "{mended:?} after {last:?}");
             last = mended;
         }
+    }
+
+    #[test]
+    fn a_timestamp_is_ahead_of_the_clock_by_two_seconds_at_most() {
+        for (ahead, elapsed, is_mended) in [
+            (16_000, 20, false),
+            (16_161, 20, true),
+            (15 * 8000, 20, true),
+            (15 * 8000, 13_000, false),
+            (15 * 8000, 12_999, true),
+            (299 * 8000, 297_000, false),
+            (301 * 8000, 301_000, true),
+        ] {
+            let mut splice = splice();
+            let first = splice.on_peer(ms(0), &header(1, 0, 5000), AUDIO).unwrap();
+            let next = splice.on_peer(ms(elapsed), &header(1, 1, 5000 + ahead), AUDIO).unwrap();
+            let expected = if is_mended { elapsed as u32 * 8 } else { ahead };
+            assert_eq!((differs(next, first), next.marker), ((1, expected), is_mended), "{ahead} in {elapsed} ms");
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_goes_back_while_time_goes_on_has_restarted() {
+        let mut splice = splice();
+        let first = splice.on_peer(ms(0), &header(1, 500, 0), AUDIO).unwrap();
+        assert_eq!(splice.on_peer(ms(20), &header(1, 460, SPAN), AUDIO), None, "one alone is a stray");
+        let next = splice.on_peer(ms(40), &header(1, 461, 2 * SPAN), AUDIO).unwrap();
+        assert_eq!((differs(next, first), next.marker), ((1, 2 * SPAN), true));
+    }
+
+    #[test]
+    fn a_digit_of_our_own_takes_the_place_of_the_peer() {
+        let mut splice = splice();
+        let before = audio(&mut splice, 1, 0, ms(0)).unwrap();
+        let begun = splice.on_digit(ms(25), true, 160);
+        assert_eq!((differs(begun, before), begun.marker), ((1, 200), true));
+        for number in 1..5 {
+            let place = splice.on_digit(ms(25 + 20 * u64::from(number)), false, 160 * (u32::from(number) + 1));
+            assert_eq!((differs(place, begun), place.marker), ((number, 0), false));
+        }
+        let after = audio(&mut splice, 1, 6, ms(106)).unwrap();
+        assert_eq!((differs(after, begun), after.marker), ((5, 800), true), "not before the digit is over");
+        assert_eq!(audio(&mut splice, 1, 0, ms(107)), None, "older than the digit");
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::telephone_event::TelephoneEvent;
 use crate::{Codec, Direction, Hear, LegFormat, Prompt, Repeat, SourcePolicy, Then};
 use Side::{A, B};
 
+mod events;
+mod hostile;
+
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -905,6 +908,11 @@ impl Program {
             1..=4 => Command::Record { name: Arc::from("x.wav") },
             5..=14 => Command::Hear { side, hear: Hear::Peer },
             15 => Command::Hear { side, hear: Hear::Nothing },
+            23 => Command::Follow { side, then },
+            24..=27 => {
+                let digit = crate::Digit::from_event(self.below(16) as u8).unwrap();
+                Command::Digit { side, digit, ms: self.below(300) as u16 }
+            }
             16..=22 => {
                 let repeat = if self.below(2) == 0 { Repeat::Once } else { Repeat::Loop };
                 Command::Hear { side, hear: Hear::Prompt { prompt, repeat, then } }
@@ -914,6 +922,9 @@ impl Program {
                 remote.rtp = if self.below(4) == 0 { self.source(side) } else { remote.rtp };
                 remote.source = if self.below(2) == 0 { SourcePolicy::Learn } else { SourcePolicy::Signalled };
                 remote.format = if self.below(2) == 0 { PCMA } else { PCMU };
+                if self.below(3) == 0 {
+                    remote.format.telephone_event = None;
+                }
                 remote.format.ptime_ms = self.below(256) as u8;
                 remote.direction = Direction { send: self.below(4) != 0, receive: self.below(4) != 0 };
                 Command::SetRemote { side, remote }
