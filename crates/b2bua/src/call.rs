@@ -123,6 +123,8 @@ enum Heard {
 enum Waiting {
     /// Its media is not settled yet (the caller's answer comes with its ACK).
     ForMedia,
+    /// It has put us on hold and hears nothing: the tone waits until it resumes.
+    OnHold,
     ForTone,
     Ready,
 }
@@ -178,6 +180,7 @@ impl Call {
         let own = match &self.phase {
             Phase::Refusing { give_up, .. } => Some(*give_up),
             Phase::Dialling { no_answer_at, .. } => Some(*no_answer_at),
+            Phase::Greeting { waiting, ends_at, .. } if waiting.contains(&Waiting::OnHold) => Some(*ends_at),
             Phase::Greeting { ends_at, give_up, .. } => Some(*ends_at.min(give_up)),
             Phase::Talking { ends_at, warning, .. } => {
                 Some(warning.as_ref().map_or(*ends_at, |(at, _)| *at.min(ends_at)))
@@ -211,7 +214,9 @@ impl Call {
                 self.end(cx, cause, None);
             }
             // The tone must have been heard by both before they are joined: without it there is no call.
-            Phase::Greeting { give_up, .. } if now >= *give_up => self.end(cx, Cause::Internal, None),
+            Phase::Greeting { give_up, waiting, .. } if now >= *give_up && !waiting.contains(&Waiting::OnHold) => {
+                self.end(cx, Cause::Internal, None);
+            }
             Phase::Talking { ends_at, ends_as, .. } if now >= *ends_at => {
                 let cause = *ends_as;
                 self.end(cx, cause, None);
@@ -237,7 +242,7 @@ impl Call {
             LegEvent::Acknowledged { media: None } | LegEvent::Ended => {}
             LegEvent::Acknowledged { media: Some(media) } | LegEvent::MediaChanged { media } => {
                 self.tell(cx, Command::SetRemote { side, remote: media });
-                self.on_media_known(cx, side);
+                self.on_media_known(cx, side, media);
             }
             LegEvent::Digit { digit, ms } => self.on_digit(cx, side, digit, ms),
             LegEvent::Redirected { status, to } => self.on_redirected(cx, status, &to),
@@ -312,7 +317,7 @@ impl Call {
     }
 
     /// A party's media is settled later than usual, or has moved.
-    fn on_media_known(&mut self, cx: &mut Context<'_>, side: Side) {
+    fn on_media_known(&mut self, cx: &mut Context<'_>, side: Side, media: media::Remote) {
         match &mut self.phase {
             Phase::Dialling { plan, heard, .. } => {
                 let &mut Heard::Asked { far_media } = heard else { return };
@@ -330,13 +335,24 @@ impl Call {
                     }
                 }
             }
-            Phase::Greeting { plan, waiting, .. } => {
-                if waiting[side.index()] != Waiting::ForMedia {
-                    return;
-                }
+            Phase::Greeting { plan, waiting, give_up, .. } => {
                 let tone = plan.hint_tone.clone();
-                waiting[side.index()] = if tone.is_some() { Waiting::ForTone } else { Waiting::Ready };
-                if let Some(tone) = tone {
+                let waits = &mut waiting[side.index()];
+                let before = std::mem::replace(
+                    waits,
+                    match *waits {
+                        Waiting::Ready => Waiting::Ready,
+                        Waiting::ForMedia | Waiting::OnHold | Waiting::ForTone => {
+                            Waiting::begin(Some(media), tone.is_some())
+                        }
+                    },
+                );
+                // A tone that began before the hold was not heard to its end: from the start again.
+                if *waits == Waiting::ForTone
+                    && before != Waiting::ForTone
+                    && let Some(tone) = tone
+                {
+                    *give_up = patience(cx, Some(&tone));
                     self.play(cx, side, &tone, Then::Nothing);
                 }
                 self.join_if_ready(cx);
@@ -376,15 +392,9 @@ impl Call {
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
         self.tell_a(cx, LegCommand::Answer);
         let tone = plan.hint_tone.clone();
-        let state = |settled: bool| match (settled, tone.is_some()) {
-            (false, _) => Waiting::ForMedia,
-            (true, true) => Waiting::ForTone,
-            (true, false) => Waiting::Ready,
-        };
-        let waiting = [state(self.a.media().is_some()), state(true)];
-        let tone_length = tone.as_ref().map_or(Duration::ZERO, |tone| duration_of(tone));
+        let waiting = [self.a.media(), Some(far)].map(|media| Waiting::begin(media, tone.is_some()));
         let ends_at = cx.now + plan.longest.0;
-        let give_up = cx.now + tone_length + cx.layer.timers().give_up() + PROMPT_GRACE;
+        let give_up = patience(cx, tone.as_ref());
         self.phase = Phase::Greeting { plan, ends_at, waiting, give_up };
         for side in Side::BOTH {
             match (&tone, waiting[side.index()]) {
@@ -719,6 +729,24 @@ impl Call {
             self.on_leg_event(cx, side, event);
         }
     }
+}
+
+impl Waiting {
+    /// What an answered party waits for, as far as its media is known.
+    fn begin(media: Option<media::Remote>, has_tone: bool) -> Waiting {
+        match media {
+            None => Waiting::ForMedia,
+            Some(_) if !has_tone => Waiting::Ready,
+            Some(media) if !media.direction.send => Waiting::OnHold,
+            Some(_) => Waiting::ForTone,
+        }
+    }
+}
+
+/// How long the tone is waited for: its length, the longest that an ACK or PRACK may take, and a little.
+fn patience(cx: &Context<'_>, tone: Option<&Arc<Prompt>>) -> Duration {
+    let length = tone.map_or(Duration::ZERO, |tone| duration_of(tone));
+    cx.now + length + cx.layer.timers().give_up() + PROMPT_GRACE
 }
 
 /// What A is told of B's progress.

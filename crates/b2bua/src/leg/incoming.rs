@@ -147,12 +147,15 @@ impl Invited {
             Progress::Queued => 182,
             Progress::Session => 183,
         };
-        let carries_sdp = early_media && !self.is_settled();
-        let body = if carries_sdp { self.offer_answer.local_body() } else { Bytes::new() };
+        // Where the caller made no offer, the first reliable response must make ours (RFC 3261 §13.2.1). A plain 180 with SDP
+        // silences a phone's own ringback, so one that need not be reliable is not.
+        let owes_offer = self.offer_answer.awaits_answer() && !self.is_settled();
         let rseq = match &self.reliable {
-            Reliable::Idle { next, .. } => Some(*next),
-            Reliable::No | Reliable::Waiting { .. } => None,
+            Reliable::Idle { next, .. } if early_media || !owes_offer || self.is_required() => Some(*next),
+            Reliable::Idle { .. } | Reliable::No | Reliable::Waiting { .. } => None,
         };
+        let carries_sdp = !self.is_settled() && (early_media || (owes_offer && rseq.is_some()));
+        let body = if carries_sdp { self.offer_answer.local_body() } else { Bytes::new() };
         let number = rseq.map(|rseq| rseq.to_string());
         let headers: Vec<(&'static str, &[u8])> =
             number.iter().flat_map(|number| [("Require", &b"100rel"[..]), ("RSeq", number.as_bytes())]).collect();
@@ -163,6 +166,10 @@ impl Invited {
             let sent = Sent { rseq, status, bytes, carries_sdp, repeat };
             self.reliable = Reliable::Waiting { sent, settled: *settled, then: Then::Nothing };
         }
+    }
+
+    fn is_required(&self) -> bool {
+        self.invite.has_option_tag(HeaderName::Require, "100rel")
     }
 
     /// A description has been acknowledged: no other response needs to carry one.
