@@ -225,8 +225,10 @@ pub(crate) struct Modifying {
 pub(crate) struct Pending {
     pub(crate) branch: String,
     pub(crate) what: What,
-    /// It spoke of the session timer.
-    pub(crate) timed: bool,
+    /// Method, headers and body, should credentials be asked for.
+    pub(crate) method: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

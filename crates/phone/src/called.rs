@@ -33,7 +33,10 @@ impl Phone {
         if !self.transactions.on_request(&key, source) {
             return;
         }
-        let name = request.method.to_string();
+        let name = request.name();
+        if request.method != Method::Cancel && !self.authenticates(now, &key, &request) {
+            return;
+        }
         if self.config.script.lacks.contains(&name) {
             let allow = [("Allow".to_owned(), self.allow())];
             return self.respond_with(now, &key, &request, 405, None, &allow);
@@ -51,6 +54,7 @@ impl Phone {
             }
             Method::Info | Method::Options if self.admits(now, &key, &request) => {
                 self.event(PhoneEvent::Requested { method: name });
+                self.on_info(&request);
                 self.respond(now, &key, &request, 200, None);
             }
             // Refused by now.
@@ -215,8 +219,9 @@ impl Phone {
             return;
         };
         let (key, invite) = (ringing.key.clone(), ringing.invite.clone());
-        let reason = reason.map(|reason| ("Reason".to_owned(), reason.to_owned()));
-        self.respond_with(now, &key, &invite, status, None, reason.as_slice());
+        let mut headers = self.config.script.refusal_headers.clone();
+        headers.extend(reason.map(|reason| ("Reason".to_owned(), reason.to_owned())));
+        self.respond_with(now, &key, &invite, status, None, &headers);
         self.end(now);
         self.event(PhoneEvent::Released { by: Ender::Us, reason: None });
     }
@@ -341,7 +346,7 @@ impl Phone {
             }
             _ => format!("{};tag={}", request.to, self.random.token()),
         };
-        let method = request.method.to_string();
+        let method = request.name();
         let mut draft =
             Draft::new().vias(&request.vias).dialog(&request.from, &to, &request.call_id, request.cseq, &method);
         if matches!(request.method, Method::Invite | Method::Update) && status < 300 {
@@ -353,7 +358,7 @@ impl Phone {
         }
         draft = draft.headers(headers);
         if request.method == Method::Invite {
-            draft = draft.headers(&self.config.headers);
+            draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
         }
         if let Some(agent) = &self.config.user_agent {
             draft = draft.header("Server", agent);

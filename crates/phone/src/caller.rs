@@ -51,7 +51,8 @@ impl Phone {
         let offer = if self.config.script.late_offer { Offer::None } else { Offer::Same };
         let body = dialog.media.offer(&self.config, &offer);
         self.call = Call::Idle;
-        let headers = self.timer_request();
+        let mut headers = self.timer_request();
+        headers.extend(self.credentials("INVITE", &dialog.target.to_string()));
         let bytes = self.in_dialog(&dialog, &branch, "INVITE", dialog.local_cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         let at = self.config.script.cancel_after.map(|after| now + after);
@@ -89,10 +90,12 @@ impl Phone {
         let said = |name: &str| headers.iter().any(|(known, _)| known == name);
         let timer: Vec<_> = timer.into_iter().filter(|(name, _)| !said(name)).collect();
         headers.extend(timer);
-        let peer = calling.dialog.peer;
+        let uri = calling.dialog.target.to_string();
+        headers.extend(self.credentials("INVITE", &uri));
         let Call::Calling(calling) = &self.call else {
             return;
         };
+        let peer = calling.dialog.peer;
         let bytes = self.in_dialog(&calling.dialog, &branch, "INVITE", cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         self.event(PhoneEvent::TriedAgain { status });
@@ -108,7 +111,9 @@ impl Phone {
         headers: &[(String, String)],
         body: Option<&[u8]>,
     ) -> Vec<u8> {
-        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards().dialog(
+        let begins = method == "INVITE" && !dialog.exists();
+        let hops = if begins { self.config.script.max_forwards } else { 70 };
+        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards(hops).dialog(
             &dialog.local,
             &dialog.remote,
             &dialog.call_id,
@@ -130,7 +135,10 @@ impl Phone {
         }
         draft = draft.headers(headers);
         if method == "INVITE" {
-            draft = draft.headers(&self.config.headers);
+            draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
+        }
+        if begins {
+            draft = draft.headers(&self.config.script.invite_headers);
         }
         if let Some(agent) = &self.config.user_agent {
             draft = draft.header("User-Agent", agent);
@@ -153,6 +161,10 @@ impl Phone {
             }
             // Its request was given up before: nothing to hear.
             Verdict::Repeated | Verdict::Stray => return,
+        }
+        let is_end = received.method == Method::Bye && matches!(self.call, Call::Ending(_));
+        if is_end && matches!(status, 401 | 407) && self.on_challenge(status, received) {
+            return self.send_bye(now);
         }
         match (received.method, &self.call) {
             (Method::Invite, Call::Calling(calling)) if calling.branch == received.branch => {
@@ -193,7 +205,7 @@ impl Phone {
         let Call::Calling(calling) = &self.call else {
             return;
         };
-        let (dialog, may_retry) = (&calling.dialog, calling.attempts < MAX_ATTEMPTS);
+        let (dialog, may_retry) = (&calling.dialog, calling.attempts < MAX_ATTEMPTS && !calling.early);
         if received.from != dialog.local || received.call_id != dialog.call_id {
             self.breach(format!("{status}: From or Call-ID is not that of the request"));
         } else if received.cseq != dialog.invite_cseq {
@@ -209,6 +221,7 @@ impl Phone {
                     self.on_answered(now, status, received);
                 }
             }
+            401 | 407 if may_retry && self.on_challenge(status, received) => self.call_again(now, status, Vec::new()),
             422 if may_retry => match self.longer_interval(received) {
                 Some(headers) => self.call_again(now, status, headers),
                 None => self.on_refused(now, status, received),
@@ -375,6 +388,8 @@ impl Phone {
         let mut dialog = match std::mem::replace(&mut self.call, Call::Ended) {
             Call::Established(up) => up.dialog,
             Call::Answered(answered) => answered.dialog,
+            // Once more, with credentials.
+            Call::Ending(dialog) if self.answering.is_some() => *dialog,
             other @ (Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Ending(_) | Call::Ended) => {
                 self.call = other;
                 return;
@@ -382,7 +397,8 @@ impl Phone {
         };
         let cseq = dialog.next_cseq();
         let branch = self.branch();
-        let bytes = self.in_dialog(&dialog, &branch, "BYE", cseq, &[], None);
+        let headers = self.credentials("BYE", &dialog.target.to_string());
+        let bytes = self.in_dialog(&dialog, &branch, "BYE", cseq, headers.as_slice(), None);
         self.transactions.request(now, dialog.peer, &branch, Method::Bye, bytes);
         self.agenda.clear();
         self.voice.set_path(now, None);

@@ -20,6 +20,7 @@ mod call;
 mod called;
 mod caller;
 mod change;
+mod digest;
 mod ear;
 mod random;
 mod reliable;
@@ -30,6 +31,7 @@ mod transaction;
 mod voice;
 mod wire;
 
+pub use digest::{Algorithm, Challenge, Credentials};
 pub use ear::{Ear, Fault, Heard, Known, Run, tone_part};
 pub use script::{
     Act, Config, Provisional, RefreshBy, Refresher, Reliability, Reply, Script, SessionTimer, Timers, Transport, When,
@@ -38,6 +40,7 @@ pub use sdp::{Codec, Direction, Offer};
 pub use voice::{PTIME, Sound};
 
 use call::{Call, Cancel, Pending};
+use digest::{Answering, Asking};
 use random::Random;
 use sdp::Path;
 use transaction::{Expired, Transactions};
@@ -156,6 +159,13 @@ pub enum PhoneEvent {
     },
     /// The call is over, and not properly.
     Failed(Failure),
+    /// A digit came in an INFO.
+    InfoDigit {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// Type of the body that told it.
+        content_type: String,
+    },
     /// Something else than before is heard.
     Hears(Heard),
     /// The peer did what the RFCs forbid.
@@ -209,6 +219,8 @@ pub struct Phone {
     agenda: Vec<(Duration, Act)>,
     /// Min-SE of the last 422.
     min_se_asked: u32,
+    answering: Option<Answering>,
+    asking: Asking,
 }
 
 impl Phone {
@@ -226,6 +238,8 @@ impl Phone {
             pending: Vec::new(),
             agenda: Vec::new(),
             min_se_asked: 0,
+            answering: None,
+            asking: Asking::default(),
             random,
             config,
         }

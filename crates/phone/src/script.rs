@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::digest::{Challenge, Credentials};
 use crate::sdp::{Codec, Offer};
 use crate::voice::Sound;
 
@@ -151,6 +152,24 @@ pub enum Act {
     Reinvite(Offer),
     /// UPDATE (RFC 3311), in an early dialog too; after a 491 and 500 once more.
     Update(Offer),
+    /// INFO with a digit, as `application/dtmf-relay` or `application/dtmf`.
+    InfoDigit {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// `Signal=` and `Duration=`, not the bare digit.
+        relay: bool,
+    },
+    /// Any other request within the dialog, e.g. REFER, SUBSCRIBE, NOTIFY, MESSAGE or a method that nobody knows.
+    Send {
+        /// Its method.
+        method: String,
+        /// Its headers besides those of every request. A Content-Type among them is that of the body.
+        headers: Vec<(String, String)>,
+        /// Its body.
+        body: Option<Vec<u8>>,
+    },
+    /// A digit in RTP (RFC 4733).
+    Press(char, Duration),
     /// BYE; a caller may also send it in an early dialog (RFC 3261 §15).
     Bye,
 }
@@ -192,6 +211,14 @@ pub struct Script {
     pub lacks: Vec<String>,
     /// Refuses every new offer within the dialog with this status, e.g. 488.
     pub refuses_offers: Option<u16>,
+    /// Called: an INVITE needs credentials.
+    pub challenge: Option<Challenge>,
+    /// Calling: more headers in the INVITE, e.g. an unknown Require or Proxy-Require.
+    pub invite_headers: Vec<(String, String)>,
+    /// Calling: Max-Forwards of the INVITE.
+    pub max_forwards: u8,
+    /// Called: more headers in a refusal, e.g. the Contacts of a 302.
+    pub refusal_headers: Vec<(String, String)>,
 }
 
 impl Default for Script {
@@ -214,7 +241,20 @@ impl Default for Script {
             session_timer: None,
             lacks: Vec::new(),
             refuses_offers: None,
+            challenge: None,
+            invite_headers: Vec::new(),
+            max_forwards: 70,
+            refusal_headers: Vec::new(),
         }
+    }
+}
+
+impl Act {
+    /// A request with these headers and no body.
+    #[must_use]
+    pub fn sends(method: &str, headers: &[(&str, &str)]) -> Act {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Act::Send { method: method.to_owned(), headers, body: None }
     }
 }
 
@@ -229,6 +269,16 @@ impl Script {
     #[must_use]
     pub fn refuses(after: Duration, status: u16) -> Script {
         Script { ring_after: None, reply: Reply::Refuse { after, status, reason: None }, ..Script::default() }
+    }
+
+    /// Redirects to these URIs, with falling q.
+    #[must_use]
+    pub fn redirects(after: Duration, status: u16, targets: &[&str]) -> Script {
+        let contact = |(place, target): (usize, &&str)| {
+            let q = 10_usize.saturating_sub(place).max(1);
+            ("Contact".to_owned(), format!("<{target}>;q={}.{}", q / 10, q % 10))
+        };
+        Script { refusal_headers: targets.iter().enumerate().map(contact).collect(), ..Script::refuses(after, status) }
     }
 
     /// 486.
@@ -314,6 +364,19 @@ impl Script {
         self
     }
 
+    /// Wants credentials for an INVITE.
+    #[must_use]
+    pub fn challenges(self, challenge: Challenge) -> Script {
+        Script { challenge: Some(challenge), ..self }
+    }
+
+    /// Puts this header into its INVITE.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Script {
+        self.invite_headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Has a session timer.
     #[must_use]
     pub fn timed(self, session_timer: SessionTimer) -> Script {
@@ -390,6 +453,10 @@ pub struct Config {
     pub early_sound: Sound,
     /// Base times.
     pub timers: Timers,
+    /// What it answers a 401 or 407 with; `None` gives up.
+    pub credentials: Option<Credentials>,
+    /// ISUP that travels beside its SDP, in multipart/mixed (RFC 3372).
+    pub isup: Option<Vec<u8>>,
     /// Randomness of tags, branches, Call-IDs, SSRC.
     pub seed: u64,
 }
@@ -420,6 +487,8 @@ impl Config {
             sound: Sound::Mute,
             early_sound: Sound::Mute,
             timers: Timers::default(),
+            credentials: None,
+            isup: None,
             seed,
         }
     }

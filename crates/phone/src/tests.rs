@@ -596,6 +596,155 @@ fn changes_survive_loss_doubling_and_reordering() {
     }
 }
 
+fn with_credentials(wire: &mut Wire, password: &str) {
+    wire.phones[0].config.credentials =
+        Some(Credentials { username: "alice".to_owned(), password: password.to_owned() });
+}
+
+#[test]
+fn a_challenged_call_is_answered_with_credentials_or_refused() {
+    for (status, algorithm, qop, stale_once, every_request) in [
+        (401, Algorithm::Md5, true, false, false),
+        (407, Algorithm::Md5, true, true, false),
+        (401, Algorithm::Sha256, true, false, true),
+        (407, Algorithm::Sha256, false, false, false),
+        (407, Algorithm::Md5, false, true, true),
+    ] {
+        let mut challenge = Challenge::new(status, "carrier", "alice", "secret");
+        challenge.algorithms.insert(0, algorithm);
+        (challenge.qop, challenge.stale_once, challenge.every_request) = (qop, stale_once, every_request);
+        for password in ["secret", "guess"] {
+            let a = Script::default().does(up(100), Act::Update(HOLD)).hangs_up(ms(400));
+            let mut wire = Wire::new(a, Script::answers(ms(100)).challenges(challenge.clone()));
+            with_credentials(&mut wire, password);
+            wire.phones[0].call(Duration::ZERO, TO_B);
+            wire.finish();
+            assert!(wire.has(0, &PhoneEvent::TriedAgain { status }));
+            if password == "secret" {
+                assert!(wire.has(0, &RELEASED_BY_US), "{status} {algorithm:?}: {:?}", wire.events);
+                assert_eq!(count(&wire, 1, "INVITE "), if stale_once { 4 } else { 3 } - 1);
+            } else {
+                assert!(wire.has(0, &PhoneEvent::Refused { status: 403, reason: None }));
+            }
+        }
+    }
+    let mut wire = Wire::new(
+        Script::default(),
+        Script::answers(ms(100)).challenges(Challenge::new(401, "carrier", "alice", "secret")),
+    );
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 401, reason: None }));
+}
+
+#[test]
+fn breaches_of_digest_are_told() {
+    fn caught(edit: fn(String) -> String) -> String {
+        let challenge = Challenge { every_request: true, ..Challenge::new(407, "carrier", "alice", "secret") };
+        let a = Script::default().does(up(100), Act::Update(HOLD));
+        let mut wire = Wire::new(a, Script::answers(ms(100)).challenges(challenge));
+        with_credentials(&mut wire, "secret");
+        wire.edit = Some(edit);
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.run(ms(5_000));
+        breaches(&wire, 1).join("; ")
+    }
+    let rows: [(fn(String) -> String, &str); 5] = [
+        (|text| text.replace("nc=00000002", "nc=00000001"), "nc 00000001 after 1"),
+        (|text| text.replace("uri=\"sip:", "uri=\"sip:x"), "is not the Request-URI"),
+        (|text| text.replace("qop=auth,", "qop=auth-int,"), "qop \"auth-int\""),
+        (|text| text.replace(", opaque=\"5ccc", ", opaque=\"6ccc"), "realm or opaque"),
+        (|text| text.replace("algorithm=MD5, opaque", "algorithm=SHA-256, opaque"), "not the first that was offered"),
+    ];
+    assert_eq!(caught(|text| text), "");
+    for (edit, sentence) in rows {
+        let told = caught(edit);
+        assert!(told.contains(sentence), "{sentence}: {told}");
+    }
+    // Nor may credentials go to who did not ask for them.
+    let a = Script::default().with_header("Proxy-Authorization", "Digest username=\"alice\"");
+    let mut wire = Wire::new(a, Script::is_busy(ms(100)));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    assert!(complaints(&mut wire).contains("Proxy-Authorization that nobody asked for"));
+}
+
+#[test]
+fn digits_and_other_requests_go_both_ways_within_the_dialog() {
+    let refer = Act::sends("REFER", &[("Refer-To", "<sip:x@10.9.9.9>")]);
+    let a = Script::default()
+        .does(up(100), Act::InfoDigit { digit: '5', relay: true })
+        .does(up(200), refer)
+        .does(up(300), Act::sends("FROBNICATE", &[]))
+        .does(up(400), Act::sends("OPTIONS", &[]));
+    let b = Script::answers(ms(100)).does(up(100), Act::InfoDigit { digit: '#', relay: false }).hangs_up(ms(1_000));
+    let mut wire = Wire::new(a, b);
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    let digit = |digit, kind: &str| PhoneEvent::InfoDigit { digit, content_type: format!("application/{kind}") };
+    assert!(wire.has(1, &digit('5', "dtmf-relay")) && wire.has(0, &digit('#', "dtmf")), "{:?}", wire.events);
+    for (method, status) in [("INFO", 200), ("REFER", 405), ("FROBNICATE", 405), ("OPTIONS", 200)] {
+        let answered = PhoneEvent::RequestAnswered { method: method.to_owned(), status };
+        assert!(wire.has(0, &answered), "{method}: {:?}", wire.events[0]);
+    }
+}
+
+#[test]
+fn isup_travels_beside_the_sdp_and_streams_beside_the_audio() {
+    let mut wire =
+        Wire::new(Script::default().does(up(100), Act::Reinvite(HOLD)), Script::answers(ms(100)).hangs_up(ms(500)));
+    let video = ["m=video 4010 RTP/AVP 96", "a=rtpmap:96 H264/90000"].map(str::to_owned).to_vec();
+    for phone in &mut wire.phones {
+        phone.config.isup = Some(vec![1, 0, 0x0a, 0xff, b'\r', b'\n']);
+        phone.config.streams_before = video.clone();
+        phone.config.streams_after = vec!["m=application 4012 udp wb".to_owned()];
+    }
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    let (to, invite) = wire.phones[0].poll_transmit().unwrap();
+    let part = b"\xff\r\n\r\n--unique";
+    assert!(invite.windows(part.len()).any(|window| window == part));
+    wire.send(A.parse().unwrap(), to, &invite);
+    wire.finish();
+    assert_eq!(wire.events[1].iter().filter(|event| matches!(event, PhoneEvent::MediaChanged { .. })).count(), 1);
+}
+
+#[test]
+fn an_answer_that_takes_or_forgets_a_stream_is_told() {
+    let rows: [(fn(String) -> String, &str); 2] = [
+        (|text| text.replace("m=video 0", "m=video 9"), "accepts video"),
+        (
+            |text| {
+                text.replace("m=video 0 RTP/AVP 96\r\n", "")
+                    .replace("Content-Length: ", "X-L: ")
+                    .replace("X-L: 0", "Content-Length: 0")
+            },
+            "other m= lines",
+        ),
+    ];
+    for (edit, sentence) in rows {
+        let mut wire = Wire::new(Script::default(), Script::answers(ms(100)));
+        for phone in &mut wire.phones {
+            phone.config.streams_after = vec!["m=video 4010 RTP/AVP 96".to_owned()];
+        }
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.edit = Some(edit);
+        wire.run(ms(5_000));
+        assert!(breaches(&wire, 0).concat().contains(sentence), "{:?}", wire.events);
+    }
+}
+
+#[test]
+fn redirections_and_unknown_demands_reach_the_caller() {
+    let b = Script::redirects(ms(100), 302, &["sip:a@10.9.9.9", "sip:b@10.9.9.8"]);
+    let mut wire = Wire::new(Script { max_forwards: 3, ..Script::default() }, b);
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 302, reason: None }));
+    let mut wire = Wire::new(Script::default().with_header("Require", "foo"), Script::answers(ms(100)));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 420, reason: None }));
+}
+
 #[test]
 fn a_call_rings_is_answered_and_hung_up() {
     let mut wire = Wire::new(Script::default(), Script::answers(ms(500)).hangs_up(ms(1000)));

@@ -27,8 +27,8 @@ pub use ladder::{Note, assert_ladder};
 pub use leak::{Kind, Leak, Secrets};
 pub use network::{Fate, Link, Network, Packet, Protocol, Random};
 pub use phone::{
-    Act, Codec, Direction, Heard, Offer, PhoneEvent, Provisional, Refresher, Reliability, Reply, Script, SessionTimer,
-    Sound, State, When,
+    Act, Algorithm, Challenge, Codec, Credentials, Direction, Heard, Offer, PhoneEvent, Provisional, Refresher,
+    Reliability, Reply, Script, SessionTimer, Sound, State, When,
 };
 pub use seeds::seeds;
 pub use setup::{A_TONE, B_TONE, Setup, prompt};
