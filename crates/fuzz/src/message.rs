@@ -103,11 +103,6 @@ fn rewrite(message: &Message) {
         assert!(once.len() > usize::from(u16::MAX), "{}", once.escape_ascii());
         return;
     };
-    assert_eq!(written(&again).escape_ascii().to_string(), once.escape_ascii().to_string());
-    if message.bytes().contains(&0) {
-        // NUL goes out as a blank, which may part what it had joined.
-        return;
-    }
     assert_eq!(again.method_bytes(), message.method_bytes());
     assert_eq!((again.request_uri(), again.status()), (message.request_uri(), message.status()));
     assert_eq!((again.from_tag(), again.to_tag()), (message.from_tag(), message.to_tag()));
@@ -116,6 +111,11 @@ fn rewrite(message: &Message) {
     assert_eq!((again.vias().count(), again.body()), (message.vias().count(), message.body()));
     assert_eq!(again.max_forwards(), message.max_forwards());
     assert_eq!(again.q850(), message.q850());
+    if message.bytes().contains(&0) {
+        // In other headers NUL goes out as a blank, which may part what it had joined.
+        return;
+    }
+    assert_eq!(written(&again).escape_ascii().to_string(), once.escape_ascii().to_string());
     let contact = |message: &Message| message.contact().map(|contact| contact.map(|contact| contact.uri.to_vec()));
     assert_eq!(contact(&again), contact(message));
 }
@@ -185,9 +185,6 @@ fn answer(message: &Message) {
     let (sent, via) = (message.top_via(), response.top_via());
     assert_eq!((via.branch, via.host, via.port), (sent.branch, sent.host, sent.port));
     assert_eq!(via.rport, sent.rport.map(|_| Some(source().port())));
-    if message.bytes().contains(&0) {
-        return;
-    }
     assert_eq!((response.call_id(), response.cseq().number), (message.call_id(), message.cseq().number));
     assert_eq!(response.from_tag(), message.from_tag());
     let tag = if message.to_tag().is_empty() { b"ours" } else { message.to_tag() };

@@ -12,7 +12,11 @@ pub fn number(data: &[u8]) {
     let rule = ReadRule {
         country: input.pick(&[86, 86, 86, 1, 44, 852, 999]),
         area: input.pick(&[None, Some("0755"), Some("010"), Some("021")]).map(str::to_owned),
-        strip: input.pick(&[&[][..], &["17951"], &["+86", "0"], &[""]]).iter().map(|prefix| (*prefix).to_owned()).collect(),
+        strip: input
+            .pick(&[&[][..], &["17951"], &["+86", "0"], &[""]])
+            .iter()
+            .map(|prefix| (*prefix).to_owned())
+            .collect(),
     };
     let spelling = input.rest();
     let Ok(number) = rule.read(spelling) else { return };
@@ -23,7 +27,9 @@ pub fn number(data: &[u8]) {
     assert_eq!(Number::parse(&number.reveal().to_string()), Ok(number));
     // Only digits that stood there, or that the rule knows, stand in it.
     assert!(spelling.iter().any(u8::is_ascii_digit));
-    for masked in [number.to_string(), format!("{number:?}"), format!("{:?}", number.reveal()), format!("{:?}", number.digits())] {
+    for masked in
+        [number.to_string(), format!("{number:?}"), format!("{:?}", number.reveal()), format!("{:?}", number.digits())]
+    {
         assert!(!masked.contains(digits), "{masked} shows the number");
     }
     let _ = (number.kind(), number.is_fixed_line());

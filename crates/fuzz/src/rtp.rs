@@ -235,7 +235,8 @@ impl Play {
             Kind::Rtp => {
                 assert!(sources.contains(&rtp));
                 let learnt = self.session.locked_source(to);
-                let party = destination == remote.rtp || remote.source == SourcePolicy::Learn || learnt == Some(destination);
+                let party =
+                    destination == remote.rtp || remote.source == SourcePolicy::Learn || learnt == Some(destination);
                 assert!(party, "to a stranger");
                 let (header, payload) = media::rtp::parse(bytes).expect("RTP");
                 let format = remote.format;
@@ -297,7 +298,11 @@ impl Play {
                     self.said_closed += 1;
                     for side in Side::BOTH {
                         let leg = &totals.legs[side.index()];
-                        assert_eq!(leg.received + leg.refused, self.given[side.index()], "every packet is accounted for");
+                        assert_eq!(
+                            leg.received + leg.refused,
+                            self.given[side.index()],
+                            "every packet is accounted for"
+                        );
                         assert_eq!(leg.sent, self.sent[side.index()], "every packet that was sent is");
                     }
                 }

@@ -7,8 +7,7 @@ use media::{Codec, Direction};
 
 use crate::input::Input;
 
-const CODECS: &[&[Codec]] =
-    &[&[Codec::Pcma, Codec::Pcmu], &[Codec::Pcmu, Codec::Pcma], &[Codec::Pcma], &[Codec::Pcmu]];
+const CODECS: &[&[Codec]] = &[&[Codec::Pcma, Codec::Pcmu], &[Codec::Pcmu, Codec::Pcma], &[Codec::Pcma], &[Codec::Pcmu]];
 
 /// See the [crate's](crate) table. The first two bytes say what we can.
 pub fn sdp(data: &[u8]) {
@@ -90,7 +89,10 @@ fn settled(negotiated: &Negotiated, theirs: &sdp::Media, local: &Local) {
         assert!(has(event, Encoding::TelephoneEvent) || has(event, Encoding::Unmapped));
     }
     assert!((10..=60).contains(&format.ptime_ms));
-    assert!((local.direction.send || !negotiated.direction.send) && (local.direction.receive || !negotiated.direction.receive));
+    assert!(
+        (local.direction.send || !negotiated.direction.send)
+            && (local.direction.receive || !negotiated.direction.receive)
+    );
     assert_eq!(negotiated.rtp.port(), theirs.port);
     assert_eq!(negotiated.rtp.is_ipv4(), local.address.is_ipv4());
     let ip = negotiated.rtp.ip();

@@ -5,7 +5,14 @@
 mod torture;
 
 /// What the fuzzer found, kept so that it stays mended: target and input.
-const FOUND: &[(&str, &[u8])] = &[];
+const FOUND: &[(&str, &[u8])] = &[
+    // NUL goes out as a blank, and what was no branch became one.
+    ("message", include_bytes!("../found/message-nul-before-branch")),
+    // An element of nothing but NUL was counted, and went out as none.
+    ("message", include_bytes!("../found/message-nul-in-a-via")),
+    // A quote that nobody closed took in what we write behind it.
+    ("message", include_bytes!("../found/message-open-quote-in-via")),
+];
 
 /// Seeds of a target; of an unknown one none.
 #[must_use]
@@ -108,7 +115,8 @@ fn files() -> Vec<Vec<u8>> {
         file.resize(file.len() + samples, 0xd5);
         file
     };
-    let mut pcm = b"RIFF\x34\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x10\0\0\0".to_vec();
+    let mut pcm =
+        b"RIFF\x34\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x10\0\0\0".to_vec();
     pcm.extend((0..16).map(|byte| byte * 9));
     let mut list = b"RIFF\x40\0\0\0WAVELIST\x03\0\0\0abc\0".to_vec();
     list.extend_from_slice(&pcm[12..]);
@@ -117,9 +125,22 @@ fn files() -> Vec<Vec<u8>> {
 
 fn spellings() -> Vec<Vec<u8>> {
     let texts = [
-        "+8613800000001", "8613800000001", "008613800000001", "13800000001", "0755-28000001", "(0755)28000001", "28000001", "95588",
-        "4001234567", "700123456781234", "tel:+86-138-0000-0001;ext=5", "%2B8613800000001;npdi", "+14155550100", "17951013800000001",
-        "+860755 28000001", "00852.23456789",
+        "+8613800000001",
+        "8613800000001",
+        "008613800000001",
+        "13800000001",
+        "0755-28000001",
+        "(0755)28000001",
+        "28000001",
+        "95588",
+        "4001234567",
+        "700123456781234",
+        "tel:+86-138-0000-0001;ext=5",
+        "%2B8613800000001;npdi",
+        "+14155550100",
+        "17951013800000001",
+        "+860755 28000001",
+        "00852.23456789",
     ];
     let mut seeds = Vec::new();
     for (place, text) in texts.iter().enumerate() {
