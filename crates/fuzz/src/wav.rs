@@ -18,11 +18,12 @@ fn as_prompt(data: &[u8]) {
     file.extend_from_slice(&alaw);
     assert_eq!(wav::read_prompt(&file).as_deref(), Ok(&*alaw), "a prompt written as we write recordings");
     assert_eq!(wav::recorded_len(&file), Some(length));
-    if let Ok(reader) = hound::WavReader::new(Cursor::new(data))
-        && reader.spec().sample_format == hound::SampleFormat::Int
-        && reader.spec().bits_per_sample == 16
-    {
-        assert_eq!((reader.spec().channels, reader.spec().sample_rate), (1, 8000));
+    let as_it_came = data.windows(alaw.len()).any(|window| window == &*alaw);
+    if !as_it_came {
+        // So it was PCM, which hound has read for us: it must have seen what our own reader of chunks has judged.
+        let reader = hound::WavReader::new(Cursor::new(data)).expect("it has read it before");
+        let spec = reader.spec();
+        assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (1, 8000, 16));
         assert_eq!(reader.duration(), length, "a sample for each of theirs");
     }
 }
