@@ -21,8 +21,8 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 #[derive(Clone)]
 struct Trunk {
     name: &'static str,
-    source: &'static str,
-    target: Option<SocketAddr>,
+    source: String,
+    target: Option<String>,
     more: &'static str,
 }
 
@@ -69,7 +69,13 @@ impl Setup {
         target: Option<SocketAddr>,
         more: &'static str,
     ) {
-        self.trunks.push(Trunk { name, source, target, more });
+        let target = target.map(|target| format!("udp:{target}"));
+        self.trunks.push(Trunk { name, source: source.to_owned(), target, more });
+    }
+
+    /// A carrier whose target says its transport, e.g. `tcp:127.0.0.2:5060`.
+    pub(crate) fn trunk_by(&mut self, name: &'static str, source: String, target: String) {
+        self.trunks.push(Trunk { name, source, target: Some(target), more: "" });
     }
 
     /// Binds two numbers.
@@ -115,7 +121,7 @@ prompts.no_binding = ""
             self.log,
         );
         for Trunk { name, source, target, more } in &self.trunks {
-            let target = target.map_or(String::new(), |target| format!("targets = [\"udp:{target}\"]\n"));
+            let target = target.as_ref().map_or(String::new(), |target| format!("targets = [\"{target}\"]\n"));
             let _ = write!(text, "\n[[trunk]]\nname = \"{name}\"\nsources = [\"{source}\"]\n{target}{more}\n");
         }
         let mut told = Vec::new();

@@ -1,0 +1,316 @@
+//! Other people's user agents call each other through the built daemon: baresip (libre), linphone (belle-sip), Net::SIP,
+//! and Kamailio as a proxy in the way. What each of them hears is recorded by itself, and it prints every message that it
+//! sees: so both ends of a call tell what reached them, in their own words.
+//!
+//! ```text
+//!   agent of A ── INVITE X ──▶ daemon ── INVITE B ──▶ agent of B
+//!    says 700 Hz                 │ CDR, recording          says 1,100 Hz
+//!    heard.wav, messages         ▼                         heard.wav, messages
+//! ```
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use agents::agent::{Agent, Party};
+use agents::baresip::{Baresip, Line};
+use agents::kamailio::{Kamailio, Place};
+use agents::linphone::Linphone;
+use agents::net_sip::NetSip;
+use agents::sound;
+use support::daemon::Daemon;
+use support::setup::{Setup, Site};
+use support::{A, B, X, until, wav};
+
+mod agents {
+    pub(crate) mod agent;
+    pub(crate) mod baresip;
+    pub(crate) mod kamailio;
+    pub(crate) mod linphone;
+    pub(crate) mod net_sip;
+    pub(crate) mod process;
+    pub(crate) mod sound;
+}
+mod support;
+
+const PARTY_A: Party = Party { number: A, name: "Secret Name Of A", voice: 700.0 };
+const PARTY_B: Party = Party { number: B, name: "Secret Name Of B", voice: 1_100.0 };
+
+/// What is recorded of a call before it ends: more than the least that is kept, 3 s.
+const TALK: usize = 7 * 8_000 / 2;
+
+/// The daemon, and where it writes.
+struct Exchange {
+    site: Site,
+    setup: Setup,
+    daemon: Daemon,
+}
+
+impl Exchange {
+    /// Each agent is a carrier of its own; X reaches B's.
+    fn between(a: &dyn Agent, b: &dyn Agent, transport: &str) -> Exchange {
+        let mut setup = Setup::new();
+        for (name, agent) in [("carrier-a", a), ("carrier-b", b)] {
+            // Over TCP the system chooses the address that an agent calls from.
+            let source = if transport == "tcp" && name == "carrier-a" {
+                "127.0.0.1".to_owned()
+            } else {
+                agent.address().ip().to_string()
+            };
+            setup.trunk_by(name, source, format!("{transport}:{}", agent.address()));
+        }
+        setup.bind(X, A, B, "carrier-b");
+        Exchange::start(setup)
+    }
+
+    fn start(setup: Setup) -> Exchange {
+        let site = Site::new();
+        site.write(&setup);
+        let daemon = site.start();
+        Exchange { site, setup, daemon }
+    }
+
+    /// From now on X's calls go out to A's carrier, so that B may call.
+    fn turn_round(&mut self) {
+        self.setup.unbind(X, A);
+        self.setup.bind(X, A, B, "carrier-a");
+        self.site.write(&self.setup);
+        self.daemon.signal("HUP");
+        self.daemon.wait_for_log("configuration taken");
+    }
+
+    /// X at the daemon.
+    fn uri(&self, transport: &str) -> String {
+        match transport {
+            "tcp" => format!("sip:{X}@{};transport=tcp", self.daemon.tcp),
+            _ => format!("sip:{X}@{}", self.daemon.udp),
+        }
+    }
+
+    /// The record of the call after `before` others.
+    fn cdr(&self, before: usize) -> Value {
+        let cdrs = until("a call detail record", || Some(self.site.cdrs()).filter(|cdrs| cdrs.len() > before));
+        assert_eq!(cdrs.len(), before + 1, "{cdrs:?}");
+        cdrs[before].clone()
+    }
+
+    /// Samples that are stated in the recording of the call after `before` others.
+    fn recorded(&self, before: usize) -> usize {
+        let files = self.site.recordings();
+        assert!(files.len() <= before + 1, "{files:?}");
+        let stated = |path| wav::read(&fs::read(path).unwrap_or_default()).map_or(0, <[u8]>::len);
+        // Whole recordings are longer than this one: what has ended is not waited for.
+        if files.len() == before + 1 { files.iter().map(stated).min().unwrap_or(0) } else { 0 }
+    }
+
+    /// Lets the call after `before` others go on until so much of it is recorded.
+    fn record(&self, before: usize, samples: usize) {
+        until("the call is recorded", || (self.recorded(before) >= samples).then_some(()));
+    }
+}
+
+/// Who ends a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ender {
+    Caller,
+    Callee,
+}
+
+/// The main call: one agent calls X, the other answers, both hear the hint tone and then each other, one hangs up. Proves
+/// what both heard, the recording and the call's record. It is the call after `before` others.
+fn talk(exchange: &Exchange, before: usize, caller: &mut dyn Agent, callee: &mut dyn Agent, uri: &str, ender: Ender) {
+    caller.prepare();
+    callee.prepare();
+    caller.dial(uri);
+    callee.wait_until_talking();
+    caller.wait_until_talking();
+    exchange.record(before, TALK);
+    match ender {
+        Ender::Caller => caller.hang_up(),
+        Ender::Callee => callee.hang_up(),
+    }
+    caller.wait_until_over();
+    callee.wait_until_over();
+
+    let cdr = exchange.cdr(before);
+    let [caller_is, called] = [caller.party(), callee.party()];
+    let facts = [
+        ("caller", caller_is.number),
+        ("x", X),
+        ("callee", called.number),
+        ("caller_is", if caller_is.number == A { "A" } else { "B" }),
+        ("cause", "hung_up"),
+        ("released_by", if ender == Ender::Caller { "caller" } else { "callee" }),
+    ];
+    for (key, wanted) in facts {
+        assert_eq!(cdr[key], wanted, "{key}: {cdr}");
+    }
+    for (key, wanted) in [("sip_status_caller", 200), ("sip_status_callee", 200), ("state_code", 0), ("q850", 16)] {
+        assert_eq!(cdr[key], wanted, "{key}: {cdr}");
+    }
+    for leg in cdr["media"].as_array().unwrap() {
+        assert!(leg["received"].as_u64() > Some(100) && leg["lost"] == 0, "{cdr}");
+    }
+    let joined = Duration::from_millis(cdr["recording"]["duration_ms"].as_u64().unwrap());
+    let answered = Duration::from_millis(cdr["duration_ms"].as_u64().unwrap());
+    assert!(answered >= joined + Duration::from_secs(1), "the hint tone takes its time: {cdr}");
+
+    let finished = before as f64 + 1.0;
+    exchange.daemon.wait_for_metric("axbridge_recordings_total", &[("result", "finished")], finished);
+    let name = cdr["recording"]["name"].as_str().unwrap();
+    let file = axbridge::recording::path_of(&exchange.site.recordings_folder(), name).unwrap();
+    let samples = wav::read_whole(&file);
+    assert_eq!(samples.len() as u128 / 8, joined.as_millis());
+    wav::assert_both(&samples, [PARTY_A.voice, PARTY_B.voice]);
+
+    sound::assert_hint_then_tone("the caller", &caller.heard(), called.voice, joined);
+    sound::assert_hint_then_tone("the callee", &callee.heard(), caller_is.voice, joined);
+}
+
+/// Ends both agents. Each was called by X or called it, and nothing that it saw tells who the other one is.
+fn end_strangers(a: impl Agent, b: impl Agent) {
+    let [secrets_of_a, secrets_of_b] = [&a as &dyn Agent, &b].map(|agent| {
+        let number = agent.party().number.trim_start_matches("+86");
+        [number.to_owned(), agent.party().name.to_owned(), agent.address().ip().to_string()]
+    });
+    for (agent, secrets) in [(Box::new(a) as Box<dyn Agent>, secrets_of_b), (Box::new(b), secrets_of_a)] {
+        let name = agent.party().name;
+        let told = agent.end();
+        assert!(told.contains(&format!("<sip:{X}@")), "{name} has not met X:\n{told}");
+        for secret in secrets {
+            assert!(!told.contains(&secret), "{name} sees {secret}:\n{told}");
+        }
+    }
+}
+
+/// The one that was called saw X as the caller.
+fn assert_called_by_x(trace: &str, callee: Party) {
+    let invite = format!("INVITE sip:{}@", callee.number);
+    let found = trace.split_once(invite.as_str()).unwrap_or_else(|| panic!("no {invite} in\n{trace}")).1;
+    let from = found.lines().find(|line| line.starts_with("From:")).unwrap();
+    assert!(from.starts_with(&format!("From: <sip:{X}@")), "{from}");
+}
+
+// ---- baresip --------------------------------------------------------------------------------------------------
+
+#[test]
+fn two_baresips_talk_through_x_over_udp_whoever_calls_and_whoever_hangs_up() {
+    let mut a = Baresip::start(PARTY_A, &Line::default());
+    let mut b = Baresip::start(PARTY_B, &Line::default());
+    let mut exchange = Exchange::between(&a, &b, "udp");
+    let uri = exchange.uri("udp");
+    talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Caller);
+    assert_called_by_x(&b.trace(), PARTY_B);
+    exchange.turn_round();
+    talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Callee);
+    assert_called_by_x(&a.trace(), PARTY_A);
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+#[test]
+fn a_baresip_of_a_law_and_one_of_mu_law_talk_through_x_over_tcp() {
+    let mut a = Baresip::start(PARTY_A, &Line { codecs: &["PCMA"], ..Line::default() });
+    let mut b = Baresip::start(PARTY_B, &Line { codecs: &["PCMU"], ..Line::default() });
+    let mut exchange = Exchange::between(&a, &b, "tcp");
+    let uri = exchange.uri("tcp");
+    talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Callee);
+    exchange.turn_round();
+    talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Caller);
+    for (agent, other) in [(&a, "PCMU"), (&b, "PCMA")] {
+        assert!(agent.trace().contains("SIP/2.0/TCP") && !agent.trace().contains("SIP/2.0/UDP"));
+        assert!(!agent.trace().contains(&format!("audio encoder: {other}")), "{}", agent.trace());
+    }
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+#[test]
+fn baresip_holds_and_resumes_a_call_and_digits_pass_both_ways() {
+    let mut a = Baresip::start(PARTY_A, &Line::default());
+    let mut b = Baresip::start(PARTY_B, &Line::default());
+    let exchange = Exchange::between(&a, &b, "udp");
+    a.prepare();
+    b.prepare();
+    a.dial(&exchange.uri("udp"));
+    b.wait_until_talking();
+    a.wait_until_talking();
+    exchange.record(0, 8_000);
+
+    for digit in ["5", "#"] {
+        a.command("sndcode", digit);
+        assert_eq!(b.wait_for("CALL_DTMF_START"), digit);
+        b.command("sndcode", digit);
+        assert_eq!(a.wait_for("CALL_DTMF_START"), digit);
+    }
+
+    a.command("hold", "");
+    until("the hold is answered", || a.trace().contains("a=recvonly").then_some(()));
+    let (heard, received, recorded) = (sound::length(&b.heard()), a.received(), exchange.recorded(0));
+    exchange.record(0, recorded + 2 * 8_000);
+    let still = Duration::from_millis(300);
+    assert!(sound::length(&b.heard()) < heard + still, "B is on hold");
+    assert!(a.received() < received + 15, "A hears nobody while it holds the call");
+
+    a.command("resume", "");
+    until("B hears A again", || (sound::length(&b.heard()) > heard + 2 * still).then_some(()));
+    until("A hears B again", || (a.received() > received + 50).then_some(()));
+    exchange.record(0, recorded + 4 * 8_000);
+    b.hang_up();
+    a.wait_until_over();
+    b.wait_until_over();
+
+    let cdr = exchange.cdr(0);
+    assert_eq!((&cdr["cause"], &cdr["released_by"]), (&"hung_up".into(), &"callee".into()), "{cdr}");
+    exchange.daemon.wait_for_metric("axbridge_recordings_total", &[("result", "finished")], 1.0);
+    let samples = wav::read_whole(&exchange.site.recordings()[0]);
+    let held = &samples[recorded + 4_000..recorded + 12_000];
+    let both = |part: &[u8]| wav::voices(part, [PARTY_A.voice, PARTY_B.voice]).both;
+    assert!(both(held) == 0.0, "A is silent while it holds the call");
+    assert!(both(&samples[samples.len() - 4_000..]) > 0.7, "both are there again: {}", both(&samples));
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+#[test]
+fn baresip_is_told_that_the_other_is_busy_and_may_give_up() {
+    let mut a = Baresip::start(PARTY_A, &Line::default());
+    let mut b = Baresip::start(PARTY_B, &Line { answers: false, ..Line::default() });
+    let exchange = Exchange::between(&a, &b, "udp");
+
+    a.dial(&exchange.uri("udp"));
+    b.wait_for("CALL_INCOMING");
+    b.hang_up();
+    b.wait_until_over();
+    a.wait_for("CALL_CLOSED");
+    let cdr = exchange.cdr(0);
+    assert_eq!((&cdr["cause"], &cdr["sip_status_caller"]), (&"busy".into(), &486.into()), "{cdr}");
+
+    a.dial(&exchange.uri("udp"));
+    b.wait_for("CALL_INCOMING");
+    a.wait_for("CALL_RINGING");
+    a.hang_up();
+    b.wait_until_over();
+    let cdr = exchange.cdr(1);
+    assert_eq!(cdr["cause"], "cancelled_after_ringing", "{cdr}");
+    until("A has its 487", || a.trace().contains("SIP/2.0 487 ").then_some(()));
+    until("B has answered the INVITE", || b.trace().contains("SIP/2.0 487 ").then_some(()));
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+// ---- others ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn linphone_and_net_sip_talk_through_x_whoever_calls() {
+    let mut a = Linphone::start(PARTY_A);
+    let mut b = NetSip::start(PARTY_B);
+    let mut exchange = Exchange::between(&a, &b, "udp");
+    let uri = exchange.uri("udp");
+    talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Callee);
+    exchange.turn_round();
+    talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Callee);
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
