@@ -43,39 +43,25 @@ const TALK: usize = 7 * 8_000 / 2;
 /// The daemon, and where it writes.
 struct Exchange {
     site: Site,
-    setup: Setup,
     daemon: Daemon,
 }
 
 impl Exchange {
-    /// Each agent is a carrier of its own; X reaches B's.
-    fn between(a: &dyn Agent, b: &dyn Agent, transport: &str) -> Exchange {
-        let mut setup = Setup::new();
-        for (name, agent) in [("carrier-a", a), ("carrier-b", b)] {
-            // Over TCP the system chooses the address that an agent calls from.
-            let source = if transport == "tcp" && name == "carrier-a" {
-                "127.0.0.1".to_owned()
-            } else {
-                agent.address().ip().to_string()
-            };
-            setup.trunk_by(name, source, format!("{transport}:{}", agent.address()));
-        }
-        setup.bind(X, A, B, "carrier-b");
-        Exchange::start(setup)
+    /// X takes its calls to `callee`.
+    fn to(callee: &dyn Agent, caller: &dyn Agent, transport: &str) -> Exchange {
+        Exchange::start(&setup(callee, caller, transport))
     }
 
-    fn start(setup: Setup) -> Exchange {
+    fn start(setup: &Setup) -> Exchange {
         let site = Site::new();
-        site.write(&setup);
+        site.write(setup);
         let daemon = site.start();
-        Exchange { site, setup, daemon }
+        Exchange { site, daemon }
     }
 
-    /// From now on X's calls go out to A's carrier, so that B may call.
-    fn turn_round(&mut self) {
-        self.setup.unbind(X, A);
-        self.setup.bind(X, A, B, "carrier-a");
-        self.site.write(&self.setup);
+    /// From now on X takes its calls to `callee`.
+    fn turn(&self, callee: &dyn Agent, caller: &dyn Agent, transport: &str) {
+        self.site.write(&setup(callee, caller, transport));
         self.daemon.signal("HUP");
         self.daemon.wait_for_log("configuration taken");
     }
@@ -108,6 +94,22 @@ impl Exchange {
     fn record(&self, before: usize, samples: usize) {
         until("the call is recorded", || (self.recorded(before) >= samples).then_some(()));
     }
+}
+
+/// Over UDP each agent is a carrier of its own. Over TCP it is the system that chooses the address that an agent calls
+/// from, the same for both, so both are one carrier's.
+fn setup(callee: &dyn Agent, caller: &dyn Agent, transport: &str) -> Setup {
+    let mut setup = Setup::new();
+    let target = format!("{transport}:{}", callee.address());
+    if transport == "tcp" {
+        setup.trunk_by("carrier", "127.0.0.1".to_owned(), target);
+        setup.bind(X, A, B, "carrier");
+    } else {
+        setup.trunk_by("carrier-of-callee", callee.address().ip().to_string(), target);
+        setup.trunk_by("carrier-of-caller", caller.address().ip().to_string(), format!("udp:{}", caller.address()));
+        setup.bind(X, A, B, "carrier-of-callee");
+    }
+    setup
 }
 
 /// Who ends a call.
@@ -198,11 +200,11 @@ fn assert_called_by_x(trace: &str, callee: Party) {
 fn two_baresips_talk_through_x_over_udp_whoever_calls_and_whoever_hangs_up() {
     let mut a = Baresip::start(PARTY_A, &Line::default());
     let mut b = Baresip::start(PARTY_B, &Line::default());
-    let mut exchange = Exchange::between(&a, &b, "udp");
+    let exchange = Exchange::to(&b, &a, "udp");
     let uri = exchange.uri("udp");
     talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Caller);
     assert_called_by_x(&b.trace(), PARTY_B);
-    exchange.turn_round();
+    exchange.turn(&a, &b, "udp");
     talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Callee);
     assert_called_by_x(&a.trace(), PARTY_A);
     end_strangers(a, b);
@@ -213,10 +215,10 @@ fn two_baresips_talk_through_x_over_udp_whoever_calls_and_whoever_hangs_up() {
 fn a_baresip_of_a_law_and_one_of_mu_law_talk_through_x_over_tcp() {
     let mut a = Baresip::start(PARTY_A, &Line { codecs: &["PCMA"], ..Line::default() });
     let mut b = Baresip::start(PARTY_B, &Line { codecs: &["PCMU"], ..Line::default() });
-    let mut exchange = Exchange::between(&a, &b, "tcp");
+    let exchange = Exchange::to(&b, &a, "tcp");
     let uri = exchange.uri("tcp");
     talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Callee);
-    exchange.turn_round();
+    exchange.turn(&a, &b, "tcp");
     talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Caller);
     for (agent, other) in [(&a, "PCMU"), (&b, "PCMA")] {
         assert!(agent.trace().contains("SIP/2.0/TCP") && !agent.trace().contains("SIP/2.0/UDP"));
@@ -230,7 +232,7 @@ fn a_baresip_of_a_law_and_one_of_mu_law_talk_through_x_over_tcp() {
 fn baresip_holds_and_resumes_a_call_and_digits_pass_both_ways() {
     let mut a = Baresip::start(PARTY_A, &Line::default());
     let mut b = Baresip::start(PARTY_B, &Line::default());
-    let exchange = Exchange::between(&a, &b, "udp");
+    let exchange = Exchange::to(&b, &a, "udp");
     a.prepare();
     b.prepare();
     a.dial(&exchange.uri("udp"));
@@ -277,7 +279,7 @@ fn baresip_holds_and_resumes_a_call_and_digits_pass_both_ways() {
 fn baresip_is_told_that_the_other_is_busy_and_may_give_up() {
     let mut a = Baresip::start(PARTY_A, &Line::default());
     let mut b = Baresip::start(PARTY_B, &Line { answers: false, ..Line::default() });
-    let exchange = Exchange::between(&a, &b, "udp");
+    let exchange = Exchange::to(&b, &a, "udp");
 
     a.dial(&exchange.uri("udp"));
     b.wait_for("CALL_INCOMING");
@@ -306,10 +308,10 @@ fn baresip_is_told_that_the_other_is_busy_and_may_give_up() {
 fn linphone_and_net_sip_talk_through_x_whoever_calls() {
     let mut a = Linphone::start(PARTY_A);
     let mut b = NetSip::start(PARTY_B);
-    let mut exchange = Exchange::between(&a, &b, "udp");
+    let exchange = Exchange::to(&b, &a, "udp");
     let uri = exchange.uri("udp");
     talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Callee);
-    exchange.turn_round();
+    exchange.turn(&a, &b, "udp");
     talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Callee);
     end_strangers(a, b);
     exchange.daemon.terminate();

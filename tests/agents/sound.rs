@@ -78,9 +78,8 @@ pub(crate) fn length(samples: &[i16]) -> Duration {
 /// Fails unless a party heard the whole hint tone first, nothing of the other party in it, and then the other party alone
 /// for as long as the call record says.
 pub(crate) fn assert_hint_then_tone(who: &str, heard: &[i16], hertz: f64, joined: Duration) {
-    let hint = hint_tone();
-    let at = find(heard, &hint).unwrap_or_else(|| panic!("{who} did not hear the hint tone in {:?}", length(heard)));
-    let (before, after) = heard.split_at(at + hint.len());
+    let end = end_of_hint(heard).unwrap_or_else(|why| panic!("{who} did not hear the hint tone: {why}"));
+    let (before, after) = heard.split_at(end);
     for window in before.chunks_exact(WINDOW) {
         let part = tone_part(window, hertz);
         assert!(part < 0.3, "{who} hears {part} of the other party before the hint tone is over");
@@ -104,14 +103,36 @@ fn hint_tone() -> Vec<i16> {
     prompt.alaw.iter().map(|sample| alaw_to_linear(*sample)).collect()
 }
 
-/// Where a sound stands in another, at whatever loudness.
-fn find(heard: &[i16], sound: &[i16]) -> Option<usize> {
-    // The loudest tenth of a second is looked for everywhere, the whole only where that is.
-    let (at, key) = sound.windows(WINDOW).enumerate().step_by(WINDOW / 4).max_by_key(|(_, window)| energy(window))?;
-    let starts = 0..heard.len().saturating_sub(sound.len().saturating_sub(1));
-    let likeness = |start: usize| likeness(&heard[start + at..start + at + WINDOW], key);
-    let best = starts.max_by(|left, right| likeness(*left).total_cmp(&likeness(*right)))?;
-    (self::likeness(&heard[best..best + sound.len()], sound) > 0.9).then_some(best)
+/// Where the hint tone ends in what was heard.
+///
+/// It is compared in pieces: an agent that is told of the answer a moment later than its first packet comes drops that
+/// packet, and a jitter buffer may leave out, or repeat, a little.
+///
+/// # Errors
+/// How much of it is there.
+fn end_of_hint(heard: &[i16]) -> Result<usize, String> {
+    let hint = hint_tone();
+    let loudest = hint.chunks_exact(WINDOW).map(energy).max().expect("it is longer");
+    let pieces = hint.chunks_exact(WINDOW).enumerate().filter(|(_, piece)| energy(piece) * 20 > loudest);
+    let pieces: Vec<(usize, &[i16])> = pieces.map(|(place, piece)| (place * WINDOW, piece)).collect();
+    let alike_at = |piece: &[i16], starts: std::ops::Range<usize>| {
+        let windows = heard.windows(WINDOW).enumerate().take(starts.end).skip(starts.start);
+        let found = windows.map(|(start, window)| (likeness(window, piece), start)).max_by(|a, b| a.0.total_cmp(&b.0));
+        found.filter(|(likeness, _)| *likeness > 0.9).map(|(_, start)| start)
+    };
+    let anchor = pieces.iter().find_map(|(at, piece)| Some((*at, alike_at(piece, 0..heard.len())?)));
+    let (at_in_hint, at) = anchor.ok_or_else(|| format!("nothing of it is in {:?}", length(heard)))?;
+    let mut found = Vec::new();
+    for (place, piece) in &pieces {
+        let about = at + place - at_in_hint.min(at + place);
+        found.extend(alike_at(piece, about.saturating_sub(2 * WINDOW)..about + 2 * WINDOW).map(|start| (start, *place)));
+    }
+    let in_order = found.is_sorted();
+    let (start, place) = *found.last().expect("the anchor is one of them");
+    if !in_order || found.len() * 10 < pieces.len() * 8 {
+        return Err(format!("{} of {} pieces, in order: {in_order}", found.len(), pieces.len()));
+    }
+    Ok((start + hint.len() - place).min(heard.len()))
 }
 
 fn energy(samples: &[i16]) -> i64 {
