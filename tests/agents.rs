@@ -316,3 +316,92 @@ fn linphone_and_net_sip_talk_through_x_whoever_calls() {
     end_strangers(a, b);
     exchange.daemon.terminate();
 }
+
+#[test]
+fn linphone_holds_and_resumes_a_call_and_digits_pass_both_ways() {
+    let mut a = Linphone::start(PARTY_A);
+    let mut b = NetSip::start(PARTY_B);
+    let exchange = Exchange::to(&b, &a, "udp");
+    a.prepare();
+    b.prepare();
+    a.dial(&exchange.uri("udp"));
+    b.wait_until_talking();
+    a.wait_until_talking();
+    exchange.record(0, 8_000);
+
+    a.type_line("5");
+    b.wait_for("agent: digit 5");
+    b.send_digits("7");
+    a.wait_for("Receiving tone 7");
+
+    a.type_line("pause");
+    a.wait_for("to LinphoneCallPaused");
+    let heard = sound::heard_for(&a.heard(), PARTY_B.voice);
+    let recorded = exchange.recorded(0);
+    exchange.record(0, recorded + 8_000);
+    let still = Duration::from_millis(300);
+    assert!(sound::heard_for(&a.heard(), PARTY_B.voice) < heard + still, "A hears nobody while it holds the call");
+    a.type_line("resume");
+    a.wait_until_talking();
+    until("A hears B again", || (sound::heard_for(&a.heard(), PARTY_B.voice) > heard + 3 * still).then_some(()));
+    let heard = sound::heard_for(&b.heard(), PARTY_A.voice);
+    until("B hears A again", || (sound::heard_for(&b.heard(), PARTY_A.voice) > heard + still).then_some(()));
+    a.hang_up();
+    a.wait_until_over();
+    b.wait_until_over();
+    let cdr = exchange.cdr(0);
+    assert_eq!((&cdr["cause"], &cdr["released_by"]), (&"hung_up".into(), &"caller".into()), "{cdr}");
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+// ---- a proxy in the way ---------------------------------------------------------------------------------------
+
+#[test]
+fn calls_pass_a_record_routing_proxy_on_both_legs_and_from_tcp_to_udp() {
+    let place = Place::new();
+    let proxy = place.address;
+    let by = |transport: &str| Some(format!("sip:{proxy};transport={transport}"));
+    let mut a = Baresip::start(PARTY_A, &Line { proxy: by("tcp"), ..Line::default() });
+    let mut b = Baresip::start(PARTY_B, &Line { proxy: by("udp"), ..Line::default() });
+    // One carrier, in both directions; it knows where its subscribers are.
+    let mut setup = Setup::new();
+    setup.trunk_by("carrier", proxy.ip().to_string(), format!("udp:{proxy}"));
+    setup.bind(X, A, B, "carrier");
+    let exchange = Exchange::start(&setup);
+    let routes = [
+        (X, format!("sip:{}", exchange.daemon.udp)),
+        (A, format!("sip:{};transport=tcp", a.address())),
+        (B, format!("sip:{}", b.address())),
+    ];
+    let kamailio = Kamailio::start(place, &routes);
+    let uri = exchange.uri("udp");
+    talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Callee);
+    talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Callee);
+
+    // Re-INVITEs go the same way.
+    a.dial(&uri);
+    b.wait_until_talking();
+    a.wait_until_talking();
+    a.command("hold", "");
+    until("the hold is answered", || a.trace().contains("a=recvonly").then_some(()));
+    a.command("resume", "");
+    // Its own offer, and the answer to it.
+    let both_ways = |trace: &str| trace.rsplit("a=recvonly").next().map_or(0, |rest| rest.matches("a=sendrecv").count());
+    until("the resumption is answered", || (both_ways(&a.trace()) == 2).then_some(()));
+    b.hang_up();
+    a.wait_until_over();
+    b.wait_until_over();
+    assert_eq!(exchange.cdr(2)["cause"], "hung_up");
+
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+    let told = kamailio.end();
+    assert!(!told.contains("lost"), "{told}");
+    let count = |what: &str| told.matches(what).count();
+    // Each call passes the proxy twice.
+    assert_eq!(count("first INVITE by"), 6, "{told}");
+    assert_eq!(count("loose BYE by"), 6, "{told}");
+    assert_eq!((count("loose INVITE by tcp"), count("loose INVITE by udp")), (2, 0), "{told}");
+    assert!(count("loose ACK by") >= 8, "{told}");
+}
