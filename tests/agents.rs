@@ -11,21 +11,26 @@
 use std::fs;
 use std::time::Duration;
 
+use phone::PhoneEvent;
 use serde_json::Value;
 
 use agents::agent::{Agent, Party};
 use agents::baresip::{Baresip, Line};
+use agents::dissector::{Kind, dissect};
 use agents::kamailio::{Kamailio, Place};
 use agents::linphone::Linphone;
 use agents::net_sip::NetSip;
 use agents::sound;
+use support::booth::{Booth, Datagram};
 use support::daemon::Daemon;
 use support::setup::{Setup, Site};
+use support::talk::{HOME_OF_A, Talk};
 use support::{A, B, X, until, wav};
 
 mod agents {
     pub(crate) mod agent;
     pub(crate) mod baresip;
+    pub(crate) mod dissector;
     pub(crate) mod kamailio;
     pub(crate) mod linphone;
     pub(crate) mod net_sip;
@@ -135,6 +140,8 @@ fn talk(exchange: &Exchange, before: usize, caller: &mut dyn Agent, callee: &mut
     caller.wait_until_over();
     callee.wait_until_over();
 
+    assert_called_by_x(&callee.trace(), callee.party());
+
     let cdr = exchange.cdr(before);
     let [caller_is, called] = [caller.party(), callee.party()];
     let facts = [
@@ -190,8 +197,8 @@ fn end_strangers(a: impl Agent, b: impl Agent) {
 fn assert_called_by_x(trace: &str, callee: Party) {
     let invite = format!("INVITE sip:{}@", callee.number);
     let found = trace.split_once(invite.as_str()).unwrap_or_else(|| panic!("no {invite} in\n{trace}")).1;
-    let from = found.lines().find(|line| line.starts_with("From:")).unwrap();
-    assert!(from.starts_with(&format!("From: <sip:{X}@")), "{from}");
+    let from = found.lines().find(|line| line.contains("From: ")).unwrap();
+    assert!(from.contains(&format!("From: <sip:{X}@")), "{from}");
 }
 
 // ---- baresip --------------------------------------------------------------------------------------------------
@@ -203,10 +210,8 @@ fn two_baresips_talk_through_x_over_udp_whoever_calls_and_whoever_hangs_up() {
     let exchange = Exchange::to(&b, &a, "udp");
     let uri = exchange.uri("udp");
     talk(&exchange, 0, &mut a, &mut b, &uri, Ender::Caller);
-    assert_called_by_x(&b.trace(), PARTY_B);
     exchange.turn(&a, &b, "udp");
     talk(&exchange, 1, &mut b, &mut a, &uri, Ender::Callee);
-    assert_called_by_x(&a.trace(), PARTY_A);
     end_strangers(a, b);
     exchange.daemon.terminate();
 }
@@ -229,13 +234,13 @@ fn a_baresip_of_a_law_and_one_of_mu_law_talk_through_x_over_tcp() {
 }
 
 #[test]
-fn baresip_holds_and_resumes_a_call_and_digits_pass_both_ways() {
+fn baresip_holds_and_resumes_a_call_over_tcp_and_digits_pass_both_ways() {
     let mut a = Baresip::start(PARTY_A, &Line::default());
     let mut b = Baresip::start(PARTY_B, &Line::default());
-    let exchange = Exchange::to(&b, &a, "udp");
+    let exchange = Exchange::to(&b, &a, "tcp");
     a.prepare();
     b.prepare();
-    a.dial(&exchange.uri("udp"));
+    a.dial(&exchange.uri("tcp"));
     b.wait_until_talking();
     a.wait_until_talking();
     exchange.record(0, 8_000);
@@ -279,27 +284,29 @@ fn baresip_holds_and_resumes_a_call_and_digits_pass_both_ways() {
 fn baresip_is_told_that_the_other_is_busy_and_may_give_up() {
     let mut a = Baresip::start(PARTY_A, &Line::default());
     let mut b = Baresip::start(PARTY_B, &Line { answers: false, ..Line::default() });
-    let exchange = Exchange::to(&b, &a, "udp");
+    for (round, transport) in ["udp", "tcp"].into_iter().enumerate() {
+        let exchange = Exchange::to(&b, &a, transport);
+        a.dial(&exchange.uri(transport));
+        b.wait_for("CALL_INCOMING");
+        b.hang_up();
+        b.wait_until_over();
+        a.wait_for("CALL_CLOSED");
+        let cdr = exchange.cdr(0);
+        assert_eq!((&cdr["cause"], &cdr["sip_status_caller"]), (&"busy".into(), &486.into()), "{cdr}");
 
-    a.dial(&exchange.uri("udp"));
-    b.wait_for("CALL_INCOMING");
-    b.hang_up();
-    b.wait_until_over();
-    a.wait_for("CALL_CLOSED");
-    let cdr = exchange.cdr(0);
-    assert_eq!((&cdr["cause"], &cdr["sip_status_caller"]), (&"busy".into(), &486.into()), "{cdr}");
-
-    a.dial(&exchange.uri("udp"));
-    b.wait_for("CALL_INCOMING");
-    a.wait_for("CALL_RINGING");
-    a.hang_up();
-    b.wait_until_over();
-    let cdr = exchange.cdr(1);
-    assert_eq!(cdr["cause"], "cancelled_after_ringing", "{cdr}");
-    until("A has its 487", || a.trace().contains("SIP/2.0 487 ").then_some(()));
-    until("B has answered the INVITE", || b.trace().contains("SIP/2.0 487 ").then_some(()));
+        a.dial(&exchange.uri(transport));
+        b.wait_for("CALL_INCOMING");
+        a.wait_for("CALL_RINGING");
+        a.hang_up();
+        b.wait_until_over();
+        let cdr = exchange.cdr(1);
+        assert_eq!(cdr["cause"], "cancelled_after_ringing", "{cdr}");
+        for (agent, what) in [(&a, "A has its 487"), (&b, "B has given its 487")] {
+            until(what, || (agent.trace().matches("SIP/2.0 487 ").count() > round).then_some(()));
+        }
+        exchange.daemon.terminate();
+    }
     end_strangers(a, b);
-    exchange.daemon.terminate();
 }
 
 // ---- others ---------------------------------------------------------------------------------------------------
@@ -387,7 +394,8 @@ fn calls_pass_a_record_routing_proxy_on_both_legs_and_from_tcp_to_udp() {
     until("the hold is answered", || a.trace().contains("a=recvonly").then_some(()));
     a.command("resume", "");
     // Its own offer, and the answer to it.
-    let both_ways = |trace: &str| trace.rsplit("a=recvonly").next().map_or(0, |rest| rest.matches("a=sendrecv").count());
+    let both_ways =
+        |trace: &str| trace.rsplit("a=recvonly").next().map_or(0, |rest| rest.matches("a=sendrecv").count());
     until("the resumption is answered", || (both_ways(&a.trace()) == 2).then_some(()));
     b.hang_up();
     a.wait_until_over();
@@ -404,4 +412,41 @@ fn calls_pass_a_record_routing_proxy_on_both_legs_and_from_tcp_to_udp() {
     assert_eq!(count("loose BYE by"), 6, "{told}");
     assert_eq!((count("loose INVITE by tcp"), count("loose INVITE by udp")), (2, 0), "{told}");
     assert!(count("loose ACK by") >= 8, "{told}");
+}
+
+// ---- a dissector ----------------------------------------------------------------------------------------------
+
+#[test]
+fn wireshark_finds_no_fault_in_anything_that_the_daemon_sends() {
+    let mut talk = Talk::up();
+    // A call that is refused.
+    let c = talk.booth.add("+8613700000003", HOME_OF_A, |_| {});
+    talk.booth.call(c, X, talk.daemon.udp);
+    talk.booth.wait_for(c, "C is refused", |event| matches!(event, PhoneEvent::Refused { .. }));
+    // Each call has a sender report (RFC 3550 §6.4.1: packet type 200) in its first seconds.
+    let reports = |booth: &Booth, who| booth.received(who).iter().any(|bytes| bytes.get(1) == Some(&200));
+    let parties = [talk.a, talk.b];
+    talk.booth.wait("both have a report", |booth| parties.iter().all(|who| reports(booth, *who)));
+    talk.hang_up();
+
+    let datagrams: Vec<_> = [talk.a, talk.b, c].iter().flat_map(|who| talk.booth.datagrams(*who)).cloned().collect();
+    let kind_of = |bytes: &[u8]| match bytes {
+        [0x80..=0xbf, 200..=207, ..] => Kind::Rtcp,
+        [0x80..=0xbf, ..] => Kind::Rtp,
+        _ => Kind::Sip,
+    };
+    let complains_of = |datagram: Datagram| !dissect(talk.site.folder(), &[datagram])[0].complaints.is_empty();
+    for kind in [Kind::Sip, Kind::Rtcp] {
+        // What is cut off in the middle is a fault that it must find.
+        let mut broken = datagrams.iter().find(|datagram| kind_of(&datagram.bytes) == kind).unwrap().clone();
+        broken.bytes.truncate(broken.bytes.len() / 2);
+        assert!(complains_of(broken), "{kind:?}");
+    }
+    let dissected = dissect(talk.site.folder(), &datagrams);
+    assert_eq!(dissected.len(), datagrams.len());
+    for (datagram, told) in datagrams.iter().zip(&dissected) {
+        assert_eq!(told.kind, Some(kind_of(&datagram.bytes)), "{told:?}");
+        assert!(told.complaints.is_empty(), "{told:?}\n{}", String::from_utf8_lossy(&datagram.bytes));
+    }
+    talk.daemon.terminate();
 }

@@ -36,6 +36,8 @@ pub(crate) trait Agent {
     fn wait_until_over(&mut self);
     /// What it has heard in the call since [`Agent::prepare`].
     fn heard(&self) -> Vec<i16>;
+    /// What it has printed so far.
+    fn trace(&self) -> String;
     /// Ends the program and returns what it printed: every message that it saw among it.
     fn end(self: Box<Self>) -> String;
 }

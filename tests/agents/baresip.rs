@@ -112,11 +112,6 @@ impl Baresip {
         count.flatten().and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no packets are told: {told}"))
     }
 
-    /// Every message that it has seen, as text.
-    pub(crate) fn trace(&self) -> String {
-        self.process.printed()
-    }
-
     /// What it keeps of what it hears: a file a call, named by the second.
     fn dumps(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.home.folder()).unwrap().map(|entry| entry.unwrap().path());
@@ -160,6 +155,10 @@ impl Agent for Baresip {
         new.retain(|path| !self.old.contains(path));
         assert!(new.len() <= 1, "one call, one file: {new:?}");
         new.first().map_or(Vec::new(), |path| sound::read_wav(path))
+    }
+
+    fn trace(&self) -> String {
+        self.process.printed()
     }
 
     fn end(self: Box<Self>) -> String {

@@ -96,6 +96,10 @@ impl Agent for Linphone {
         sound::read_wav(&self.recording())
     }
 
+    fn trace(&self) -> String {
+        self.process.printed()
+    }
+
     fn end(self: Box<Self>) -> String {
         self.process.end()
     }

@@ -77,6 +77,10 @@ impl Agent for NetSip {
         sound::read_ulaw(&self.home.folder().join("heard.ul"))
     }
 
+    fn trace(&self) -> String {
+        self.process.printed()
+    }
+
     fn end(self: Box<Self>) -> String {
         self.process.end()
     }

@@ -125,7 +125,8 @@ fn end_of_hint(heard: &[i16]) -> Result<usize, String> {
     let mut found = Vec::new();
     for (place, piece) in &pieces {
         let about = at + place - at_in_hint.min(at + place);
-        found.extend(alike_at(piece, about.saturating_sub(2 * WINDOW)..about + 2 * WINDOW).map(|start| (start, *place)));
+        found
+            .extend(alike_at(piece, about.saturating_sub(2 * WINDOW)..about + 2 * WINDOW).map(|start| (start, *place)));
     }
     let in_order = found.is_sorted();
     let (start, place) = *found.last().expect("the anchor is one of them");
