@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
@@ -14,15 +14,21 @@ use super::{A, B, X};
 /// RTP ports of one daemon.
 const PORTS: u16 = 120;
 
-/// The first RTP port of the next daemon of this process: below the ports that the system gives to the phones.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+/// Where they begin: below the ports that the system gives to the phones, and up to those of SIPp's stories.
+const FIRST_PORT: u16 = 20_000;
+
+/// How many daemons have room there.
+const BLOCKS: u16 = 50;
+
+/// Daemons of this process so far.
+static SITES: AtomicU16 = AtomicU16::new(0);
 
 /// A carrier.
 #[derive(Clone)]
 struct Trunk {
     name: &'static str,
-    source: &'static str,
-    target: Option<SocketAddr>,
+    source: String,
+    target: Option<String>,
     more: &'static str,
 }
 
@@ -69,7 +75,13 @@ impl Setup {
         target: Option<SocketAddr>,
         more: &'static str,
     ) {
-        self.trunks.push(Trunk { name, source, target, more });
+        let target = target.map(|target| format!("udp:{target}"));
+        self.trunks.push(Trunk { name, source: source.to_owned(), target, more });
+    }
+
+    /// A carrier whose target says its transport, e.g. `tcp:127.0.0.2:5060`.
+    pub(crate) fn trunk_by(&mut self, name: &'static str, source: String, target: String) {
+        self.trunks.push(Trunk { name, source, target: Some(target), more: "" });
     }
 
     /// Binds two numbers.
@@ -115,7 +127,7 @@ prompts.no_binding = ""
             self.log,
         );
         for Trunk { name, source, target, more } in &self.trunks {
-            let target = target.map_or(String::new(), |target| format!("targets = [\"udp:{target}\"]\n"));
+            let target = target.as_ref().map_or(String::new(), |target| format!("targets = [\"{target}\"]\n"));
             let _ = write!(text, "\n[[trunk]]\nname = \"{name}\"\nsources = [\"{source}\"]\n{target}{more}\n");
         }
         let mut told = Vec::new();
@@ -139,8 +151,7 @@ pub(crate) struct Site {
 impl Site {
     /// An empty folder.
     pub(crate) fn new() -> Site {
-        let first_port = NEXT_PORT.fetch_add(PORTS, Relaxed);
-        Site { folder: TempDir::new().expect("the system's temporary folder is writable"), first_port }
+        Site { folder: TempDir::new().expect("the system's temporary folder is writable"), first_port: free_block() }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -191,4 +202,16 @@ impl Site {
         files.retain(|path| path.extension().is_some_and(|extension| extension == "wav"));
         files
     }
+}
+
+/// The first of ports that nobody has. Tests of another working copy may run on the same machine: each process begins
+/// elsewhere and passes over what is taken.
+fn free_block() -> u16 {
+    let begin = (std::process::id() % u32::from(BLOCKS)) as u16;
+    let is_free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut blocks = (0..BLOCKS).map(|_| {
+        let block = (begin + SITES.fetch_add(1, Relaxed) % BLOCKS) % BLOCKS;
+        FIRST_PORT + block * PORTS
+    });
+    blocks.find(|first| (*first..first + PORTS).all(is_free)).expect("there are free ports below 26000")
 }
