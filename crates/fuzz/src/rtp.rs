@@ -118,7 +118,7 @@ impl Play {
             }
             // Seldom: nothing happens after it.
             _ => {
-                if input.byte() % 8 == 0 {
+                if input.byte().is_multiple_of(8) {
                     self.command(Command::Close);
                     self.closed = true;
                 }
@@ -140,6 +140,7 @@ impl Play {
             codec,
             payload_type,
             telephone_event: (flags & 2 == 0).then_some(if flags & 4 == 0 { 101 } else { 96 }),
+            telephone_event_offered: (flags & 64 != 0).then_some(97),
             ptime_ms: input.pick(&[20, 10, 30, 40, 60]),
         };
         let remote = Remote {
@@ -306,7 +307,7 @@ impl Play {
                         assert_eq!(leg.sent, self.sent[side.index()], "every packet that was sent is");
                     }
                 }
-                Some(Event::PromptEnded { .. } | Event::Dead) => {}
+                Some(Event::PromptEnded { .. } | Event::Digit { .. } | Event::Dead) => {}
                 None => return,
             }
         }
