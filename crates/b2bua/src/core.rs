@@ -500,8 +500,8 @@ impl Core {
                 let status = if self.draining { 503 } else { 200 };
                 self.respond(now, id, flow, &request, status, &headers);
             }
-            // They only mean something in a dialog, or in a subscription that we never make (RFC 6665 §4.1.3).
-            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
+            // They only mean something in a dialog.
+            Method::Bye | Method::Prack | Method::Update | Method::Info => {
                 self.counters.drop(Drop::NoDialog);
                 self.respond(now, id, flow, &request, 481, &[]);
             }
@@ -510,6 +510,7 @@ impl Core {
             | Method::Register
             | Method::Message
             | Method::Refer
+            | Method::Notify
             | Method::Subscribe
             | Method::Publish => {
                 self.counters.drop(Drop::Method);

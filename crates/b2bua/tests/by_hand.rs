@@ -277,7 +277,7 @@ fn what_the_far_side_may_not_ask_in_an_early_dialog_is_refused_and_the_call_goes
         (5, "UPDATE", "", "", "200"),
         (6, "INFO", "Content-Type: application/dtmf\r\n", "5", "200"),
         (7, "INFO", "Info-Package: x\r\n", "", "469"),
-        (8, "NOTIFY", "Event: refer\r\n", "", "481"),
+        (8, "NOTIFY", "Event: refer\r\n", "", "405"),
         (9, "MESSAGE", "", "", "405"),
         (10, "FROBNICATE", "", "", "501"),
         (4, "OPTIONS", "", "", "500"),

@@ -596,8 +596,8 @@ fn not_yet(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) {
 fn answer_plainly(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) {
     match request.method() {
         Method::Options => plain(io, id, flow, request, 200, &[("Allow", ALLOW), ("Accept", b"application/sdp")]),
-        // RFC 6665 §4.1.3: we have subscribed to nothing; RFC 3262 §3: we have sent nothing that this acknowledges.
-        Method::Notify | Method::Prack => plain(io, id, flow, request, 481, &[]),
+        // RFC 3262 §3: we have sent nothing that this acknowledges.
+        Method::Prack => plain(io, id, flow, request, 481, &[]),
         Method::Ack
         | Method::Cancel
         | Method::Invite
@@ -607,6 +607,7 @@ fn answer_plainly(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) 
         | Method::Register
         | Method::Message
         | Method::Refer
+        | Method::Notify
         | Method::Subscribe
         | Method::Publish => plain(io, id, flow, request, 405, &[("Allow", ALLOW)]),
         // RFC 3261 §21.5.2: a method that we have never heard of.
