@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Digits that may wait to be sent.
-pub(crate) const MAX_WAITING: usize = 16;
+const MAX_WAITING: usize = 16;
 
 /// A digit is sent for so long, in milliseconds: what ITU-T Q.24 has everybody recognise, and what fits one segment.
 const LENGTH: std::ops::RangeInclusive<u16> = 40..=5000;
