@@ -22,7 +22,8 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 struct Trunk {
     name: &'static str,
     source: &'static str,
-    target: Option<SocketAddr>,
+    /// As the file spells it.
+    target: Option<String>,
     more: &'static str,
 }
 
@@ -38,6 +39,10 @@ struct Bound {
 /// What is written into the configuration beside the addresses, which the system gives.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    /// Where SIP is served: at least one address of UDP and one of TCP.
+    pub(crate) listen: &'static str,
+    /// Where media is.
+    pub(crate) media: &'static str,
     /// More lines of `[sip]`.
     pub(crate) sip: &'static str,
     /// Lines of `[log]`.
@@ -49,7 +54,19 @@ pub(crate) struct Setup {
 impl Setup {
     /// One app, and nobody who could call.
     pub(crate) fn new() -> Setup {
-        Setup { sip: "", log: "", trunks: Vec::new(), bindings: Vec::new() }
+        Setup {
+            listen: r#""udp:127.0.0.1:0", "tcp:127.0.0.1:0""#,
+            media: "127.0.0.1",
+            sip: "",
+            log: "",
+            trunks: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
+    /// The same, served elsewhere.
+    pub(crate) fn serving(listen: &'static str, sip: &'static str) -> Setup {
+        Setup { listen, sip, ..Setup::new() }
     }
 
     /// A's carrier at 127.0.0.1, B's at 127.0.0.2, and the binding A–X–B.
@@ -69,7 +86,13 @@ impl Setup {
         target: Option<SocketAddr>,
         more: &'static str,
     ) {
+        let target = target.map(|target| format!("udp:{target}"));
         self.trunks.push(Trunk { name, source, target, more });
+    }
+
+    /// The same, where calls go by another protocol than UDP: `tls:192.0.2.1:5061`.
+    pub(crate) fn trunk_at(&mut self, name: &'static str, source: &'static str, target: String, more: &'static str) {
+        self.trunks.push(Trunk { name, source, target: Some(target), more });
     }
 
     /// Binds two numbers.
@@ -85,10 +108,10 @@ impl Setup {
     fn text(&self, first_port: u16) -> String {
         let mut text = format!(
             r#"[sip]
-listen = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]
+listen = [{}]
 {}
 [media]
-bind = "127.0.0.1"
+bind = "{}"
 ports = "{first_port}-{}"
 quarantine = "1s"
 
@@ -110,12 +133,14 @@ hint_tone = "zh/hint_tone.wav"
 recording = true
 prompts.no_binding = ""
 "#,
+            self.listen,
             self.sip,
+            self.media,
             first_port + PORTS - 1,
             self.log,
         );
         for Trunk { name, source, target, more } in &self.trunks {
-            let target = target.map_or(String::new(), |target| format!("targets = [\"udp:{target}\"]\n"));
+            let target = target.as_ref().map_or(String::new(), |target| format!("targets = [\"{target}\"]\n"));
             let _ = write!(text, "\n[[trunk]]\nname = \"{name}\"\nsources = [\"{source}\"]\n{target}{more}\n");
         }
         let mut told = Vec::new();
