@@ -517,6 +517,7 @@ impl Phone {
         let transport = match self.config.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
         };
         format!("<sip:{}@{}{transport}>", self.config.number, self.config.contact)
     }

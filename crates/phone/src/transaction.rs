@@ -109,7 +109,7 @@ impl Transactions {
     pub(crate) fn new(timers: Timers, transport: Transport) -> Transactions {
         Transactions {
             timers,
-            reliable: transport == Transport::Tcp,
+            reliable: transport != Transport::Udp,
             clients: Vec::new(),
             servers: Vec::new(),
             outbox: VecDeque::new(),

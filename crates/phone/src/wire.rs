@@ -281,6 +281,7 @@ impl Draft {
         let protocol = match transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         };
         let value = format!("SIP/2.0/{protocol} {contact};branch={branch};rport");
         self.headers.push(rsip::headers::Via::new(value).into());

@@ -82,7 +82,7 @@ impl World {
         }
         let protocol = match config.transport {
             phone::Transport::Udp => Protocol::Udp,
-            phone::Transport::Tcp => Protocol::Tcp,
+            phone::Transport::Tcp | phone::Transport::Tls => Protocol::Tcp,
         };
         let packet = Packet { protocol, source: config.contact, destination, bytes: bytes.clone() };
         if self.network.send(self.now, self.link, packet) == Fate::Lost {
