@@ -111,7 +111,12 @@ fn setup(callee: &dyn Agent, caller: &dyn Agent, transport: &str) -> Setup {
         setup.bind(X, A, B, "carrier");
     } else {
         setup.trunk_at("carrier-of-callee", &callee.address().ip().to_string(), target, "");
-        setup.trunk_at("carrier-of-caller", &caller.address().ip().to_string(), format!("udp:{}", caller.address()), "");
+        setup.trunk_at(
+            "carrier-of-caller",
+            &caller.address().ip().to_string(),
+            format!("udp:{}", caller.address()),
+            "",
+        );
         setup.bind(X, A, B, "carrier-of-callee");
     }
     setup
