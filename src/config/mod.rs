@@ -21,6 +21,7 @@ use crate::prompts::Library;
 
 mod app;
 mod complaint;
+mod credentials;
 mod names;
 mod number;
 mod output;

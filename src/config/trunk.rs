@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use b2bua::settings::{CalledIn, CallerHeader, Listener, Target, Trunk};
+use b2bua::settings::{CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk};
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
 use toml::de::DeValue;
@@ -14,7 +15,7 @@ use super::names::Names;
 use super::section::Section;
 use super::signalling::Signalling;
 use super::tls::{Rules, Tls};
-use super::{number, value};
+use super::{credentials, number, value};
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -26,11 +27,16 @@ pub(super) const KEYS: &[&str] = &[
     "write",
     "codecs",
     "media_source",
+    "reliable_provisionals",
+    "session_timer",
+    "auth",
+    "challenge",
     "max_calls",
     "calls_per_second",
 ];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
+pub(super) const SESSION_TIMER: &[&str] = &["mode", "expires", "min"];
 
 /// A `TrunkId` has 16 bits, and every source is looked up in all of them.
 const MAX_TRUNKS: usize = 1_000;
@@ -42,6 +48,10 @@ const CALLER_HEADERS: &[(&str, CallerHeader)] = &[
 ];
 const CALLED_IN: &[(&str, CalledIn)] = &[("request-uri", CalledIn::RequestUri), ("to", CalledIn::To)];
 const CODECS: &[(&str, Codec)] = &[("PCMA", Codec::Pcma), ("PCMU", Codec::Pcmu)];
+const RELIABILITIES: &[(&str, Reliability)] =
+    &[("never", Reliability::Never), ("supported", Reliability::Supported), ("required", Reliability::Required)];
+const SESSION_TIMERS: &[(&str, SessionTimerMode)] =
+    &[("never", SessionTimerMode::Never), ("accept", SessionTimerMode::Accept), ("request", SessionTimerMode::Request)];
 const SOURCES: &[(&str, SourcePolicy)] = &[("learn", SourcePolicy::Learn), ("signalled", SourcePolicy::Signalled)];
 
 /// `[[trunk]]`, read; a place here is a `TrunkId`.
@@ -90,7 +100,7 @@ pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, 
             check_targets(section, &targets, &from, listeners, report);
         }
         rules.extend(tls.as_mut().map(|tls| tls.read(section, &name, &targets, report)));
-        let mut trunk = trunk(section, name, report);
+        let mut trunk = trunk(section, name, folder, report);
         trunk.from = from;
         trunk.sources = sources.into_iter().flatten().collect();
         trunk.targets = targets.into_iter().flatten().collect();
@@ -101,7 +111,7 @@ pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, 
 }
 
 /// All of a trunk but its addresses.
-fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trunk {
+fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Report<'_>) -> Trunk {
     let read = section.section("read", READ, report);
     let write = section.section("write", WRITE, report);
     let mut caller_in = vec![CallerHeader::PAssertedIdentity, CallerHeader::From];
@@ -122,8 +132,12 @@ fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trun
         assert_identity: write.is_some_and(|write| write.or("assert_identity", false, value::boolean, report)),
         codecs: order(section, "codecs", CODECS, vec![Codec::Pcma, Codec::Pcmu], report),
         media_source: section.or("media_source", SourcePolicy::Learn, value::word(SOURCES), report),
+        reliability: section.or("reliable_provisionals", Reliability::Supported, value::word(RELIABILITIES), report),
+        session_timers: session_timers(section, report),
         max_calls: section.or("max_calls", 1_000, value::whole(1..=1_000_000), report),
         calls_per_second: section.or("calls_per_second", 100, value::whole(1..=1_000_000), report),
+        auth: credentials::auth(section, folder, report),
+        challenge: credentials::challenge(section, folder, report),
     }
 }
 
@@ -159,8 +173,24 @@ fn from(section: &Section<'_>, listeners: &[Listener], report: &mut Report<'_>) 
     section.list("from", place, report).into_iter().flatten().collect()
 }
 
+fn session_timers(section: &Section<'_>, report: &mut Report<'_>) -> SessionTimers {
+    let default = SessionTimers::default();
+    let Some(section) = section.section("session_timer", SESSION_TIMER, report) else { return default };
+    // RFC 4028 §5: nothing below 90 s.
+    let time = value::duration(Duration::from_secs(90)..=Duration::from_secs(86_400));
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).expect("a day at most");
+    let mode = section.or("mode", default.mode, value::word(SESSION_TIMERS), report);
+    let expires = section.or("expires", Duration::from_secs(default.expires.into()), &time, report);
+    let min = section.or("min", Duration::from_secs(default.min_se.into()), &time, report);
+    if min > expires {
+        let problem = format!("is {}, longer than expires ({})", value::written(min), value::written(expires));
+        section.complain("min", Fault::new(problem, "write a shorter time here, or a longer one there"), report);
+    }
+    SessionTimers { mode, expires: seconds(expires), min_se: seconds(min) }
+}
+
 /// Words in order of preference: at least one, each once.
-fn order<T: Copy + PartialEq>(
+pub(super) fn order<T: Copy + PartialEq>(
     section: &Section<'_>,
     key: &'static str,
     words: &'static [(&'static str, T)],
@@ -193,6 +223,15 @@ fn check_use(section: &Section<'_>, usage: Use, report: &mut Report<'_>) {
         let problem = "has neither sources nor targets, so nobody can use it";
         let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls";
         report.add(&section.own_span(), section.own_path(), Fault::absence(problem, mend));
+        return;
+    }
+    if section.has("auth") && !usage.takes_calls {
+        let problem = "answers who challenges our calls, but this trunk takes none";
+        section.complain("auth", Fault::new(problem, "write `targets`, or leave auth out"), report);
+    }
+    if section.has("challenge") && !usage.calls {
+        let problem = "challenges who calls, but this trunk never does";
+        section.complain("challenge", Fault::new(problem, "write `sources`, or leave challenge out"), report);
     }
 }
 

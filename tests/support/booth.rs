@@ -24,6 +24,14 @@ const SOCKETS: usize = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Who(usize);
 
+/// A datagram that the daemon sent to a phone.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// How a TCP phone writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pace {
@@ -56,6 +64,7 @@ struct Line {
     rtcp: UdpSocket,
     events: Vec<PhoneEvent>,
     received: Vec<Vec<u8>>,
+    datagrams: Vec<Datagram>,
 }
 
 /// Phones, and the time that they live in.
@@ -137,7 +146,15 @@ impl Booth {
         change(&mut config);
         let mut phone = Phone::new(config);
         phone.set_known(Arc::clone(&self.known));
-        self.lines.push(Line { phone, wire, rtp, rtcp, events: Vec::new(), received: Vec::new() });
+        self.lines.push(Line {
+            phone,
+            wire,
+            rtp,
+            rtcp,
+            events: Vec::new(),
+            received: Vec::new(),
+            datagrams: Vec::new(),
+        });
         Who(place)
     }
 
@@ -157,6 +174,11 @@ impl Booth {
     /// Every message, and every RTCP packet, that a phone received: what its party could learn.
     pub(crate) fn received(&self, who: Who) -> &[Vec<u8>] {
         &self.lines[who.0].received
+    }
+
+    /// Everything that a phone received, SIP, RTP and RTCP, as it came. Of TCP, each message.
+    pub(crate) fn datagrams(&self, who: Who) -> &[Datagram] {
+        &self.lines[who.0].datagrams
     }
 
     /// The first response of this status that a phone received.
@@ -261,13 +283,19 @@ impl Line {
         let mut buffer = [0_u8; 65_535];
         while let Some((source, message)) = self.wire.receive(&mut buffer) {
             self.phone.handle_message(now, source, &message);
+            let destination = self.phone.config().contact;
+            self.datagrams.push(Datagram { source, destination, bytes: message.clone() });
             self.received.push(message);
         }
+        let rtp = self.phone.config().rtp;
         while let Some((length, source)) = or_empty(self.rtp.recv_from(&mut buffer)) {
             self.phone.handle_rtp(now, source, &buffer[..length]);
+            self.datagrams.push(Datagram { source, destination: rtp, bytes: buffer[..length].to_vec() });
         }
-        while let Some((length, _)) = or_empty(self.rtcp.recv_from(&mut buffer)) {
+        let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
+        while let Some((length, source)) = or_empty(self.rtcp.recv_from(&mut buffer)) {
             self.received.push(buffer[..length].to_vec());
+            self.datagrams.push(Datagram { source, destination: rtcp, bytes: buffer[..length].to_vec() });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
@@ -14,14 +14,20 @@ use super::{A, B, X};
 /// RTP ports of one daemon.
 const PORTS: u16 = 120;
 
-/// The first RTP port of the next daemon of this process: below the ports that the system gives to the phones.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+/// Where they begin: below the ports that the system gives to the phones, and up to those of SIPp's stories.
+const FIRST_PORT: u16 = 20_000;
+
+/// How many daemons have room there.
+const BLOCKS: u16 = 50;
+
+/// Daemons of this process so far.
+static SITES: AtomicU16 = AtomicU16::new(0);
 
 /// A carrier.
 #[derive(Clone)]
 struct Trunk {
     name: &'static str,
-    source: &'static str,
+    source: String,
     /// As the file spells it.
     target: Option<String>,
     more: &'static str,
@@ -87,12 +93,12 @@ impl Setup {
         more: &'static str,
     ) {
         let target = target.map(|target| format!("udp:{target}"));
-        self.trunks.push(Trunk { name, source, target, more });
+        self.trunks.push(Trunk { name, source: source.to_owned(), target, more });
     }
 
     /// The same, where calls go by another protocol than UDP: `tls:192.0.2.1:5061`.
-    pub(crate) fn trunk_at(&mut self, name: &'static str, source: &'static str, target: String, more: &'static str) {
-        self.trunks.push(Trunk { name, source, target: Some(target), more });
+    pub(crate) fn trunk_at(&mut self, name: &'static str, source: &str, target: String, more: &'static str) {
+        self.trunks.push(Trunk { name, source: source.to_owned(), target: Some(target), more });
     }
 
     /// Binds two numbers.
@@ -164,8 +170,7 @@ pub(crate) struct Site {
 impl Site {
     /// An empty folder.
     pub(crate) fn new() -> Site {
-        let first_port = NEXT_PORT.fetch_add(PORTS, Relaxed);
-        Site { folder: TempDir::new().expect("the system's temporary folder is writable"), first_port }
+        Site { folder: TempDir::new().expect("the system's temporary folder is writable"), first_port: free_block() }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -216,4 +221,16 @@ impl Site {
         files.retain(|path| path.extension().is_some_and(|extension| extension == "wav"));
         files
     }
+}
+
+/// The first of ports that nobody has. Tests of another working copy may run on the same machine: each process begins
+/// elsewhere and passes over what is taken.
+fn free_block() -> u16 {
+    let begin = (std::process::id() % u32::from(BLOCKS)) as u16;
+    let is_free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut blocks = (0..BLOCKS).map(|_| {
+        let block = (begin + SITES.fetch_add(1, Relaxed) % BLOCKS) % BLOCKS;
+        FIRST_PORT + block * PORTS
+    });
+    blocks.find(|first| (*first..first + PORTS).all(is_free)).expect("there are free ports below 26000")
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{AppId, ReadRule, WriteRule};
+use sip::digest::{Account, Credentials};
 use sip::transaction::Transport;
 
 /// Everything the core is told by the operator.
@@ -90,6 +91,39 @@ pub struct Target {
     pub address: SocketAddr,
 }
 
+/// Whether provisional responses are acknowledged (100rel, RFC 3262).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reliability {
+    /// Only where the peer requires it.
+    Never,
+    /// Where both can.
+    Supported,
+    /// Our INVITEs require it; a caller that cannot is served without.
+    Required,
+}
+
+/// Whether dialogs have a session timer (RFC 4028).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionTimerMode {
+    /// None.
+    Never,
+    /// Where the peer asks for one.
+    Accept,
+    /// We ask for one, and refresh ourselves where the peer knows none.
+    Request,
+}
+
+/// Session timers of a trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionTimers {
+    /// Whether.
+    pub mode: SessionTimerMode,
+    /// The interval that we ask for, and the longest that we take, in seconds; at least `min_se`.
+    pub expires: u32,
+    /// The shortest that we take, in seconds; 90 at least (§5).
+    pub min_se: u32,
+}
+
 /// A carrier's SIP peer.
 #[derive(Clone, Debug)]
 pub struct Trunk {
@@ -115,10 +149,18 @@ pub struct Trunk {
     pub codecs: Vec<Codec>,
     /// Media source policy.
     pub media_source: SourcePolicy,
+    /// Reliable provisional responses.
+    pub reliability: Reliability,
+    /// Session timers.
+    pub session_timers: SessionTimers,
     /// Calls in progress that came from it or go to it.
     pub max_calls: u32,
     /// New calls a second from it (a bucket as deep as one second).
     pub calls_per_second: u32,
+    /// Who we are when it challenges our requests (RFC 3261 §22); `None` lets the challenge refuse the call.
+    pub auth: Option<Arc<Credentials>>,
+    /// Who its calls must prove to be; `None` believes its address.
+    pub challenge: Option<Arc<Account>>,
 }
 
 /// A customer's application.
@@ -181,6 +223,13 @@ pub struct CallTimers {
     pub sip: sip::transaction::Timers,
     /// The longest that any call may last, counted from B's answer.
     pub safety_ceiling: Duration,
+}
+
+impl Default for SessionTimers {
+    /// RFC 4028's recommendations: taken part in, half an hour, 90 s at least.
+    fn default() -> Self {
+        SessionTimers { mode: SessionTimerMode::Accept, expires: 1800, min_se: 90 }
+    }
 }
 
 impl Trunk {

@@ -296,6 +296,16 @@ impl Transactions {
         self.send(source, bytes);
     }
 
+    /// Sends the last provisional response once more (RFC 3262 §3).
+    pub(crate) fn repeat(&mut self, key: &Key) {
+        if let Some(server) = self.servers.iter().find(|server| server.key == *key)
+            && let ServerState::Proceeding { last: Some(bytes) } = &server.state
+        {
+            let (source, bytes) = (server.source, bytes.clone());
+            self.send(source, bytes);
+        }
+    }
+
     /// An ACK with the branch of its INVITE: that of a refusal. `true` when it found one.
     pub(crate) fn on_ack(&mut self, now: Duration, key: &Key) -> bool {
         let absorb = if self.reliable { Duration::ZERO } else { self.timers.t4 };

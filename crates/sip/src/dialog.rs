@@ -106,15 +106,31 @@ impl Dialog {
         }
     }
 
-    /// Writes a request up to its CSeq: request line, Via, Max-Forwards, Route, From, To, Call-ID, CSeq (§12.2.1.1).
-    /// An ACK repeats the INVITE's CSeq number, any other request takes the next.
+    /// Writes a request up to its CSeq, which is the next: request line, Via, Max-Forwards, Route, From, To, Call-ID, CSeq
+    /// (§12.2.1.1). For an ACK there is [`Dialog::write_ack`].
     pub fn write_request(&mut self, out: &mut Vec<u8>, method: Method, via: &[u8]) {
-        if method != Method::Ack {
-            self.local_cseq = self.local_cseq.wrapping_add(1) & 0x7fff_ffff;
-        }
-        let strict = self.route_set.first().is_some_and(|route| !is_loose(route));
-        let request_uri = if strict { &self.route_set[0] } else { &self.remote_target };
-        write::request(out, method.as_str(), request_uri);
+        self.local_cseq = self.local_cseq.wrapping_add(1) & 0x7fff_ffff;
+        self.write_head(out, method, via, self.local_cseq);
+    }
+
+    /// Writes an ACK to a 2xx, up to its CSeq, whose number is the INVITE's (§13.2.2.4).
+    pub fn write_ack(&self, out: &mut Vec<u8>, via: &[u8], invite_cseq: u32) {
+        self.write_head(out, Method::Ack, via, invite_cseq);
+    }
+
+    /// The Request-URI of the next request: the remote target, or the first route where that is a strict one (§12.2.1.1).
+    #[must_use]
+    pub fn request_uri(&self) -> &[u8] {
+        if self.is_strict() { &self.route_set[0] } else { &self.remote_target }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.route_set.first().is_some_and(|route| !is_loose(route))
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, method: Method, via: &[u8], cseq: u32) {
+        let strict = self.is_strict();
+        write::request(out, method.as_str(), self.request_uri());
         write::header(out, "Via", via);
         write::header(out, "Max-Forwards", b"70");
         let listed = self.route_set.iter().skip(usize::from(strict));
@@ -124,7 +140,7 @@ impl Dialog {
         write::header(out, "From", &tagged(&self.local_party, &self.local_tag));
         write::header(out, "To", &tagged(&self.remote_party, &self.remote_tag));
         write::header(out, "Call-ID", &self.call_id);
-        write::header(out, "CSeq", format!("{} {}", self.local_cseq, method.as_str()).as_bytes());
+        write::header(out, "CSeq", format!("{} {}", cseq, method.as_str()).as_bytes());
     }
 
     /// Where the next request goes; `None` when the URI names no host.

@@ -32,7 +32,11 @@ fn ok(more: &str) -> Message {
 
 fn next(dialog: &mut Dialog, method: Method) -> Message {
     let mut out = Vec::new();
-    dialog.write_request(&mut out, method, b"SIP/2.0/UDP 203.0.113.9:5060;branch=z9hG4bKours;rport");
+    let via = b"SIP/2.0/UDP 203.0.113.9:5060;branch=z9hG4bKours;rport";
+    match method {
+        Method::Ack => dialog.write_ack(&mut out, via, dialog.local_cseq),
+        _ => dialog.write_request(&mut out, method, via),
+    }
     write::finish(&mut out, None, b"");
     parse(&out)
 }

@@ -754,6 +754,17 @@ fn rfc_2543_peers_are_matched_by_the_whole_request() {
 }
 
 #[test]
+fn a_branch_that_is_only_the_cookie_tells_no_requests_apart() {
+    // RFC 4475 §3.2.1: every request of such a client has the same branch.
+    let mut world = World::new();
+    let options = incoming("OPTIONS", "UDP 198.51.100.7;branch=z9hG4bK");
+    for text in [&options, &options, &options.replace("9 OPTIONS", "10 OPTIONS")] {
+        world.receive(Udp, text);
+    }
+    assert_eq!(world.take_happened(), at(&[0, 0], "request OPTIONS"), "one was a repetition, one was not");
+}
+
+#[test]
 fn a_full_layer_takes_no_new_request_but_lets_calls_end() {
     let mut world = World::with_limit(4);
     for number in 0..5 {

@@ -196,6 +196,14 @@ impl<O: Copy> Layer<O> {
         self.tokens.draw()
     }
 
+    /// Whose request a response answers, and where that was sent; nothing changes by asking.
+    #[must_use]
+    pub fn owner_of(&self, response: &Message) -> Option<(O, Flow)> {
+        let (id, random) = read_branch(response.top_via().branch)?;
+        let client = self.clients.get(id.index as usize).filter(|client| client.generation == id.generation)?;
+        (client.random == random).then_some((client.owner, client.flow))
+    }
+
     // ---- client side ------------------------------------------------------------------------------------------
 
     /// Sends a request in a transaction of its own. `build` writes the message; it is given the whole Via value.
@@ -589,7 +597,8 @@ fn read_branch(branch: &[u8]) -> Option<(ClientId, u64)> {
     Some((ClientId { index, generation }, read_hex(&digits[16..])?))
 }
 
-/// RFC 3261 §17.2.3. Without the magic cookie (RFC 2543 peers) the whole identity of the request takes the branch's place.
+/// RFC 3261 §17.2.3. Without the magic cookie (RFC 2543 peers), or with nothing behind it (RFC 4475 §3.2.1), the whole identity
+/// of the request takes the branch's place.
 fn server_key(message: &Message, method: Method) -> Box<[u8]> {
     let via = message.top_via();
     let mut key = Vec::with_capacity(96);
@@ -598,7 +607,7 @@ fn server_key(message: &Message, method: Method) -> Box<[u8]> {
         key.extend_from_slice(message.method_bytes());
         key.push(0);
     }
-    if via.branch.starts_with(COOKIE) {
+    if via.branch.len() > COOKIE.len() && via.branch.starts_with(COOKIE) {
         key.extend_from_slice(via.branch);
     } else {
         key.extend_from_slice(message.request_uri());
