@@ -118,7 +118,7 @@ impl Play {
             }
             // Seldom: nothing happens after it.
             _ => {
-                if input.byte() % 8 == 0 {
+                if input.byte().is_multiple_of(8) {
                     self.command(Command::Close);
                     self.closed = true;
                 }
