@@ -81,8 +81,9 @@ impl Phone {
             Act::Reinvite(offer) => self.reinvite(now, offer),
             Act::Update(offer) => self.update(now, offer),
             Act::InfoDigit { digit, relay } => {
+                let canary = self.canary().map(|canary| format!("X-Canary={}\r\n", canary.text())).unwrap_or_default();
                 let (kind, body) = match relay {
-                    true => ("application/dtmf-relay", format!("Signal={digit}\r\nDuration=160\r\n")),
+                    true => ("application/dtmf-relay", format!("Signal={digit}\r\nDuration=160\r\n{canary}")),
                     false => ("application/dtmf", digit.to_string()),
                 };
                 self.send_request(now, "INFO", &[("Content-Type".to_owned(), kind.to_owned())], Some(body.as_bytes()))
@@ -197,7 +198,7 @@ impl Phone {
     }
 
     pub(crate) fn branch(&mut self) -> String {
-        format!("z9hG4bK{}", self.random.token())
+        format!("z9hG4bK{}", self.token())
     }
 
     /// Sends a request other than INVITE and ACK within the dialog.

@@ -24,6 +24,7 @@ impl World {
                     ports,
                     names,
                     hearing: [false; 2],
+                    remotes: [None; 2],
                     recording: None,
                 };
                 let clash = self.sessions.values().any(|open| open.ports.iter().any(|port| ports.contains(port)));
@@ -57,9 +58,10 @@ impl World {
             return;
         };
         if let Command::SetRemote { side, remote } = &command
-            && let Some(slot) = self.slots.iter().find(|slot| slot.phone.config().rtp == remote.rtp)
+            && let Some(slot) = self.slots.iter().find(|slot| slot.takes_rtp(remote.rtp))
         {
             running.names[side.index()].clone_from(&slot.phone.config().name);
+            running.remotes[side.index()] = Some(remote.rtp);
         }
         if let Some(note) = ladder::note_of(&command, &running.names, &mut running.hearing) {
             self.ladder.push(now, Entry::Note(note));
