@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use b2bua::Core;
-use b2bua::settings::Settings;
+use b2bua::settings::{Listener, Settings};
 use mio::{Poll, Waker};
 use numbering::{AppId, BindError, Binding, Bindings};
 use sip::transaction::Transport;
@@ -25,6 +25,7 @@ use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
 use crate::transport::Bell;
 use crate::transport::tcp::{self, Tcp};
+use crate::transport::tls::Tls;
 use crate::transport::udp::Udp;
 
 /// Why the daemon cannot start.
@@ -86,6 +87,7 @@ pub struct Daemon {
     runtime: Runtime,
     metrics_at: Option<SocketAddr>,
     sip_at: Vec<(Transport, SocketAddr)>,
+    tls: Tls,
     clock: Clock,
 }
 
@@ -102,6 +104,9 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new());
 
         let mut tcp = Tcp::new(runtime.handle().clone(), clock, tcp::Limits::default(), bell.clone());
+        let tls = tcp.tls();
+        tls.set_server(config.tls.server.clone());
+        tls.set_peers(config.tls.peers(&config.settings.trunks));
         let (udp, sip_at) = bind_sip(&config, &mut tcp)?;
         let bound: Vec<SocketAddr> = sip_at.iter().map(|(_, address)| *address).collect();
         config::settle_ports(&mut config.settings.listeners, &bound);
@@ -148,6 +153,7 @@ impl Daemon {
             runtime,
             metrics_at,
             sip_at,
+            tls,
             clock,
         })
     }
@@ -183,7 +189,13 @@ impl Daemon {
             tracing::warn!("sip.listen, sip.advertised, sip.t1-t4 and [media] take effect with the next start only");
         }
         keep_app_ids(&self.settings, &mut config);
+        keep_listeners(&self.settings, &mut config.settings);
         // First what bindings refer to, then the bindings: no call meets an app that the loop does not know.
+        // A listener that the new file has no more goes on with the certificate that it has.
+        if config.tls.server.is_some() {
+            self.tls.set_server(config.tls.server.clone());
+        }
+        self.tls.set_peers(config.tls.peers(&config.settings.trunks));
         self.settings = Arc::new(config.settings);
         self.signalling.reload(Arc::clone(&self.settings));
         let summary = self
@@ -219,6 +231,19 @@ impl Daemon {
         self.recordings.finish();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         signalled && written
+    }
+}
+
+/// The sockets stay until the next start: a trunk's `from` names their places, not those of the new file.
+fn keep_listeners(old: &Settings, new: &mut Settings) {
+    let listeners = std::mem::replace(&mut new.listeners, old.listeners.clone());
+    let place_of = |place: &u16| {
+        let named = listeners.get(usize::from(*place))?;
+        let is_it = |known: &Listener| known.transport == named.transport && known.bind == named.bind;
+        u16::try_from(old.listeners.iter().position(is_it)?).ok()
+    };
+    for trunk in &mut new.trunks {
+        trunk.from = trunk.from.iter().filter_map(place_of).collect();
     }
 }
 
@@ -260,9 +285,9 @@ fn bind_sip(config: &Config, tcp: &mut Tcp) -> Result<Sockets, StartError> {
                 let address = udp.local_address().map_err(failed)?;
                 (Some(udp), address)
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let place = u16::try_from(place).expect("the configuration allows few listeners");
-                (None, tcp.listen(place, listener.bind).map_err(failed)?)
+                (None, tcp.listen(place, listener.transport, listener.bind).map_err(failed)?)
             }
         };
         sockets.push(socket);
@@ -317,4 +342,33 @@ fn random_seed() -> io::Result<u64> {
     let mut seed = [0_u8; 8];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
     Ok(u64::from_le_bytes(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_keeps_the_listeners_and_what_trunks_call_them() {
+        let settings = |listen: &str, from: &str| {
+            let text = format!(
+                "[sip]\nlisten = [{listen}]\n[media]\nbind = \"127.0.0.1\"\n\
+                 [[trunk]]\nname = \"one\"\nsources = [\"192.0.2.1\"]\nfrom = [{from}]\n"
+            );
+            config::parse(&text, Path::new("c.toml")).unwrap().settings
+        };
+        let old = settings("\"udp:10.0.0.1:5060\", \"tcp:10.0.0.1:5060\", \"udp:10.0.0.2:5060\"", "");
+        // Another order, one gone, one new; by another protocol it is another listener.
+        let listen = "\"udp:10.0.0.3:5060\", \"udp:10.0.0.2:5060\", \"udp:10.0.0.1:5060\", \"tcp:10.0.0.2:5060\"";
+        for (from, expected) in [
+            ("\"udp:10.0.0.2:5060\", \"udp:10.0.0.1:5060\"", &[2, 0][..]),
+            ("\"udp:10.0.0.3:5060\", \"tcp:10.0.0.2:5060\"", &[]),
+        ] {
+            let mut new = settings(listen, from);
+            keep_listeners(&old, &mut new);
+            assert_eq!((&new.listeners, &new.trunks[0].from[..]), (&old.listeners, expected), "{from}");
+        }
+    }
 }

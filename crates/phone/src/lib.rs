@@ -560,6 +560,7 @@ impl Phone {
         let transport = match self.config.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
         };
         match self.canary() {
             None => format!("<sip:{user}@{}{transport}>", self.config.contact),

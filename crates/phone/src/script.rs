@@ -19,6 +19,8 @@ pub enum Transport {
     Udp,
     /// A stream: only the 200 to an INVITE is.
     Tcp,
+    /// The same, in private.
+    Tls,
 }
 
 /// What a called phone does in the end. Times count from the INVITE.

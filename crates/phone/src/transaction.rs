@@ -122,7 +122,7 @@ impl Transactions {
     pub(crate) fn new(timers: Timers, transport: Transport) -> Transactions {
         Transactions {
             timers,
-            reliable: transport == Transport::Tcp,
+            reliable: transport != Transport::Udp,
             clients: Vec::new(),
             servers: Vec::new(),
             more: Vec::new(),

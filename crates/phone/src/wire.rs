@@ -285,6 +285,7 @@ impl Draft {
         let protocol = match transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         };
         let canary = self.canary.as_ref().map(|canary| format!(";x-canary={}", canary.token())).unwrap_or_default();
         let value = format!("SIP/2.0/{protocol} {contact};branch={branch};rport{canary}");

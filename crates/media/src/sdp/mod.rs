@@ -68,12 +68,16 @@ pub struct Media {
     pub formats: Vec<Format>,
     /// Where the peer wants its media.
     pub address: Address,
+    /// An address of the other IP version, where a second c= line beside that of [`Media::address`] has one.
+    pub alternative: Option<IpAddr>,
     /// Where the peer wants its RTCP, as far as `a=rtcp` says so (RFC 3605).
     pub rtcp: Option<(u16, Option<IpAddr>)>,
     /// What the peer does.
     pub direction: Attribute,
-    /// The packet time that the peer would like, `a=ptime` within `a=maxptime`, in milliseconds.
+    /// The packet time that the peer would like (`a=ptime`), in milliseconds.
     pub ptime_ms: Option<u16>,
+    /// The longest packet time that it can take (`a=maxptime`), in milliseconds.
+    pub max_ptime_ms: Option<u16>,
 }
 
 /// A payload type of an m= line.
@@ -142,6 +146,40 @@ pub struct Local {
     pub ptime_ms: u8,
     /// What we would do; an answer never does more than this.
     pub direction: Direction,
+    /// The dialog's other m= lines.
+    pub beside: Beside,
+}
+
+/// The m= lines that stand beside the audio in a dialog, all refused. None ever goes away or moves (RFC 3264 §8), so an offer
+/// of ours says them again in their places.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Beside {
+    before: Vec<Refused>,
+    after: Vec<Refused>,
+}
+
+/// A refused m= line: its port is 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Refused {
+    media_type: Box<[u8]>,
+    protocol: Box<[u8]>,
+    format_list: Box<[u8]>,
+}
+
+impl Beside {
+    /// Those of a peer's offer, of whose m= lines the one at `kept` was answered ([`Negotiated::place`]).
+    #[must_use]
+    pub fn of(offer: &Description, kept: usize) -> Beside {
+        let refused = |media: &Media| Refused {
+            media_type: media.media_type.clone(),
+            protocol: media.protocol.clone(),
+            format_list: media.format_list.clone(),
+        };
+        Beside {
+            before: offer.media.iter().take(kept).map(refused).collect(),
+            after: offer.media.iter().skip(kept + 1).map(refused).collect(),
+        }
+    }
 }
 
 /// What offer and answer settled.
@@ -156,6 +194,8 @@ pub struct Negotiated {
     pub format: LegFormat,
     /// What we do.
     pub direction: Direction,
+    /// Which m= line of the description it is, from 0.
+    pub place: usize,
 }
 
 /// Why a description is refused: by the reader, or by the negotiation.
@@ -183,7 +223,7 @@ pub enum SdpError {
     AddressMissing,
     /// The c= line of the audio holds no IP address.
     AddressNotIp,
-    /// The c= line of the audio is of the other IP version.
+    /// The c= lines of the audio are of the other IP version.
     AddressFamily,
     /// The c= line of the audio is a multicast or broadcast address.
     AddressNotUnicast,
