@@ -307,6 +307,16 @@ impl World {
         &self.events
     }
 
+    /// The digits that a phone was sent: as telephone-events in RTP, in INFO.
+    #[must_use]
+    pub fn digits(&self, who: PhoneId) -> [String; 2] {
+        let info = self.events.iter().filter_map(|(_, whose, event)| match event {
+            PhoneEvent::InfoDigit { digit, .. } if *whose == who => Some(*digit),
+            _ => None,
+        });
+        [self.phone(who).ear().digits().to_owned(), info.collect()]
+    }
+
     /// What X sent to nobody's address.
     #[must_use]
     pub fn unclaimed(&self) -> &[Packet] {
