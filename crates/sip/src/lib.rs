@@ -7,6 +7,7 @@ pub mod deadlines;
 pub mod dialog;
 pub mod framing;
 pub mod limits;
+pub mod locate;
 pub mod message;
 pub mod token;
 pub mod transaction;
