@@ -129,11 +129,12 @@ impl<'a> Context<'a> {
 
     /// The flow to a target: by the first listener of its protocol and address family.
     pub(crate) fn flow_to(&self, settings: &Settings, target: &Target) -> Option<Flow> {
+        let (transport, peer) = (target.transport?, target.address()?);
         let fits = |listener: &crate::settings::Listener| {
-            listener.transport == target.transport && listener.bind.is_ipv4() == target.address.is_ipv4()
+            listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4()
         };
         let listener = u16::try_from(settings.listeners.iter().position(fits)?).ok()?;
-        Some(Flow { transport: target.transport, listener, peer: target.address, connection: 0 })
+        Some(Flow { transport, listener, peer, connection: 0 })
     }
 
     /// A tag that names its call and leg, so that a request in the dialog finds them without a search; its last 64
