@@ -33,6 +33,10 @@ use sip::token::Tokens;
 use sip::transaction::Transport;
 use slab::Slab;
 
+mod addresses;
+
+use addresses::Addresses;
+
 /// Routes of one trunk; more are left out and counted.
 pub const MAX_ROUTES: usize = 64;
 /// Routes that one call tries.
@@ -48,11 +52,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_BUSY: Duration = Duration::from_secs(600);
 /// First probes begin within this time, so that hundreds of them do not leave at once.
 const SPREAD: Duration = Duration::from_secs(5);
-/// An address that is no route any more still belongs to its trunk so long: calls that went there last up to a day.
-const FORMER: Duration = Duration::from_secs(24 * 3_600);
-/// Former addresses of one trunk that are remembered; the oldest are forgotten first.
-const MAX_FORMER: usize = 256;
-
 /// A place that takes a trunk's calls.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
@@ -169,7 +168,7 @@ pub struct RouteCounters {
 pub struct Routes {
     trunks: HashMap<Arc<str>, TrunkRoutes>,
     entries: Slab<Entry>,
-    addresses: HashMap<IpAddr, Vec<Belonging>>,
+    addresses: Addresses,
     deadlines: Deadlines<RouteId>,
     changes: VecDeque<Change>,
     counters: RouteCounters,
@@ -183,15 +182,6 @@ struct TrunkRoutes {
     probe_every: Duration,
     /// Places in [`Routes::entries`], by priority.
     routes: Vec<usize>,
-    /// Oldest first.
-    former: VecDeque<IpAddr>,
-}
-
-/// Whose an address is, and until when; `None` while it is a route's.
-#[derive(Debug)]
-struct Belonging {
-    trunk: Arc<str>,
-    until: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -256,7 +246,7 @@ impl Routes {
         Routes {
             trunks: HashMap::new(),
             entries: Slab::new(),
-            addresses: HashMap::new(),
+            addresses: Addresses::default(),
             deadlines: Deadlines::default(),
             changes: VecDeque::new(),
             counters: RouteCounters::default(),
@@ -284,7 +274,7 @@ impl Routes {
                 self.counters.left_out += 1;
                 continue;
             }
-            let place = match before.iter().position(|place| is_it(place)) {
+            let place = match before.iter().position(is_it) {
                 Some(kept) => {
                     let place = before.swap_remove(kept);
                     let entry = &mut self.entries[place];
@@ -297,9 +287,12 @@ impl Routes {
             self.begin_probing(now, place, probe_every);
             state.routes.push(place);
         }
-        let gone: Vec<IpAddr> = before.into_iter().map(|place| self.entries.remove(place).route.address.ip()).collect();
+        for place in before {
+            self.entries.remove(place);
+        }
         state.routes.sort_by_key(|place| self.entries[*place].route.priority);
-        self.own_addresses(now, trunk, &mut state, gone);
+        let current: Vec<IpAddr> = state.routes.iter().map(|place| self.entries[*place].route.address.ip()).collect();
+        self.addresses.set(now, trunk, &current);
         self.trunks.insert(Arc::clone(trunk), state);
     }
 
@@ -309,11 +302,15 @@ impl Routes {
         for trunk in gone {
             self.set(now, &trunk, Duration::ZERO, Vec::new());
             self.trunks.remove(&trunk);
-            self.addresses.retain(|_, belongings| {
-                belongings.retain(|belonging| belonging.trunk != trunk);
-                !belongings.is_empty()
-            });
+            self.addresses.forget(&trunk);
         }
+    }
+
+    /// The routes of a trunk, by priority.
+    #[must_use]
+    pub fn of(&self, trunk: &str) -> Vec<Route> {
+        let places = self.trunks.get(trunk).map_or(&[][..], |state| &state.routes);
+        places.iter().map(|place| self.entries[*place].route.clone()).collect()
     }
 
     fn add(&mut self, trunk: &Arc<str>, route: Route) -> usize {
@@ -347,51 +344,11 @@ impl Routes {
         self.entries[place].probing = probing;
     }
 
-    /// Brings up to date whose the addresses are.
-    fn own_addresses(&mut self, now: Duration, trunk: &Arc<str>, state: &mut TrunkRoutes, gone: Vec<IpAddr>) {
-        for place in &state.routes {
-            let ip = self.entries[*place].route.address.ip();
-            let belongings = self.addresses.entry(ip).or_default();
-            match belongings.iter_mut().find(|belonging| belonging.trunk == *trunk) {
-                Some(belonging) => belonging.until = None,
-                None => belongings.push(Belonging { trunk: Arc::clone(trunk), until: None }),
-            }
-            state.former.retain(|former| *former != ip);
-        }
-        for ip in gone {
-            let is_route = state.routes.iter().any(|place| self.entries[*place].route.address.ip() == ip);
-            if is_route || state.former.contains(&ip) {
-                continue;
-            }
-            let belongings = self.addresses.entry(ip).or_default();
-            if let Some(belonging) = belongings.iter_mut().find(|belonging| belonging.trunk == *trunk) {
-                belonging.until = Some(now + FORMER);
-                state.former.push_back(ip);
-            }
-        }
-        while let Some(oldest) = state.former.front() {
-            let Some(belongings) = self.addresses.get_mut(oldest) else { break };
-            let is_over = |belonging: &Belonging| belonging.until.is_some_and(|until| until <= now);
-            let forget = state.former.len() > MAX_FORMER
-                || belongings.iter().any(|belonging| belonging.trunk == *trunk && is_over(belonging));
-            if !forget {
-                break;
-            }
-            belongings.retain(|belonging| belonging.trunk != *trunk);
-            if belongings.is_empty() {
-                self.addresses.remove(oldest);
-            }
-            state.former.pop_front();
-        }
-    }
-
     /// The trunk that an address is a route of, or was within the last day: what comes from there belongs to calls that went
     /// there. Where two trunks share it, the one that had it first.
     #[must_use]
     pub fn trunk_of_address(&self, now: Duration, ip: IpAddr) -> Option<&Arc<str>> {
-        let belongings = self.addresses.get(&ip)?;
-        let is_current = |belonging: &&Belonging| belonging.until.is_none_or(|until| now < until);
-        belongings.iter().find(is_current).map(|belonging| &belonging.trunk)
+        self.addresses.owner(now, ip)
     }
 
     // ---- calls ------------------------------------------------------------------------------------------------
@@ -465,14 +422,22 @@ impl Routes {
     /// A 503 said when to come again (RFC 3261 §21.5.4). Without Retry-After it means this one request only, and is not told
     /// here.
     pub fn on_overloaded(&mut self, now: Duration, id: RouteId, retry_after: Duration) {
-        let Some(entry) = self.entry(id) else { return };
+        let Some(place) = self.entry(id) else { return };
+        let was_busy = match self.entries[place].health {
+            // One that is overloaded says so to many calls at once; its first word stands.
+            Health::Busy { until } if now < until => return,
+            Health::Busy { .. } => true,
+            Health::Up | Health::Down { .. } => false,
+        };
+        if retry_after.is_zero() {
+            return;
+        }
         let until = now + retry_after.min(LONGEST_BUSY);
         self.counters.busy += 1;
-        let is_new = !matches!(self.entries[entry].health, Health::Busy { .. });
-        self.entries[entry].health = Health::Busy { until };
+        self.entries[place].health = Health::Busy { until };
         self.deadlines.push(until, id);
-        if is_new {
-            self.tell(entry, RouteState::Busy);
+        if !was_busy {
+            self.tell(place, RouteState::Busy);
         }
     }
 
@@ -535,7 +500,7 @@ impl Routes {
     pub fn on_probe_answered(&mut self, now: Duration, id: RouteId, status: u16, retry_after: Option<Duration>) {
         let Some(place) = self.entry(id) else { return };
         if status == 503 {
-            if let Some(retry_after) = retry_after.filter(|retry_after| !retry_after.is_zero()) {
+            if let Some(retry_after) = retry_after {
                 self.on_overloaded(now, id, retry_after);
             }
             self.on_probe_lost(now, id);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::addresses::{FORMER, MAX_FORMER};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -339,13 +340,12 @@ fn an_address_belongs_to_its_trunk_for_a_day_after_it_was_a_route() {
     for host in 10..=250 {
         made.set(s(30), &trunk(), Duration::ZERO, routes(&format!("{host} 0/0")));
     }
-    assert_eq!(made.trunks["carrier"].former.len(), 242);
+    assert_eq!(made.addresses.len("carrier").1, 242);
     made.set(s(31) + FORMER, &trunk(), Duration::ZERO, routes("1 0/0"));
-    assert_eq!(made.trunks["carrier"].former.len(), 1, "what is over is forgotten");
-    assert_eq!(made.addresses.len(), 3);
+    assert_eq!(made.addresses.len("carrier"), (3, 1), "what is over is forgotten");
     made.retain(s(40) + FORMER, |trunk| trunk == "other");
     assert_eq!((whose(&made, s(40), 250), whose(&made, s(40), 9).as_deref()), (None, Some("other")));
-    assert_eq!((made.entries.len(), made.addresses.len()), (2, 2));
+    assert_eq!((made.entries.len(), made.addresses.len("carrier")), (2, (2, 0)));
 }
 
 #[test]
@@ -360,8 +360,7 @@ fn what_is_remembered_is_limited() {
         made.set(s(u64::from(round)), &trunk(), EVERY, many(round * 70, 70));
     }
     assert_eq!((made.entries.len(), made.counters().left_out), (MAX_ROUTES, 600));
-    assert_eq!(made.trunks["carrier"].former.len(), MAX_FORMER);
-    assert_eq!(made.addresses.len(), MAX_FORMER + MAX_ROUTES);
+    assert_eq!(made.addresses.len("carrier"), (MAX_FORMER + MAX_ROUTES, MAX_FORMER));
     assert_eq!(made.order(s(100), "carrier").len(), MAX_ATTEMPTS);
 }
 
