@@ -6,6 +6,7 @@
 //!                                                                          │ Transmit
 //!   Udp::send … flush ◀────────────────────────────────────────────────────┤
 //!   Tcp::send ─▶ connections: this one, one to that peer, or a new one ◀───┘
+//!   names      ──▶ resolve (tokio) ─▶ routes of a trunk ─▶ bounded channel, Bell ─▶ b2bua::Core
 //! ```
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use sip::transaction::Flow;
 
 mod connections;
 mod mmsg;
+pub mod resolve;
 mod stream;
 pub mod tcp;
 pub mod udp;
