@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use b2bua::observe::LogLine;
+use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -299,7 +300,7 @@ impl Loop {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
                 Order::Reload(settings, taken) => {
-                    self.parts.core.reload(settings);
+                    self.parts.core.reload(now, settings);
                     // Whoever asked may have lost patience.
                     let _ = taken.try_send(());
                 }
@@ -423,6 +424,16 @@ fn log(line: &LogLine) {
             let row = cause.row();
             let (caller, x) = (caller.map(tracing::field::display), x.map(tracing::field::display));
             tracing::info!(%session_id, caller, x, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
+        }
+        LogLine::Route(Change { trunk, host, transport, address, state }) => {
+            let transport = transport.as_str();
+            match state {
+                RouteState::Up => tracing::info!(%trunk, %host, transport, %address, "a route takes calls again"),
+                RouteState::Busy => {
+                    tracing::warn!(%trunk, %host, transport, %address, "a route asks for no calls for a while")
+                }
+                RouteState::Down => tracing::warn!(%trunk, %host, transport, %address, "a route does not answer"),
+            }
         }
         LogLine::Stranger { address } => {
             tracing::warn!(%address, "request from an address of no trunk: add it to a trunk's `sources` if it is a carrier's");

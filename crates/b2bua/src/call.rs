@@ -18,12 +18,13 @@ use sip::message::Method;
 use sip::transaction::ClientId;
 
 use crate::cdr::{Cdr, Recording};
-use crate::core::{Context, Output, SessionId};
+use crate::core::{Context, Output, SessionId, flow_to};
 use crate::leg::{CallKey, Leg, LegCommand, LegEvent, Owner, Parties};
 use crate::observe::LogLine;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::{Cause, RefusalPrompt};
-use crate::settings::{App, Settings, Target, TrunkId};
+use crate::routes::{Candidate, RouteId};
+use crate::settings::{App, Settings, TrunkId};
 
 /// A prompt that should have ended by now and has not is not waited for any longer than this.
 const PROMPT_GRACE: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) x: Number,
     pub(crate) callee: Number,
     pub(crate) trunk_out: TrunkId,
+    /// Where the INVITE is tried, in this order.
+    pub(crate) routes: Vec<Candidate>,
     /// What the caller hears instead of ringback.
     pub(crate) announcement: Option<Arc<Prompt>>,
     /// What both hear on the answer.
@@ -122,6 +125,10 @@ enum Waiting {
     Ready,
 }
 
+/// Whether anything has answered an INVITE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Answered(pub(crate) bool);
+
 /// One call.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -129,6 +136,8 @@ pub(crate) struct Call {
     settings: Arc<Settings>,
     pub(crate) a: Leg,
     pub(crate) b: Option<Leg>,
+    /// Where B's INVITE went, and whether anything has answered it.
+    pub(crate) route: Option<(RouteId, Answered)>,
     media: Option<MediaPorts>,
     phase: Phase,
     pub(crate) cdr: Box<Cdr>,
@@ -141,7 +150,7 @@ impl Call {
     pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Plan, Cause>) -> Call {
         let Arrival { key, settings, leg, media, cdr } = arrival;
         let phase = Phase::Over { media_open: false };
-        let mut call = Call { key, settings, a: leg, b: None, media: None, phase, cdr, armed: None };
+        let mut call = Call { key, settings, a: leg, b: None, route: None, media: None, phase, cdr, armed: None };
         if let Some(media) = media {
             call.open_media(cx, media);
         }
@@ -364,7 +373,7 @@ impl Call {
                 self.cdr.status_b = status;
                 self.cdr.q850_b = q850;
                 // RFC 3263 §4.3: 503 and silence mean another target, anything else is the callee's word.
-                if status == 503 && heard == Heard::Nothing && next_target < self.targets(&plan).len() {
+                if status == 503 && heard == Heard::Nothing && next_target < plan.routes.len() {
                     self.invite(cx, plan, next_target);
                     return;
                 }
@@ -405,7 +414,7 @@ impl Call {
         let over = Phase::Over { media_open: true };
         match (std::mem::replace(&mut self.phase, over), side) {
             (Phase::Dialling { plan, next_target, heard: Heard::Nothing, .. }, Side::B)
-                if cause == Cause::NoResponse && next_target < self.targets(&plan).len() =>
+                if cause == Cause::NoResponse && next_target < plan.routes.len() =>
             {
                 self.invite(cx, plan, next_target);
             }
@@ -493,29 +502,33 @@ impl Call {
         }
     }
 
-    fn targets(&self, plan: &Plan) -> &[Target] {
-        &self.settings.trunk(plan.trunk_out).targets
-    }
-
-    /// Sends the INVITE to the next target of the outgoing trunk.
+    /// Sends the INVITE to the next route of the outgoing trunk.
     fn invite(&mut self, cx: &mut Context<'_>, plan: Plan, target: usize) {
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk(plan.trunk_out);
-        let route = trunk.targets.get(target).and_then(|target| cx.flow_to(&settings, target));
-        let (Some(flow), Some(media)) = (route, self.media) else {
+        let candidate = plan.routes.get(target);
+        let flow = candidate.and_then(|candidate| flow_to(&settings, &candidate.route));
+        let (Some(candidate), Some(flow), Some(media)) = (candidate, flow, self.media) else {
             self.turn_away(cx, Cause::NoRoute);
             return;
         };
+        self.route = Some((candidate.id, Answered(false)));
+        let host = candidate.route.host_port();
         let (mut x, mut callee) = (Vec::new(), Vec::new());
         trunk.write.write(plan.x, &mut x);
         trunk.write.write(plan.callee, &mut callee);
-        let parties =
-            Parties { x: &x, callee: &callee, assert_identity: trunk.assert_identity, max_forwards: plan.max_forwards };
+        let parties = Parties {
+            x: &x,
+            callee: &callee,
+            host: &host,
+            assert_identity: trunk.assert_identity,
+            max_forwards: plan.max_forwards,
+        };
         let local_tag = cx.local_tag(self.key, Side::B);
         let call_id = cx.call_id();
         let session_id = cx.tokens.draw() >> 2;
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
-        let owner = Owner { call: self.key, side: Side::B };
+        let owner = Owner::Leg { call: self.key, side: Side::B };
         let leg =
             Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, &parties, (&local_tag, &call_id), offer);
         self.b = Some(leg);

@@ -24,6 +24,7 @@ use sip::transaction::{ClientId, Flow, Layer, ServerId, Transport};
 
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
+use crate::routes::{RouteId, Routes};
 use crate::settings::{Settings, TrunkId};
 
 /// Methods that we take, for `Allow`.
@@ -36,11 +37,13 @@ pub(crate) struct CallKey {
     pub(crate) generation: u32,
 }
 
-/// The leg that a transaction belongs to.
+/// What a transaction belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Owner {
-    pub(crate) call: CallKey,
-    pub(crate) side: Side,
+pub(crate) enum Owner {
+    /// A leg of a call.
+    Leg { call: CallKey, side: Side },
+    /// A probe of a route.
+    Probe(RouteId),
 }
 
 /// What a leg reports to its call.
@@ -107,6 +110,7 @@ pub(crate) struct Io<'a> {
     pub(crate) now: Duration,
     pub(crate) layer: &'a mut Layer<Owner>,
     pub(crate) settings: &'a Settings,
+    pub(crate) routes: &'a Routes,
 }
 
 /// One leg.
@@ -167,6 +171,8 @@ pub(crate) struct Parties<'a> {
     pub(crate) x: &'a [u8],
     /// User part of the callee.
     pub(crate) callee: &'a [u8],
+    /// Host part of the callee: the trunk's target as the operator named it.
+    pub(crate) host: &'a str,
     pub(crate) assert_identity: bool,
     pub(crate) max_forwards: u8,
 }
@@ -200,7 +206,7 @@ impl Leg {
         let host = io.layer.advertised(flow.listener).to_owned();
         let product = io.settings.product_name.clone();
         let body = offer_answer.local_body();
-        let target = sip_uri(parties.callee, &flow.peer.to_string(), flow.transport);
+        let target = sip_uri(parties.callee, parties.host, flow.transport);
         let client = io.layer.send_request(io.now, flow, Method::Invite, owner, |out, via| {
             let x_at_us = sip_uri(parties.x, &host, Transport::Udp);
             write::request(out, "INVITE", &target);
@@ -700,6 +706,11 @@ impl PendingOk {
     }
 }
 
+/// The trunk that an address belongs to: by the configuration, or because its names lead there.
+pub(crate) fn trunk_of(now: Duration, settings: &Settings, routes: &Routes, ip: IpAddr) -> Option<TrunkId> {
+    settings.trunk_of(ip).or_else(|| settings.trunk_named(routes.trunk_of_address(now, ip)?))
+}
+
 /// Where an in-dialog request goes: the address that the peer's Contact or route names, if that is an address of the
 /// same trunk; else where the peer's messages come from. So no Contact can aim our requests at a stranger.
 fn next_flow(io: &Io<'_>, dialog: &Dialog, flow: Flow, trunk: TrunkId) -> Flow {
@@ -715,7 +726,7 @@ fn next_flow(io: &Io<'_>, dialog: &Dialog, flow: Flow, trunk: TrunkId) -> Flow {
         // RFC 5923 §5: the connection that is there serves both ways.
         return flow;
     }
-    if io.settings.trunk_of(ip) != Some(trunk) {
+    if trunk_of(io.now, io.settings, io.routes, ip) != Some(trunk) {
         return flow;
     }
     let listener = if transport == flow.transport {
