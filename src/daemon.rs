@@ -24,6 +24,7 @@ use crate::recording::{self, Recordings};
 use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
 use crate::transport::Bell;
+use crate::transport::resolve::{Resolver, Wanted};
 use crate::transport::tcp::{self, Tcp};
 use crate::transport::udp::Udp;
 
@@ -80,6 +81,7 @@ pub struct Daemon {
     settings: Arc<Settings>,
     signalling: Signalling,
     bindings: Bindings,
+    resolver: Resolver,
     cdrs: Cdrs,
     cdr_thread: JoinHandle<()>,
     recordings: recording::Writer,
@@ -123,6 +125,9 @@ impl Daemon {
         metrics.watch_relay(relay.counters());
         let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
         core.set_unix_at_epoch(clock.unix(Duration::ZERO));
+        let wanted = Wanted::of(&settings, &config.dns);
+        let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, bell.clone());
+        metrics.watch_dns(resolver.counters());
 
         let parts = Parts {
             core,
@@ -131,6 +136,7 @@ impl Daemon {
             udp,
             tcp,
             runtime: runtime.handle().clone(),
+            found,
             relay,
             cdrs: cdrs.clone(),
             clock,
@@ -142,6 +148,7 @@ impl Daemon {
             settings,
             signalling,
             bindings,
+            resolver,
             cdrs,
             cdr_thread,
             recordings: recorder,
@@ -186,6 +193,7 @@ impl Daemon {
         // First what bindings refer to, then the bindings: no call meets an app that the loop does not know.
         self.settings = Arc::new(config.settings);
         self.signalling.reload(Arc::clone(&self.settings));
+        self.resolver.reload(Wanted::of(&self.settings, &config.dns));
         let summary = self
             .bindings
             .replace_all(config.numbers, config.bindings)
@@ -214,6 +222,7 @@ impl Daemon {
     #[must_use]
     pub fn finish(self) -> bool {
         let signalled = self.signalling.wait();
+        drop(self.resolver);
         drop(self.cdrs);
         let written = self.cdr_thread.join().is_ok();
         self.recordings.finish();

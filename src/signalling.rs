@@ -25,6 +25,7 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
+use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
 use crate::transport::udp::{Received, Udp, UdpCounters};
 use crate::transport::{Bell, Inbound};
@@ -79,6 +80,8 @@ pub struct Parts {
     pub tcp: Tcp,
     /// Where the streams live.
     pub runtime: tokio::runtime::Handle,
+    /// What names of targets lead to.
+    pub found: Receiver<Found>,
     /// RTP.
     pub relay: Relay,
     /// Call detail records.
@@ -297,6 +300,11 @@ impl Loop {
             self.parts.core.handle_media_event(now, session, event);
         }
         self.rung = self.parts.tcp.has_more() || self.parts.relay.queued().1 > 0;
+        for _ in 0..TELLINGS {
+            let Ok(Found { trunk, routes }) = self.parts.found.try_recv() else { break };
+            self.parts.core.set_routes(now, &trunk, routes);
+        }
+        self.rung |= !self.parts.found.is_empty();
         while let Ok(order) = self.inbox.try_recv() {
             match order {
                 Order::Reload(settings, taken) => {
@@ -392,7 +400,9 @@ impl Loop {
     fn publish(&mut self, now: Duration) {
         self.published = now;
         let Parts { core, udp, tcp, relay, cdrs, metrics, .. } = &self.parts;
-        metrics.set_core(core.counters(), &core.gauges());
+        let gauges = core.gauges();
+        metrics.set_core(core.counters(), &gauges);
+        metrics.set_routes(core.route_counters(), &gauges.routes);
         metrics.set_queues(
             udp.iter().flatten().map(Udp::queued).sum(),
             tcp.connections(),
