@@ -102,7 +102,7 @@ impl Platform {
     }
 
     fn receive(&mut self, datagram: &Datagram, mut transmit: impl FnMut(Transmit)) {
-        let flow = Flow { transport: Transport::Udp, listener: 0, peer: datagram.peer, connection: 0 };
+        let flow = Flow::to(Transport::Udp, 0, datagram.peer);
         self.core.handle_message(datagram.at, flow, Bytes::copy_from_slice(&datagram.bytes));
         self.settle(datagram.at, &mut transmit);
     }

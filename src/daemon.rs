@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use b2bua::Core;
-use b2bua::settings::Settings;
+use b2bua::settings::{Listener, Settings};
 use mio::{Poll, Waker};
 use numbering::{AppId, BindError, Binding, Bindings};
 use sip::transaction::Transport;
@@ -26,6 +26,7 @@ use crate::signalling::{BELL, Observer, Parts, Signalling};
 use crate::transport::Bell;
 use crate::transport::resolve::{Resolver, Wanted};
 use crate::transport::tcp::{self, Tcp};
+use crate::transport::tls::Tls;
 use crate::transport::udp::Udp;
 
 /// Why the daemon cannot start.
@@ -88,6 +89,7 @@ pub struct Daemon {
     runtime: Runtime,
     metrics_at: Option<SocketAddr>,
     sip_at: Vec<(Transport, SocketAddr)>,
+    tls: Tls,
     clock: Clock,
 }
 
@@ -104,6 +106,9 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new());
 
         let mut tcp = Tcp::new(runtime.handle().clone(), clock, tcp::Limits::default(), bell.clone());
+        let tls = tcp.tls();
+        tls.set_server(config.tls.server.clone());
+        tls.set_peers(config.tls.peers(&config.settings.trunks, &[]));
         let (udp, sip_at) = bind_sip(&config, &mut tcp)?;
         let bound: Vec<SocketAddr> = sip_at.iter().map(|(_, address)| *address).collect();
         config::settle_ports(&mut config.settings.listeners, &bound);
@@ -125,8 +130,8 @@ impl Daemon {
         metrics.watch_relay(relay.counters());
         let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
         core.set_unix_at_epoch(clock.unix(Duration::ZERO));
-        let wanted = Wanted::of(&settings, &config.dns);
-        let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, bell.clone());
+        let wanted = Wanted { settings: Arc::clone(&settings), dns: config.dns, tls: config.tls };
+        let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, tls.clone(), bell.clone());
         metrics.watch_dns(resolver.counters());
 
         let parts = Parts {
@@ -155,6 +160,7 @@ impl Daemon {
             runtime,
             metrics_at,
             sip_at,
+            tls,
             clock,
         })
     }
@@ -190,10 +196,16 @@ impl Daemon {
             tracing::warn!("sip.listen, sip.advertised, sip.t1-t4 and [media] take effect with the next start only");
         }
         keep_app_ids(&self.settings, &mut config);
+        keep_listeners(&self.settings, &mut config.settings);
         // First what bindings refer to, then the bindings: no call meets an app that the loop does not know.
+        // A listener that the new file has no more goes on with the certificate that it has.
+        if config.tls.server.is_some() {
+            self.tls.set_server(config.tls.server.clone());
+        }
+        self.tls.set_peers(config.tls.peers(&config.settings.trunks, &self.resolver.known()));
         self.settings = Arc::new(config.settings);
         self.signalling.reload(Arc::clone(&self.settings));
-        self.resolver.reload(Wanted::of(&self.settings, &config.dns));
+        self.resolver.reload(Wanted { settings: Arc::clone(&self.settings), dns: config.dns, tls: config.tls });
         let summary = self
             .bindings
             .replace_all(config.numbers, config.bindings)
@@ -228,6 +240,19 @@ impl Daemon {
         self.recordings.finish();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         signalled && written
+    }
+}
+
+/// The sockets stay until the next start: a trunk's `from` names their places, not those of the new file.
+fn keep_listeners(old: &Settings, new: &mut Settings) {
+    let listeners = std::mem::replace(&mut new.listeners, old.listeners.clone());
+    let place_of = |place: &u16| {
+        let named = listeners.get(usize::from(*place))?;
+        let is_it = |known: &Listener| known.transport == named.transport && known.bind == named.bind;
+        u16::try_from(old.listeners.iter().position(is_it)?).ok()
+    };
+    for trunk in &mut new.trunks {
+        trunk.from = trunk.from.iter().filter_map(place_of).collect();
     }
 }
 
@@ -269,9 +294,9 @@ fn bind_sip(config: &Config, tcp: &mut Tcp) -> Result<Sockets, StartError> {
                 let address = udp.local_address().map_err(failed)?;
                 (Some(udp), address)
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let place = u16::try_from(place).expect("the configuration allows few listeners");
-                (None, tcp.listen(place, listener.bind).map_err(failed)?)
+                (None, tcp.listen(place, listener.transport, listener.bind).map_err(failed)?)
             }
         };
         sockets.push(socket);

@@ -264,11 +264,7 @@ impl Loop {
         let place = u16::try_from(listener).expect("the configuration allows few listeners");
         for _ in 0..BATCHES {
             let received = udp.recv_batch(|peer, bytes| {
-                core.handle_message(
-                    now,
-                    Flow { transport: Transport::Udp, listener: place, peer, connection: 0 },
-                    bytes,
-                );
+                core.handle_message(now, Flow::to(Transport::Udp, place, peer), bytes);
             });
             match received {
                 Ok(Received::Some) => {}
@@ -346,7 +342,7 @@ impl Loop {
             for (place, udp) in self.parts.udp.iter_mut().enumerate() {
                 let Some(udp) = udp else { continue };
                 let listener = u16::try_from(place).expect("the configuration allows few listeners");
-                udp.flush(|peer| failed.push(Flow { transport: Transport::Udp, listener, peer, connection: 0 }));
+                udp.flush(|peer| failed.push(Flow::to(Transport::Udp, listener, peer)));
             }
             if failed.is_empty() {
                 return;
@@ -380,7 +376,7 @@ impl Loop {
                     udp.send(flow.peer, transmit.bytes);
                 }
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 if self.parts.tcp.send(transmit).is_err() {
                     self.parts.core.handle_transport_failure(now, flow);
                 }

@@ -21,12 +21,14 @@ use crate::prompts::Library;
 
 mod app;
 mod complaint;
+mod credentials;
 mod dns;
 mod names;
 mod number;
 mod output;
 mod section;
 mod signalling;
+mod tls;
 mod trunk;
 mod value;
 
@@ -35,6 +37,7 @@ mod tests;
 
 pub use complaint::Complaint;
 pub use signalling::settle_ports;
+pub use tls::Tls;
 
 use complaint::{Fault, KeyPath, Report};
 use section::Section;
@@ -52,6 +55,8 @@ pub struct Config {
     pub settings: Settings,
     /// How names are looked up.
     pub dns: Dns,
+    /// Certificates, and whom we believe.
+    pub tls: Tls,
     /// Virtual numbers, in the order of the file.
     pub numbers: Vec<VirtualNumber>,
     /// Bindings, in the order of the file; no two of one X share a number.
@@ -190,7 +195,7 @@ pub fn parse(text: &str, origin: &Path) -> Result<Config, Vec<Complaint>> {
 
 /// `None` only when something was complained of.
 fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<Config> {
-    let sip = signalling::read(root, report);
+    let sip = signalling::read(root, folder, report);
     let listeners = sip.as_ref().map_or(&[][..], |sip| &sip.listeners);
     let defaults = app::Defaults {
         no_answer: sip.as_ref().map_or(Duration::from_secs(60), |sip| sip.no_answer),
@@ -203,7 +208,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let metrics = output::metrics(root, listeners, report);
     let log = output::log(root, report);
     let mut library = Library::new(output::prompts_dir(root, folder, report));
-    let trunks = trunk::read(root, sip.as_ref().map(|sip| &*sip.listeners), report);
+    let trunks = trunk::read(root, sip.as_ref(), folder, report);
     let mut apps = app::read(root, defaults, &mut library, report);
     let numbers = number::numbers(root, &trunks, &apps, report);
     let bindings = number::bindings(root, &numbers, &mut apps, &mut library, report);
@@ -218,7 +223,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         product_name: sip.product_name,
     };
     let numbers = numbers.numbers;
-    Some(Config { settings, dns, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
+    Some(Config { settings, dns, tls: trunks.tls, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
 }
 
 /// In a list that is never closed every later line is a mistake; only the first of them tells anything.

@@ -92,7 +92,10 @@ pub(super) fn metrics(root: &Section<'_>, listeners: &[Listener], report: &mut R
     let address = section.required("listen", "\"127.0.0.1:9090\"", value::socket, report)?;
     let ports = (address.port(), address.port());
     if let Some(listener) = signalling::taken_by(listeners, Transport::Tcp, address.ip(), ports) {
-        let fault = Fault::new(format!("SIP listens at tcp:{} already", listener.bind), "write another port");
+        let fault = Fault::new(
+            format!("SIP listens at {} already", value::spelt(listener.transport, listener.bind)),
+            "write another port",
+        );
         section.complain("listen", fault, report);
     }
     Some(address)

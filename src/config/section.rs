@@ -156,6 +156,23 @@ impl<'s> Section<'s> {
         out
     }
 
+    /// The elements of a list, each with its path; what they are is for the caller to say. An absent key is an empty list.
+    pub(super) fn elements(
+        &self,
+        key: &'static str,
+        report: &mut Report<'_>,
+    ) -> impl Iterator<Item = (KeyPath<'_>, &'s Spanned<DeValue<'s>>)> {
+        let list = match self.value(key).map(|value| (value, value.get_ref())) {
+            Some((_, DeValue::Array(list))) => Some(list),
+            Some((value, other)) => {
+                report.add(&value.span(), self.path.key(key), wrong_kind(other, "a list", "put it in [ ]"));
+                None
+            }
+            None => None,
+        };
+        list.into_iter().flatten().enumerate().map(move |(place, element)| (self.path.element(key, place), element))
+    }
+
     /// A table below this one.
     pub(super) fn section<'a>(
         &'a self,

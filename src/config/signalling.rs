@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use b2bua::settings::{CallTimers, Limits, Listener};
 use sip::transaction::{Timers, Transport};
+use toml::de::DeValue;
 
 use super::complaint::{Fault, Report};
 use super::section::{Section, missing};
-use super::value;
+use super::{tls, value};
 
 pub(super) const KEYS: &[&str] = &[
     "listen",
@@ -26,7 +28,9 @@ pub(super) const KEYS: &[&str] = &[
     "t1",
     "t2",
     "t4",
+    "tls",
 ];
+pub(super) const LISTEN: &[&str] = &["address", "advertised"];
 
 /// Listeners: a `Flow` names one in 16 bits, and nobody has more.
 const MAX_LISTENERS: usize = 64;
@@ -44,17 +48,21 @@ pub(super) struct Signalling {
     pub(super) timers: CallTimers,
     pub(super) product_name: Option<Box<str>>,
     pub(super) no_answer: Duration,
+    pub(super) tls: tls::Ours,
 }
 
-pub(super) fn read(root: &Section<'_>, report: &mut Report<'_>) -> Option<Signalling> {
+pub(super) fn read(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<Signalling> {
     let Some(section) = root.section("sip", KEYS, report) else {
         if !root.has("sip") {
             root.complain("sip", Fault::absence("is missing", "write [sip] with at least `listen`"), report);
         }
         return None;
     };
+    let listeners = listeners(&section, report);
+    let private = listeners.iter().find(|(_, listener)| listener.transport == Transport::Tls).map(|(place, _)| *place);
     Some(Signalling {
-        listeners: listeners(&section, report),
+        tls: tls::ours(&section, private, folder, report),
+        listeners: listeners.into_iter().map(|(_, listener)| listener).collect(),
         limits: limits(&section, report),
         timers: timers(&section, report),
         product_name: product_name(&section, report),
@@ -62,26 +70,42 @@ pub(super) fn read(root: &Section<'_>, report: &mut Report<'_>) -> Option<Signal
     })
 }
 
-fn listeners(section: &Section<'_>, report: &mut Report<'_>) -> Vec<Listener> {
-    let advertised = section.optional("advertised", value::host_port, report);
-    let endpoints = section.list("listen", value::endpoint("address to listen at"), report);
+/// The listeners, each with its place in the file.
+fn listeners(section: &Section<'_>, report: &mut Report<'_>) -> Vec<(usize, Listener)> {
+    let of_all = section.optional("advertised", value::host_port, report);
+    let read: Vec<_> = section.elements("listen", report).collect();
+    let elements = read.into_iter().map(|(path, element)| match element.get_ref() {
+        DeValue::Table(table) => {
+            let own = Section::new(table, element.span(), path, LISTEN, report);
+            let address = own.required("address", "\"udp:ADDRESS:PORT\"", value::endpoint(LISTENER), report);
+            (address, own.optional("advertised", value::host_port, report), own.has("advertised"))
+        }
+        text => match value::endpoint(LISTENER)(text) {
+            Ok(address) => (Some(address), None, false),
+            Err(fault) => {
+                report.add(&element.span(), path, fault);
+                (None, None, false)
+            }
+        },
+    });
+    let elements: Vec<_> = elements.collect();
     if section.lacks("listen") {
         section.complain("listen", missing("listen", "[\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"]"), report);
     }
-    if endpoints.len() > MAX_LISTENERS {
-        let problem = format!("has {} addresses", endpoints.len());
+    if elements.len() > MAX_LISTENERS {
+        let problem = format!("has {} addresses", elements.len());
         section.complain("listen", Fault::new(problem, format!("write at most {MAX_LISTENERS}")), report);
     }
     let mut seen = HashSet::new();
     let mut out = Vec::new();
-    for (place, endpoint) in endpoints.into_iter().enumerate() {
-        let Some((transport, bind)) = endpoint else { continue };
-        // Port 0 is a new port each time, so two of them do not meet.
-        if !seen.insert((transport, bind)) && bind.port() != 0 {
+    for (place, (address, own, has_own)) in elements.into_iter().enumerate() {
+        let Some((transport, bind)) = address else { continue };
+        // Port 0 is a new port each time, so two of them do not meet. TLS takes ports of TCP.
+        if !seen.insert((transport.is_reliable(), bind)) && bind.port() != 0 {
             let problem = format!("{bind} stands here twice");
             section.complain_element("listen", place, Fault::new(problem, "leave one of them out"), report);
         }
-        if bind.ip().is_unspecified() && !section.has("advertised") {
+        if bind.ip().is_unspecified() && !has_own && !section.has("advertised") {
             let problem = format!("peers cannot be told to send to {}", bind.ip());
             let mend = "write advertised = \"HOST\", the address that they reach this machine at";
             section.complain_element("listen", place, Fault::new(problem, mend), report);
@@ -90,15 +114,18 @@ fn listeners(section: &Section<'_>, report: &mut Report<'_>) -> Vec<Listener> {
             let fault = Fault::new(format!("{bind} is a multicast address"), "write an address of this machine");
             section.complain_element("listen", place, fault, report);
         }
-        let advertised = match advertised {
+        let advertised = match own.or(of_all) {
             Some((host, Some(port))) => format!("{host}:{port}"),
             Some((host, None)) => format!("{host}:{}", bind.port()),
             None => bind.to_string(),
         };
-        out.push(Listener { transport, bind, advertised: advertised.into() });
+        out.push((place, Listener { transport, bind, advertised: advertised.into() }));
     }
     out
 }
+
+/// What an element of `listen` is.
+const LISTENER: &str = "address to listen at";
 
 fn limits(section: &Section<'_>, report: &mut Report<'_>) -> Limits {
     let retry_after = |value: &toml::de::DeValue<'_>| {
@@ -170,7 +197,7 @@ pub fn settle_ports(listeners: &mut [Listener], bound: &[SocketAddr]) {
     }
 }
 
-/// The listener that takes one of these ports, where there is one.
+/// The listener that takes one of these ports, where there is one. TLS takes ports of TCP.
 pub(super) fn taken_by(
     listeners: &[Listener],
     transport: Transport,
@@ -181,6 +208,9 @@ pub(super) fn taken_by(
         let own = listener.bind.ip();
         let meet = own == bind || own.is_unspecified() || bind.is_unspecified();
         let port = listener.bind.port();
-        listener.transport == transport && meet && port != 0 && (ports.0..=ports.1).contains(&port)
+        listener.transport.is_reliable() == transport.is_reliable()
+            && meet
+            && port != 0
+            && (ports.0..=ports.1).contains(&port)
     })
 }

@@ -10,6 +10,8 @@ use toml::de::DeValue;
 
 use super::*;
 
+mod tls;
+
 const AXBRIDGE: &str = include_str!("../../etc/axbridge.toml");
 const DEMO: &str = include_str!("../../etc/demo.toml");
 
@@ -83,10 +85,19 @@ fn keys_of(value: &DeValue<'_>, path: &str, out: &mut BTreeSet<String>) {
     }
 }
 
+/// The shipped file with the keys that it shows in comments.
+fn shipped_in_full() -> String {
+    let is_shown = |rest: &str| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+    let line = |line: &'static str| line.strip_prefix('#').filter(|rest| is_shown(rest)).unwrap_or(line);
+    AXBRIDGE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn the_shipped_file_documents_every_key_and_no_other() {
     let sections = [
         ("sip", signalling::KEYS),
+        ("sip.listen", signalling::LISTEN),
+        ("sip.tls", super::tls::SIP),
         ("dns", dns::KEYS),
         ("media", output::MEDIA),
         ("recording", output::RECORDING),
@@ -97,6 +108,10 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("trunk", trunk::KEYS),
         ("trunk.read", trunk::READ),
         ("trunk.write", trunk::WRITE),
+        ("trunk.session_timer", trunk::SESSION_TIMER),
+        ("trunk.auth", credentials::AUTH),
+        ("trunk.challenge", credentials::CHALLENGE),
+        ("trunk.tls", super::tls::TRUNK),
         ("app", app::KEYS),
         ("app.prompts", app::PROMPTS),
         ("number", number::NUMBER),
@@ -108,7 +123,8 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         known.extend(keys.iter().map(|key| format!("{section}.{key}")));
     }
     let mut shipped = BTreeSet::new();
-    let tree = DeTable::parse(AXBRIDGE).unwrap().into_inner();
+    let text = shipped_in_full();
+    let tree = DeTable::parse(&text).unwrap().into_inner();
     keys_of(&DeValue::Table(tree), "", &mut shipped);
     assert_eq!(shipped, known);
 }
@@ -228,6 +244,7 @@ fn every_value_of_the_shipped_file_arrives() {
     let trunk = &settings.trunks[0];
     assert_eq!(trunk.sources[1], "198.51.100.7/32".parse().unwrap());
     assert_eq!(trunk.targets[1].to_string(), "tcp:192.0.2.11:5060");
+    assert_eq!(trunk.from, [0, 1]);
     assert_eq!((trunk.read.area.as_deref(), &trunk.read.strip[..]), (Some("0755"), &["17951".to_owned()][..]));
     assert_eq!(trunk.caller_in, [CallerHeader::PAssertedIdentity, CallerHeader::From]);
     assert_eq!(trunk.called_in, CalledIn::RequestUri);
@@ -350,8 +367,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "[sip]",
         &[
             "c.toml:12: `sip` stands here for the second time — leave one of the two out",
-            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4",
-            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4",
+            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
         ],
     ),
     (
@@ -450,7 +467,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "udp:127.0.0.1:5060",
         "upd:127.0.0.1:5060",
         &[
-            "c.toml:2: sip.listen[0]: `upd:127.0.0.1:5060` is no address to listen at — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+            "c.toml:2: sip.listen[0]: `upd:127.0.0.1:5060` is no address to listen at — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT",
         ],
     ),
     (
@@ -471,7 +488,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "udp:127.0.0.1:5060",
         "udp:sip.example:5060",
         &[
-            "c.toml:2: sip.listen[0]: `udp:sip.example:5060` is no address to listen at — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT",
+            "c.toml:2: sip.listen[0]: `udp:sip.example:5060` is no address to listen at — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT",
         ],
     ),
     (
@@ -723,7 +740,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "sources = [\"198.51.100.0/24\"]",
         "targets = [\"upd:1.2.3.4:5060\"]",
         &[
-            "c.toml:11: trunk[1].targets[0]: `upd:1.2.3.4:5060` is no target — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT, or udp:HOST:PORT, udp:HOST or HOST, to look HOST up",
+            "c.toml:11: trunk[1].targets[0]: `upd:1.2.3.4:5060` is no target — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT, or udp:HOST:PORT, udp:HOST or HOST, to look HOST up",
         ],
     ),
     (
@@ -810,6 +827,59 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
             "c.toml:7: trunk[0].codecs[1]: stands here twice — leave one of the two out",
             "c.toml:7: trunk[0].codecs[2]: `G729` is not known — write \"PCMA\" or \"PCMU\"",
             "c.toml:8: trunk[0].media_source: `learned` is not known — did you mean \"learn\"?",
+        ],
+    ),
+    // Passwords: what is wrong with one is said, what it is is not.
+    (
+        "name = \"two\"",
+        "name = \"two\"\nauth.password = kingfisher",
+        &["c.toml:11: string values must be quoted — put the text in quotation marks"],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nauth = { user = \"a:b\", password = 12345, realm = \"\" }",
+        &[
+            "c.toml:7: trunk[0].auth.user: `a:b` holds a colon — write the user alone, without a colon",
+            "c.toml:7: trunk[0].auth.password: is a number, not a text — write 1 to 256 bytes in quotation marks, without control characters",
+            "c.toml:7: trunk[0].auth.realm: is empty — write 1 to 256 bytes without control characters",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nauth.user = \"a\"\nauth.password = \"line\\nline\"\nchallenge = { password_file = 1 }",
+        &[
+            "c.toml:8: trunk[0].auth.password: holds a line end or another control character — write 1 to 256 bytes in quotation marks, without control characters",
+            "c.toml:9: trunk[0].challenge.realm: is missing — write e.g. `realm = \"axbridge.example\"`",
+            "c.toml:9: trunk[0].challenge.user: is missing — write e.g. `user = \"NAME\"`",
+            "c.toml:9: trunk[0].challenge.password_file: is a number, not a text — put it in quotation marks: \"1\"",
+        ],
+    ),
+    (
+        "name = \"two\"",
+        "name = \"two\"\nchallenge = { realm = \"r\", user = \"u\", algorithms = [\"SHA256\", \"MD5\", \"MD5\"], password_file = \"\" }",
+        &[
+            "c.toml:11: trunk[1].challenge.password: is missing — write e.g. `password = \"SECRET\"`",
+            "c.toml:11: trunk[1].challenge.algorithms[0]: `SHA256` is not known — did you mean \"SHA-256\"?",
+            "c.toml:11: trunk[1].challenge.algorithms[2]: stands here twice — leave one of the two out",
+        ],
+    ),
+    (
+        "name = \"two\"",
+        "name = \"two\"\nchallenge = { realm = \"r\", user = \"u\", password = \"\", password_file = \"p\" }",
+        &["c.toml:11: trunk[1].challenge.password_file: stands beside password — leave one of the two out"],
+    ),
+    (
+        "name = \"two\"",
+        "name = \"two\"\nauth = { user = \"u\", password = \"p\" }",
+        &[
+            "c.toml:11: trunk[1].auth: answers who challenges our calls, but this trunk takes none — write `targets`, or leave auth out",
+        ],
+    ),
+    (
+        "sources = [\"192.0.2.0/24\"]",
+        "challenge = { realm = \"r\", user = \"u\", password = \"p\" }",
+        &[
+            "c.toml:7: trunk[0].challenge: challenges who calls, but this trunk never does — write `sources`, or leave challenge out",
         ],
     ),
     // Applications and prompts.
@@ -1069,6 +1139,89 @@ fn a_prompt_that_cannot_be_played_is_complained_of_where_it_is_named() {
     assert_eq!(places, [(12, "app[0].prompts.busy"), (14, "app[0].hint_tone")]);
     for complaint in complaints {
         assert_eq!(complaint.mend, "make it a WAV of at most 2 MB: 8,000 Hz, mono, A-law or 16-bit PCM");
+    }
+}
+
+fn secrets(config: &Config) -> (sip::digest::Credentials, sip::digest::Account) {
+    let trunk = &config.settings.trunks[1];
+    ((**trunk.auth.as_ref().unwrap()).clone(), (**trunk.challenge.as_ref().unwrap()).clone())
+}
+
+#[test]
+fn passwords_of_both_directions_arrive_and_are_never_printed() {
+    use sip::digest::{Account, Credentials, Hash, Password};
+
+    let config = parse(AXBRIDGE, &etc("axbridge.toml")).unwrap();
+    let trunk = &config.settings.trunks[0];
+    assert!(trunk.auth.is_none() && trunk.challenge.is_none());
+    let (auth, challenge) = secrets(&config);
+    let expected = Credentials {
+        user: "axbridge".into(),
+        password: Password::new(&b"change-me-1"[..]),
+        realm: Some("carrier-2.example".into()),
+    };
+    assert_eq!(auth, expected);
+    let expected = Account {
+        realm: "axbridge.example".into(),
+        user: "carrier-2".into(),
+        password: Password::new(&b"change-me-2"[..]),
+        hashes: vec![Hash::Sha256, Hash::Md5],
+    };
+    assert_eq!(challenge, expected);
+    let bytes = format!("{:?}", b"change-me");
+    for printed in [format!("{config:?}"), format!("{config:#?}")] {
+        assert!(!printed.contains("change-me") && !printed.contains(bytes.trim_matches(['[', ']'])));
+    }
+    // Without the keys that may be left away.
+    let text = AXBRIDGE.replace("auth.realm = \"carrier-2.example\"\n", "");
+    let text = text
+        .replace("challenge.algorithms = [\"SHA-256\", \"MD5\"]\n", "")
+        .replace("challenge.password_file = \"\"\n", "");
+    let (auth, short) = secrets(&parse(&text, &etc("axbridge.toml")).unwrap());
+    assert_eq!((auth.realm, short), (None, challenge));
+    let text = AXBRIDGE.replace("[\"SHA-256\", \"MD5\"]", "[\"MD5\"]");
+    assert_eq!(secrets(&parse(&text, &etc("axbridge.toml")).unwrap()).1.hashes, [Hash::Md5]);
+}
+
+#[test]
+fn a_password_may_stand_in_a_file_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = SMALL.replace("name = \"one\"", "name = \"one\"\nauth = { user = \"u\", password_file = \"keys/one\" }");
+    let read = || parse(&text, &folder.path().join("c.toml"));
+    let said = || match &read().unwrap_err()[..] {
+        [complaint] => {
+            let mend = "make it a file of one line of at most 256 bytes that this user may read";
+            assert_eq!((complaint.line, &*complaint.key, &*complaint.mend), (7, "trunk[0].auth.password_file", mend));
+            complaint.problem.clone()
+        }
+        complaints => panic!("{complaints:?}"),
+    };
+    assert!(said().starts_with("`keys/one` cannot be read: "));
+    std::fs::create_dir_all(folder.path().join("keys/one")).unwrap();
+    assert_eq!(said(), "`keys/one` is no file");
+    std::fs::remove_dir(folder.path().join("keys/one")).unwrap();
+    let long = [b'p'; 300];
+    for (content, problem) in [
+        (&b""[..], "is empty"),
+        (b"\n", "is empty"),
+        (b"kingfisher\n\n", "holds a line end or another control character"),
+        (b"king\0fisher", "holds a line end or another control character"),
+        (&long[..257], "is too long"),
+        (&long, "is too long"),
+    ] {
+        std::fs::write(folder.path().join("keys/one"), content).unwrap();
+        assert_eq!(said(), format!("`keys/one` {problem}"));
+    }
+    for (content, password) in [
+        (&b"kingfisher"[..], &b"kingfisher"[..]),
+        (b"kingfisher\n", b"kingfisher"),
+        (b"king fisher \r\n", b"king fisher "),
+        (b"\xff\"'", b"\xff\"'"),
+        (&long[..256], &long[..256]),
+    ] {
+        std::fs::write(folder.path().join("keys/one"), content).unwrap();
+        let config = read().unwrap();
+        assert_eq!(config.settings.trunks[0].auth.as_ref().unwrap().password, sip::digest::Password::new(password));
     }
 }
 

@@ -1,10 +1,11 @@
 //! `[[trunk]]`: a carrier's SIP peer.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{CalledIn, CallerHeader, Listener, Target, Trunk};
+use b2bua::settings::{CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk};
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
 use sip::locate::Host;
@@ -14,22 +15,31 @@ use toml::de::DeValue;
 use super::complaint::{Fault, Report};
 use super::names::Names;
 use super::section::Section;
-use super::{number, value};
+use super::signalling::Signalling;
+use super::tls::{Rules, Tls};
+use super::{credentials, number, value};
 
 pub(super) const KEYS: &[&str] = &[
     "name",
     "sources",
     "targets",
     "probe_every",
+    "from",
+    "tls",
     "read",
     "write",
     "codecs",
     "media_source",
+    "reliable_provisionals",
+    "session_timer",
+    "auth",
+    "challenge",
     "max_calls",
     "calls_per_second",
 ];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
+pub(super) const SESSION_TIMER: &[&str] = &["mode", "expires", "min"];
 
 /// A `TrunkId` has 16 bits, and every source is looked up in all of them.
 const MAX_TRUNKS: usize = 1_000;
@@ -41,6 +51,10 @@ const CALLER_HEADERS: &[(&str, CallerHeader)] = &[
 ];
 const CALLED_IN: &[(&str, CalledIn)] = &[("request-uri", CalledIn::RequestUri), ("to", CalledIn::To)];
 const CODECS: &[(&str, Codec)] = &[("PCMA", Codec::Pcma), ("PCMU", Codec::Pcmu)];
+const RELIABILITIES: &[(&str, Reliability)] =
+    &[("never", Reliability::Never), ("supported", Reliability::Supported), ("required", Reliability::Required)];
+const SESSION_TIMERS: &[(&str, SessionTimerMode)] =
+    &[("never", SessionTimerMode::Never), ("accept", SessionTimerMode::Accept), ("request", SessionTimerMode::Request)];
 const SOURCES: &[(&str, SourcePolicy)] = &[("learn", SourcePolicy::Learn), ("signalled", SourcePolicy::Signalled)];
 
 /// `[[trunk]]`, read; a place here is a `TrunkId`.
@@ -49,6 +63,7 @@ pub(super) struct Trunks {
     pub(super) names: Names,
     /// What each is for, as the file says it: a target that was complained of is one all the same.
     pub(super) uses: Vec<Use>,
+    pub(super) tls: Tls,
 }
 
 /// What a trunk is for.
@@ -58,9 +73,13 @@ pub(super) struct Use {
     pub(super) takes_calls: bool,
 }
 
-/// Reads the trunks. `listeners` is `None` when they could not be read: then targets are not held against them.
-pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &mut Report<'_>) -> Trunks {
-    let mut out = Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new() };
+/// Reads the trunks. `sip` is `None` when it could not be read: then addresses are not held against its listeners.
+pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, report: &mut Report<'_>) -> Trunks {
+    let mut out =
+        Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new(), tls: Tls::default() };
+    let listeners = sip.map_or(&[][..], |sip| &sip.listeners);
+    let mut tls = sip.map(|sip| Rules::new(&sip.tls, listeners, folder));
+    let mut rules = Vec::new();
     let sections = root.sections("trunk", KEYS, report);
     if !root.has("trunk") {
         let mend = "add [[trunk]] with name, sources and targets: without one nobody can call";
@@ -79,19 +98,23 @@ pub(super) fn read(root: &Section<'_>, listeners: Option<&[Listener]>, report: &
         check_use(section, usage, report);
         out.uses.push(usage);
         check_sources(section, &name, &sources, &mut networks, report);
-        if let Some(listeners) = listeners.filter(|listeners| !listeners.is_empty()) {
-            check_targets(section, &targets, listeners, report);
+        let from = from(section, listeners, report);
+        if !listeners.is_empty() {
+            check_targets(section, &targets, &from, listeners, report);
         }
-        let mut trunk = trunk(section, name, report);
+        rules.extend(tls.as_mut().map(|tls| tls.read(section, &name, &targets, report)));
+        let mut trunk = trunk(section, name, folder, report);
+        trunk.from = from;
         trunk.sources = sources.into_iter().flatten().collect();
         trunk.targets = targets.into_iter().flatten().collect();
         out.trunks.push(trunk);
     }
+    out.tls = tls.map(|tls| tls.finish(rules)).unwrap_or_default();
     out
 }
 
 /// All of a trunk but its addresses.
-fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trunk {
+fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Report<'_>) -> Trunk {
     let read = section.section("read", READ, report);
     let write = section.section("write", WRITE, report);
     let mut caller_in = vec![CallerHeader::PAssertedIdentity, CallerHeader::From];
@@ -105,6 +128,7 @@ fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trun
         sources: Vec::new(),
         targets: Vec::new(),
         probe_every: section.or("probe_every", Duration::ZERO, probe_every, report),
+        from: Vec::new(),
         read: number::read_rule(read.as_ref(), report),
         write: number::write_rule(write.as_ref(), report),
         caller_in,
@@ -112,8 +136,12 @@ fn trunk(section: &Section<'_>, name: Arc<str>, report: &mut Report<'_>) -> Trun
         assert_identity: write.is_some_and(|write| write.or("assert_identity", false, value::boolean, report)),
         codecs: order(section, "codecs", CODECS, vec![Codec::Pcma, Codec::Pcmu], report),
         media_source: section.or("media_source", SourcePolicy::Learn, value::word(SOURCES), report),
+        reliability: section.or("reliable_provisionals", Reliability::Supported, value::word(RELIABILITIES), report),
+        session_timers: session_timers(section, report),
         max_calls: section.or("max_calls", 1_000, value::whole(1..=1_000_000), report),
         calls_per_second: section.or("calls_per_second", 100, value::whole(1..=1_000_000), report),
+        auth: credentials::auth(section, folder, report),
+        challenge: credentials::challenge(section, folder, report),
     }
 }
 
@@ -123,7 +151,10 @@ fn target(value: &DeValue<'_>) -> Result<Target, Fault> {
         Ok(endpoint) => endpoint,
         Err(fault) => {
             let name = value::text(value).ok().and_then(named);
-            return name.ok_or_else(|| Fault::new(fault.problem, format!("{}, or {NAMES}", fault.mend)));
+            // A mend for what was nearly an address says all.
+            let mend =
+                if fault.mend.starts_with("write udp:") { format!("{}, or {NAMES}", fault.mend) } else { fault.mend };
+            return name.ok_or_else(|| Fault::new(fault.problem, mend));
         }
     };
     if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
@@ -138,7 +169,8 @@ const NAMES: &str = "udp:HOST:PORT, udp:HOST or HOST, to look HOST up";
 
 /// `udp:HOST:PORT`, `udp:HOST`, `HOST`.
 fn named(text: &str) -> Option<Target> {
-    const TRANSPORTS: [(&str, Transport); 2] = [("udp", Transport::Udp), ("tcp", Transport::Tcp)];
+    const TRANSPORTS: [(&str, Transport); 3] =
+        [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
     let Some((word, rest)) = text.split_once(':') else {
         return Some(Target { host: Host::named(text)?, port: None, transport: None });
     };
@@ -160,8 +192,47 @@ fn probe_every(value: &DeValue<'_>) -> Result<Duration, Fault> {
     Ok(time)
 }
 
+/// `from`: the listeners that the trunk knows us by, as places in `listen`. One may stand without a list.
+fn from(section: &Section<'_>, listeners: &[Listener], report: &mut Report<'_>) -> Vec<u16> {
+    let place = |value: &DeValue<'_>| {
+        let (transport, address) = value::endpoint("address to listen at")(value)?;
+        let is_it = |listener: &Listener| listener.transport == transport && listener.bind == address;
+        match listeners.iter().position(is_it) {
+            // Listeners that could not be read, or are none, have been complained of.
+            None if listeners.is_empty() => Ok(0),
+            Some(place) => Ok(u16::try_from(place).expect("the configuration allows few listeners")),
+            None => {
+                let known: Vec<String> =
+                    listeners.iter().map(|listener| value::spelt(listener.transport, listener.bind)).collect();
+                let problem = format!("we do not listen at {}", value::spelt(transport, address));
+                Err(Fault::new(problem, format!("write one of those of [sip]: {}", known.join(", "))))
+            }
+        }
+    };
+    if section.is_no_list("from") {
+        return section.optional("from", place, report).into_iter().collect();
+    }
+    section.list("from", place, report).into_iter().flatten().collect()
+}
+
+fn session_timers(section: &Section<'_>, report: &mut Report<'_>) -> SessionTimers {
+    let default = SessionTimers::default();
+    let Some(section) = section.section("session_timer", SESSION_TIMER, report) else { return default };
+    // RFC 4028 §5: nothing below 90 s.
+    let time = value::duration(Duration::from_secs(90)..=Duration::from_secs(86_400));
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).expect("a day at most");
+    let mode = section.or("mode", default.mode, value::word(SESSION_TIMERS), report);
+    let expires = section.or("expires", Duration::from_secs(default.expires.into()), &time, report);
+    let min = section.or("min", Duration::from_secs(default.min_se.into()), &time, report);
+    if min > expires {
+        let problem = format!("is {}, longer than expires ({})", value::written(min), value::written(expires));
+        section.complain("min", Fault::new(problem, "write a shorter time here, or a longer one there"), report);
+    }
+    SessionTimers { mode, expires: seconds(expires), min_se: seconds(min) }
+}
+
 /// Words in order of preference: at least one, each once.
-fn order<T: Copy + PartialEq>(
+pub(super) fn order<T: Copy + PartialEq>(
     section: &Section<'_>,
     key: &'static str,
     words: &'static [(&'static str, T)],
@@ -194,6 +265,15 @@ fn check_use(section: &Section<'_>, usage: Use, report: &mut Report<'_>) {
         let problem = "has neither sources nor targets, so nobody can use it";
         let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls";
         report.add(&section.own_span(), section.own_path(), Fault::absence(problem, mend));
+        return;
+    }
+    if section.has("auth") && !usage.takes_calls {
+        let problem = "answers who challenges our calls, but this trunk takes none";
+        section.complain("auth", Fault::new(problem, "write `targets`, or leave auth out"), report);
+    }
+    if section.has("challenge") && !usage.calls {
+        let problem = "challenges who calls, but this trunk never does";
+        section.complain("challenge", Fault::new(problem, "write `sources`, or leave challenge out"), report);
     }
 }
 
@@ -217,7 +297,13 @@ fn check_sources(
     }
 }
 
-fn check_targets(section: &Section<'_>, targets: &[Option<Target>], listeners: &[Listener], report: &mut Report<'_>) {
+fn check_targets(
+    section: &Section<'_>,
+    targets: &[Option<Target>],
+    from: &[u16],
+    listeners: &[Listener],
+    report: &mut Report<'_>,
+) {
     for (place, target) in targets.iter().enumerate() {
         let Some(target) = target else { continue };
         let Some(wanted) = target.transport else { continue };
@@ -236,6 +322,12 @@ fn check_targets(section: &Section<'_>, targets: &[Option<Target>], listeners: &
             let problem = format!("we do not listen at {transport} with {version}, so we cannot send from there");
             let mend = format!("add \"{transport}:ADDRESS:PORT\" with an {version} address to listen in [sip]");
             section.complain_element("targets", place, Fault::new(problem, mend), report);
+        }
+        let by_from = || from.iter().filter_map(|place| listeners.get(usize::from(*place))).any(|one| fits(&one));
+        if listeners.iter().any(|listener| fits(&listener)) && !from.is_empty() && !by_from() {
+            let (kind, version) = (wanted.as_str(), if address.is_ipv4() { "IPv4" } else { "IPv6" });
+            let problem = format!("none of `from` is {kind} with {version}");
+            section.complain_element("targets", place, Fault::new(problem, "write one in `from` too"), report);
         }
         if listeners.iter().any(|listener| fits(&listener) && listener.bind == address) {
             let problem = format!("{address} is our own address: calls would come back to us");

@@ -136,28 +136,36 @@ pub(super) fn written(time: Duration) -> String {
     format!("{}{name}", millis / u128::from(*factor))
 }
 
-/// An address with its protocol: `udp:192.0.2.1:5060`, `tcp:[2001:db8::1]:5060`.
+/// What stands before an address.
+const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+
+/// An address with its protocol: `udp:192.0.2.1:5060`, `tls:[2001:db8::1]:5061`.
 pub(super) fn endpoint(noun: &'static str) -> impl Fn(&DeValue<'_>) -> Result<(Transport, SocketAddr), Fault> {
+    const MEND: &str = "write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT";
     move |value| {
-        let found = text_or(value, "write udp:ADDRESS:PORT or tcp:ADDRESS:PORT")?;
-        let parsed = match found.split_once(':') {
-            Some(("udp", rest)) => rest.parse().ok().map(|address| (Transport::Udp, address)),
-            Some(("tcp", rest)) => rest.parse().ok().map(|address| (Transport::Tcp, address)),
-            Some(_) | None => None,
+        let found = text_or(value, MEND)?;
+        let split = found.split_once(':').and_then(|(name, rest)| {
+            let known = TRANSPORTS.into_iter().find(|(known, _)| *known == name);
+            known.map(|(_, transport)| (name, transport, rest))
+        });
+        let Some((name, transport, rest)) = split else {
+            return Err(Fault::new(format!("{} is no {noun}", quote(found)), MEND));
         };
-        parsed.ok_or_else(|| {
-            let mend = match found.split_once(':') {
-                Some(("udp" | "tcp", rest)) if rest.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) => {
-                    format!("write the port too: {found}:5060")
-                }
-                Some((transport @ ("udp" | "tcp"), rest)) if rest.parse::<IpAddr>().is_ok() => {
-                    format!("write the address in brackets and the port: {transport}:[{rest}]:5060")
-                }
-                Some(_) | None => "write udp:ADDRESS:PORT or tcp:ADDRESS:PORT".to_owned(),
+        rest.parse().map(|address| (transport, address)).map_err(|_| {
+            let port = transport.default_port();
+            let mend = match rest.parse::<IpAddr>() {
+                Ok(IpAddr::V4(_)) => format!("write the port too: {found}:{port}"),
+                Ok(IpAddr::V6(_)) => format!("write the address in brackets and the port: {name}:[{rest}]:{port}"),
+                Err(_) => MEND.to_owned(),
             };
             Fault::new(format!("{} is no {noun}", quote(found)), mend)
         })
     }
+}
+
+/// An endpoint as the file says it.
+pub(super) fn spelt(transport: Transport, address: SocketAddr) -> String {
+    format!("{}:{address}", transport.as_str().to_ascii_lowercase())
 }
 
 /// An address and a port.
@@ -359,12 +367,20 @@ mod tests {
     fn an_endpoint_has_a_protocol_an_address_and_a_port() {
         assert_eq!(read("\"udp:192.0.2.1:5060\"", endpoint("target")), "(Udp, 192.0.2.1:5060)");
         assert_eq!(read("\"tcp:[2001:db8::1]:0\"", endpoint("target")), "(Tcp, [2001:db8::1]:0)");
-        for found in
-            ["", "udp", "udp:", ":::", "tls:192.0.2.1:5061", "192.0.2.1:5060", "udp:192.0.2.1:70000", "UDP:192.0.2.1:1"]
-        {
+        assert_eq!(read("\"tls:192.0.2.1:5061\"", endpoint("target")), "(Tls, 192.0.2.1:5061)");
+        for found in [
+            "",
+            "udp",
+            "udp:",
+            ":::",
+            "sctp:192.0.2.1:5060",
+            "192.0.2.1:5060",
+            "udp:192.0.2.1:70000",
+            "UDP:192.0.2.1:1",
+        ] {
             assert_eq!(
                 read(&format!("\"{found}\""), endpoint("target")),
-                format!("`{found}` is no target — write udp:ADDRESS:PORT or tcp:ADDRESS:PORT")
+                format!("`{found}` is no target — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT")
             );
         }
     }

@@ -185,7 +185,11 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
                     Some(Told::Heard { side: *side, name: format!("{}{after}", prompt.name), at })
                 }
                 Command::Record { .. } => Some(Told::Joined { at }),
-                Command::Hear { .. } | Command::SetRemote { .. } | Command::Close => None,
+                Command::Hear { .. }
+                | Command::Follow { .. }
+                | Command::Digit { .. }
+                | Command::SetRemote { .. }
+                | Command::Close => None,
             },
             Output::Ended(cdr) => Some(Told::Ended(cdr.clone())),
             Output::Media { .. } | Output::OpenMedia { .. } | Output::Transmit(_) | Output::Log(_) => None,

@@ -245,12 +245,14 @@ impl Relay {
         // A session that could not be opened is answered by the first worker, which does not know it either.
         let owner = match command {
             Command::Close => self.sessions.remove(&session),
-            Command::SetRemote { .. } | Command::Hear { .. } | Command::Record { .. } => {
-                self.sessions.get(&session).copied()
-            }
+            Command::SetRemote { .. }
+            | Command::Hear { .. }
+            | Command::Follow { .. }
+            | Command::Digit { .. }
+            | Command::Record { .. } => self.sessions.get(&session).copied(),
         };
-        // A prompt begins now; everything else shows with the next packet, for which the worker wakes by itself.
-        let is_urgent = matches!(&command, Command::Hear { hear: Hear::Prompt { .. }, .. });
+        // A prompt or a digit begins now; everything else shows with the next packet, for which the worker wakes by itself.
+        let is_urgent = matches!(&command, Command::Hear { hear: Hear::Prompt { .. }, .. } | Command::Digit { .. });
         self.lines[owner.unwrap_or(0)].order(Order::Command { session, command }, is_urgent);
     }
 

@@ -1,6 +1,6 @@
 //! The relay with real sockets on loopback. Nothing sleeps: a phone waits for its next packet, a test for its next event.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use media::{Codec, Direction, Hear, LegFormat, Prompt, Remote, Repeat, Side, SourcePolicy, Then};
@@ -12,6 +12,14 @@ use crate::recording::Writer;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+const FORMAT: LegFormat = LegFormat {
+    codec: Codec::Pcma,
+    payload_type: 8,
+    telephone_event: None,
+    telephone_event_offered: None,
+    ptime_ms: 20,
+};
 
 struct Bench {
     relay: Relay,
@@ -35,6 +43,10 @@ fn range(pairs: u16) -> (u16, u16) {
 
 impl Bench {
     fn new(workers: usize, pairs: usize, queues: Queues) -> Bench {
+        Bench::on(LOOPBACK, workers, pairs, queues)
+    }
+
+    fn on(bind: IpAddr, workers: usize, pairs: usize, queues: Queues) -> Bench {
         let clock = Clock::start();
         let poll = Poll::new().unwrap();
         let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
@@ -45,7 +57,7 @@ impl Bench {
         let histogram = |name: &str| Histogram::with_opts(HistogramOpts::new(name, name)).unwrap();
         let meters = Meters { forward: histogram("forward"), lateness: histogram("lateness") };
         let session = media::session::Config { dead_after: Duration::from_secs(60), ..Default::default() };
-        let config = Config { bind: LOOPBACK, ports: range(200), workers, session };
+        let config = Config { bind, ports: range(200), workers, session };
         let mut relay = Relay::spawn_with(queues, &config, clock, &recordings, &bell, &meters).unwrap();
         let mut ports = Vec::new();
         relay.bind_ports(pairs, |port| ports.push(port));
@@ -87,13 +99,10 @@ impl Bench {
     }
 
     fn settle(&mut self, session: SessionId, side: Side, rtp: SocketAddr) {
-        let remote = Remote {
-            rtp,
-            rtcp: SocketAddr::new(LOOPBACK, 9),
-            format: LegFormat { codec: Codec::Pcma, payload_type: 8, telephone_event: None, ptime_ms: 20 },
-            direction: Direction { send: true, receive: true },
-            source: SourcePolicy::Learn,
-        };
+        self.settle_as(session, side, remote(rtp));
+    }
+
+    fn settle_as(&mut self, session: SessionId, side: Side, remote: Remote) {
         self.relay.command(session, Command::SetRemote { side, remote });
     }
 
@@ -103,7 +112,7 @@ impl Bench {
             match self.event() {
                 (id, Event::Closed(totals)) if id == session => return *totals,
                 (_, Event::Dead) => panic!("dead media"),
-                (_, Event::PromptEnded { .. } | Event::Closed(_)) => {}
+                (_, Event::PromptEnded { .. } | Event::Digit { .. } | Event::Closed(_)) => {}
             }
         }
     }
@@ -122,6 +131,16 @@ impl Bench {
     }
 }
 
+fn remote(rtp: SocketAddr) -> Remote {
+    Remote {
+        rtp,
+        rtcp: SocketAddr::new(LOOPBACK, 9),
+        format: FORMAT,
+        direction: Direction { send: true, receive: true },
+        source: SourcePolicy::Learn,
+    }
+}
+
 /// A party: sends and receives RTP.
 struct Phone {
     socket: UdpSocket,
@@ -131,9 +150,13 @@ struct Phone {
 
 impl Phone {
     fn new(port: u16) -> Phone {
-        let socket = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        Phone::on(LOOPBACK, port)
+    }
+
+    fn on(address: IpAddr, port: u16) -> Phone {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Phone { socket, to: SocketAddr::new(LOOPBACK, port), sequence: 0 }
+        Phone { socket, to: SocketAddr::new(address, port), sequence: 0 }
     }
 
     fn address(&self) -> SocketAddr {
@@ -142,12 +165,16 @@ impl Phone {
 
     /// Says 20 ms of one sample.
     fn say(&mut self, sample: u8) {
-        let mut packet = [sample; 172];
+        self.send(8, u32::from(self.sequence) * 160, &[sample; 160]);
+    }
+
+    fn send(&mut self, payload_type: u8, timestamp: u32, payload: &[u8]) {
+        let mut packet = [&[0; 12], payload].concat();
         let ssrc = u32::from(self.address().port());
         packet[0] = 0x80;
-        packet[1] = 8;
+        packet[1] = payload_type;
         packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
-        packet[4..8].copy_from_slice(&(u32::from(self.sequence) * 160).to_be_bytes());
+        packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
         self.sequence += 1;
         self.socket.send_to(&packet, self.to).unwrap();
@@ -343,4 +370,114 @@ fn a_fault_ends_its_own_session_only() {
     let (again, mut phones) = bench.call(3, [0, 1]);
     talk(&mut phones);
     bench.close(again);
+}
+
+#[test]
+fn a_party_whose_port_refuses_harms_nobody() {
+    let mut bench = Bench::new(1, 4, QUEUES);
+    let (session, mut phones) = bench.call(1, [0, 1]);
+    let (other, mut others) = bench.call(2, [2, 3]);
+    talk(&mut phones);
+    let [a, b] = &mut phones;
+    let x = b.to;
+    // B's socket keeps its port and takes nothing from X: each packet to it is answered with ICMP "port unreachable".
+    b.socket.connect((LOOPBACK, 9)).unwrap();
+    for _ in 0..20 {
+        a.say(3);
+        a.say(4);
+        talk(&mut others);
+        // What B says is heard, though its socket at X has an error waiting.
+        b.say(5);
+        assert_eq!(a.hear(), 5);
+    }
+    b.socket.connect(x).unwrap();
+    talk(&mut phones);
+    assert_eq!(bench.close(session).legs.map(|leg| leg.received), [50, 30]);
+    assert_eq!(bench.close(other).legs.map(|leg| leg.received), [100, 100]);
+    assert_eq!(bench.totals().faults, 0);
+}
+
+#[test]
+fn a_destination_without_a_route_harms_nobody() {
+    let mut bench = Bench::new(1, 2, QUEUES);
+    let (session, mut phones) = bench.call(7, [0, 1]);
+    // The loopback address of the relay's sockets leads nowhere else.
+    bench.settle(session, Side::A, "192.0.2.1:4000".parse().unwrap());
+    bench.taken();
+    for _ in 0..5 {
+        phones[1].say(2);
+    }
+    bench.until(|totals| totals.send_failed == 5);
+    // A is learnt from what it sends, and hears again.
+    for _ in 0..3 {
+        phones[0].say(1);
+        assert_eq!(phones[1].hear(), 1);
+    }
+    talk(&mut phones);
+    assert_eq!(bench.close(session).legs.map(|leg| leg.received), [8, 10]);
+}
+
+#[test]
+fn digits_are_heard_and_sent_on_the_wire() {
+    let mut bench = Bench::new(1, 2, QUEUES);
+    let (session, mut phones) = bench.call(7, [0, 1]);
+    let format = LegFormat { telephone_event: Some(101), ..FORMAT };
+    bench.settle_as(session, Side::A, Remote { format, ..remote(phones[0].address()) });
+    bench.taken();
+    phones[0].send(101, 8000, &[7, 0x0a, 0, 160]);
+    for _ in 0..3 {
+        phones[0].send(101, 8000, &[7, 0x8a, 1, 64]);
+    }
+    // The three ends are three packets, and one digit.
+    let digit = media::Digit::from_char('7').unwrap();
+    assert_eq!(bench.event(), (session, Event::Digit { side: Side::A, digit, ms: 40 }));
+    bench.relay.command(session, Command::Digit { side: Side::A, digit, ms: 40 });
+    bench.relay.flush(Duration::MAX);
+    for (end, duration) in [(0, 160_u16), (0x80, 320), (0x80, 320), (0x80, 320)] {
+        let mut packet = [0; 400];
+        let (length, _) = phones[0].socket.recv_from(&mut packet).expect("an event");
+        let [high, low] = duration.to_be_bytes();
+        assert_eq!((packet[1] & 0x7f, &packet[12..length]), (101, &[7, 0x0a | end, high, low][..]));
+    }
+    talk(&mut phones);
+    let [a, _] = bench.close(session).legs;
+    assert_eq!((a.digits_sent, a.digits_refused), (1, 0));
+}
+
+#[test]
+fn ipv6_is_relayed_on_both_legs_with_rtcp() {
+    const LOOPBACK: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let control = || {
+        let socket = UdpSocket::bind((LOOPBACK, 0)).expect("this machine has no ::1; switch IPv6 on, at least for lo");
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    };
+    let controls = [control(), control()];
+    let mut bench = Bench::on(LOOPBACK, 2, 2, QUEUES);
+    let session = SessionId(6);
+    let ports = [bench.ports[0], bench.ports[1]];
+    bench.relay.open(session, ports, 6);
+    let mut phones = ports.map(|port| Phone::on(LOOPBACK, port));
+    for (side, source) in [(Side::A, SourcePolicy::Signalled), (Side::B, SourcePolicy::Learn)] {
+        let rtcp = controls[side.index()].local_addr().unwrap();
+        let rtp = phones[side.index()].address();
+        bench.settle_as(session, side, Remote { rtcp, source, ..remote(rtp) });
+        bench.relay.command(session, Command::Hear { side, hear: Hear::Peer });
+    }
+    bench.taken();
+    talk(&mut phones);
+    // An empty receiver report each way; X's own come within four seconds, from the port above that of RTP.
+    for (control, port) in controls.iter().zip(ports) {
+        control.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 1], (LOOPBACK, port + 1)).unwrap();
+    }
+    bench.until(|totals| totals.control == 2);
+    for (control, port) in controls.iter().zip(ports) {
+        let mut report = [0; 200];
+        let (length, source) = control.recv_from(&mut report).expect("a report");
+        assert_eq!((source, report[1]), (SocketAddr::new(LOOPBACK, port + 1), 200), "a sender report");
+        assert!(media::rtcp::parse(&report[..length], 0).is_ok());
+    }
+    talk(&mut phones);
+    let totals = bench.close(session);
+    assert_eq!(totals.legs.map(|leg| (leg.received, leg.sent, leg.refused)), [(10, 10, 0), (10, 10, 0)]);
 }

@@ -362,7 +362,11 @@ impl Worker {
                 self.orphans.push_back((session, Event::Closed(Box::default())));
                 self.retry_orphans();
             }
-            Command::SetRemote { .. } | Command::Hear { .. } | Command::Record { .. } => {}
+            Command::SetRemote { .. }
+            | Command::Hear { .. }
+            | Command::Follow { .. }
+            | Command::Digit { .. }
+            | Command::Record { .. } => {}
         }
     }
 

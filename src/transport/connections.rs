@@ -11,10 +11,23 @@ use sip::transaction::Flow;
 use tokio::sync::mpsc;
 
 use super::tcp::Limits;
+use super::tls::Expected;
+
+/// What is known of the other end of a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Proof {
+    /// TCP: its address, and nobody is asked for more.
+    Plain,
+    /// TLS, opened by us: it has shown this, or nothing will be written to it.
+    Shown(Expected),
+    /// TLS, opened by the peer: whatever it showed, that was not asked for the sake of a message of ours. It carries
+    /// what belongs to its own requests, and no other: anybody at that address may have opened it (RFC 5923 §8).
+    Unasked,
+}
 
 /// Who opened a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
+enum Origin {
     /// The peer.
     Accepted,
     /// We.
@@ -34,8 +47,12 @@ struct Connection {
     listener: u16,
     peer: SocketAddr,
     origin: Origin,
+    proof: Proof,
     queue: mpsc::Sender<Bytes>,
 }
+
+/// A stream's number, and what is to be written to it.
+pub(super) type Entered = (u64, mpsc::Receiver<Bytes>);
 
 /// Every stream that is open or being opened.
 pub(super) struct Connections {
@@ -61,37 +78,39 @@ impl Connections {
         }
     }
 
-    /// Enters a stream and returns its number, which is never 0 and never used again, and what is to be written to it.
-    pub(super) fn enter(
-        &mut self,
-        listener: u16,
-        peer: SocketAddr,
-        origin: Origin,
-    ) -> Result<(u64, mpsc::Receiver<Bytes>), Full> {
-        match origin {
-            Origin::Accepted => {
-                if self.accepted >= self.limits.accepted {
-                    return Err(Full::Total);
-                }
-                let here = self.by_address.entry(peer.ip()).or_default();
-                if *here >= self.limits.accepted_per_address {
-                    return Err(Full::Address);
-                }
-                *here += 1;
-                self.accepted += 1;
-            }
-            // Counted apart, so that strangers who fill the table do not cut us off from our carriers.
-            Origin::Opened => {
-                if self.by_id.len() - self.accepted >= self.limits.opened {
-                    return Err(Full::Total);
-                }
-            }
+    /// Enters a stream that a peer opened; returns its number, which is never 0 and never used again, and what is to be
+    /// written to it.
+    pub(super) fn accept(&mut self, listener: u16, peer: SocketAddr, proof: Proof) -> Result<Entered, Full> {
+        if self.accepted >= self.limits.accepted {
+            return Err(Full::Total);
         }
+        let here = self.by_address.entry(peer.ip()).or_default();
+        if *here >= self.limits.accepted_per_address {
+            return Err(Full::Address);
+        }
+        *here += 1;
+        self.accepted += 1;
+        Ok(self.enter(listener, peer, Origin::Accepted, proof))
+    }
+
+    /// Enters a stream that we open. Counted apart, so that strangers who fill the table do not cut us off from our
+    /// carriers.
+    pub(super) fn open(&mut self, listener: u16, peer: SocketAddr, proof: Proof) -> Result<Entered, Full> {
+        if self.by_id.len() - self.accepted >= self.limits.opened {
+            return Err(Full::Total);
+        }
+        Ok(self.enter(listener, peer, Origin::Opened, proof))
+    }
+
+    fn enter(&mut self, listener: u16, peer: SocketAddr, origin: Origin, proof: Proof) -> Entered {
         self.last += 1;
         let (queue, receiver) = mpsc::channel(self.limits.queue);
-        self.by_id.insert(self.last, Connection { listener, peer, origin, queue });
-        self.by_peer.insert((listener, peer), self.last);
-        Ok((self.last, receiver))
+        match proof {
+            Proof::Plain | Proof::Shown(_) => drop(self.by_peer.insert((listener, peer), self.last)),
+            Proof::Unasked => {}
+        }
+        self.by_id.insert(self.last, Connection { listener, peer, origin, proof, queue });
+        (self.last, receiver)
     }
 
     /// Takes a stream out.
@@ -117,11 +136,26 @@ impl Connections {
         }
     }
 
-    /// Where to write what is for `flow`: its own stream, else the newest one to that peer.
-    pub(super) fn find(&self, flow: &Flow) -> Option<&mpsc::Sender<Bytes>> {
+    /// The stream that `flow` names.
+    pub(super) fn own(&self, flow: &Flow) -> Option<&mpsc::Sender<Bytes>> {
         let named = self.by_id.get(&flow.connection).filter(|connection| connection.peer == flow.peer);
-        let found = named.or_else(|| self.by_id.get(self.by_peer.get(&(flow.listener, flow.peer))?));
-        found.map(|connection| &connection.queue)
+        named.map(|connection| &connection.queue)
+    }
+
+    /// Where to write what is for `flow`: its own stream; else the newest one to that peer, which may have come back from
+    /// the same port; else the newest one to where a new one would lead. `proof` says what a stream to an address must have
+    /// shown, if anything will do.
+    pub(super) fn find(
+        &self,
+        flow: &Flow,
+        proof: impl Fn(SocketAddr) -> Option<Proof>,
+    ) -> Option<&mpsc::Sender<Bytes>> {
+        let newest = |address: SocketAddr| {
+            let connection = self.by_id.get(self.by_peer.get(&(flow.listener, address))?)?;
+            (Some(&connection.proof) == proof(address).as_ref()).then_some(&connection.queue)
+        };
+        let elsewhere = || flow.opens_to().filter(|address| *address != flow.peer);
+        self.own(flow).or_else(|| newest(flow.peer)).or_else(|| newest(elsewhere()?))
     }
 
     /// Streams that are open or being opened.
@@ -140,8 +174,12 @@ mod tests {
         Limits { accepted: 3, accepted_per_address: 2, opened: 1, ..Limits::default() }
     }
 
+    fn plain(_: SocketAddr) -> Option<Proof> {
+        Some(Proof::Plain)
+    }
+
     fn flow(peer: SocketAddr, connection: u64) -> Flow {
-        Flow { transport: Transport::Tcp, listener: 0, peer, connection }
+        Flow { connection, ..Flow::to(Transport::Tcp, 0, peer) }
     }
 
     fn peer(text: &str) -> SocketAddr {
@@ -152,43 +190,43 @@ mod tests {
     fn a_stream_is_found_by_its_number_and_by_its_peer_until_it_leaves() {
         let mut table = Connections::new(limits());
         let one = peer("192.0.2.1:5060");
-        let (id, mut queue) = table.enter(0, one, Origin::Accepted).unwrap();
+        let (id, mut queue) = table.accept(0, one, Proof::Plain).unwrap();
         assert_ne!(id, 0);
-        table.find(&flow(one, id)).unwrap().try_send(Bytes::from_static(b"1")).unwrap();
-        table.find(&flow(one, 0)).unwrap().try_send(Bytes::from_static(b"2")).unwrap();
+        table.find(&flow(one, id), plain).unwrap().try_send(Bytes::from_static(b"1")).unwrap();
+        table.find(&flow(one, 0), plain).unwrap().try_send(Bytes::from_static(b"2")).unwrap();
         // A number that is gone leads to the same peer's stream.
-        table.find(&flow(one, 999)).unwrap().try_send(Bytes::from_static(b"3")).unwrap();
+        table.find(&flow(one, 999), plain).unwrap().try_send(Bytes::from_static(b"3")).unwrap();
         for expected in ["1", "2", "3"] {
             assert_eq!(queue.try_recv().unwrap(), expected);
         }
         table.leave(id);
-        assert!(table.find(&flow(one, id)).is_none());
+        assert!(table.find(&flow(one, id), plain).is_none());
         assert_eq!(table.len(), 0);
     }
 
     #[test]
     fn a_number_never_leads_to_another_peer() {
         let mut table = Connections::new(limits());
-        let (id, _queue) = table.enter(0, peer("192.0.2.1:5060"), Origin::Accepted).unwrap();
-        assert!(table.find(&flow(peer("192.0.2.2:5060"), id)).is_none());
+        let (id, _queue) = table.accept(0, peer("192.0.2.1:5060"), Proof::Plain).unwrap();
+        assert!(table.find(&flow(peer("192.0.2.2:5060"), id), plain).is_none());
     }
 
     #[test]
     fn a_stream_of_another_listener_is_not_taken_for_the_peer_s() {
         let mut table = Connections::new(limits());
         let one = peer("192.0.2.1:5060");
-        let (_id, _queue) = table.enter(1, one, Origin::Accepted).unwrap();
-        assert!(table.find(&flow(one, 0)).is_none());
+        let (_id, _queue) = table.accept(1, one, Proof::Plain).unwrap();
+        assert!(table.find(&flow(one, 0), plain).is_none());
     }
 
     #[test]
     fn the_newest_stream_of_a_peer_stays_when_the_older_one_leaves() {
         let mut table = Connections::new(limits());
         let one = peer("192.0.2.1:5060");
-        let (old, _old_queue) = table.enter(0, one, Origin::Accepted).unwrap();
-        let (_new, mut queue) = table.enter(0, one, Origin::Accepted).unwrap();
+        let (old, _old_queue) = table.accept(0, one, Proof::Plain).unwrap();
+        let (_new, mut queue) = table.accept(0, one, Proof::Plain).unwrap();
         table.leave(old);
-        table.find(&flow(one, old)).unwrap().try_send(Bytes::from_static(b"x")).unwrap();
+        table.find(&flow(one, old), plain).unwrap().try_send(Bytes::from_static(b"x")).unwrap();
         assert_eq!(queue.try_recv().unwrap(), "x");
     }
 
@@ -197,15 +235,15 @@ mod tests {
         let mut table = Connections::new(limits());
         let mut kept = Vec::new();
         for port in [1, 2] {
-            kept.push(table.enter(0, SocketAddr::from(([192, 0, 2, 1], port)), Origin::Accepted).unwrap());
+            kept.push(table.accept(0, SocketAddr::from(([192, 0, 2, 1], port)), Proof::Plain).unwrap());
         }
-        assert_eq!(table.enter(0, peer("192.0.2.1:3"), Origin::Accepted).err(), Some(Full::Address));
-        kept.push(table.enter(0, peer("192.0.2.2:1"), Origin::Accepted).unwrap());
-        assert_eq!(table.enter(0, peer("192.0.2.3:1"), Origin::Accepted).err(), Some(Full::Total));
-        kept.push(table.enter(0, peer("192.0.2.9:5060"), Origin::Opened).unwrap());
-        assert_eq!(table.enter(0, peer("192.0.2.8:5060"), Origin::Opened).err(), Some(Full::Total));
+        assert_eq!(table.accept(0, peer("192.0.2.1:3"), Proof::Plain).err(), Some(Full::Address));
+        kept.push(table.accept(0, peer("192.0.2.2:1"), Proof::Plain).unwrap());
+        assert_eq!(table.accept(0, peer("192.0.2.3:1"), Proof::Plain).err(), Some(Full::Total));
+        kept.push(table.open(0, peer("192.0.2.9:5060"), Proof::Plain).unwrap());
+        assert_eq!(table.open(0, peer("192.0.2.8:5060"), Proof::Plain).err(), Some(Full::Total));
         table.leave(kept[0].0);
-        assert!(table.enter(0, peer("192.0.2.1:4"), Origin::Accepted).is_ok());
+        assert!(table.accept(0, peer("192.0.2.1:4"), Proof::Plain).is_ok());
         for (id, _) in kept {
             table.leave(id);
             table.leave(id); // twice does no harm

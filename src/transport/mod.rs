@@ -1,12 +1,12 @@
-//! SIP over UDP and TCP (RFC 3261 §18): bytes in, bytes out, no grammar but that of the framing.
+//! SIP over UDP, TCP and TLS (RFC 3261 §18): bytes in, bytes out, no grammar but that of the framing.
 //!
 //! ```text
-//!   datagrams  ──▶ udp::Udp::recv_batch ─────────────────────────────┐
-//!   streams    ──▶ stream (tokio) ─▶ Framer ─▶ bounded channel, Bell ┴▶ signalling thread ─▶ b2bua::Core
-//!                                                                          │ Transmit
-//!   Udp::send … flush ◀────────────────────────────────────────────────────┤
-//!   Tcp::send ─▶ connections: this one, one to that peer, or a new one ◀───┘
-//!   names      ──▶ resolve (tokio) ─▶ routes of a trunk ─▶ bounded channel, Bell ─▶ b2bua::Core
+//!   datagrams ──▶ udp::Udp::recv_batch ──────────────────────────────────────────┐
+//!   streams   ──▶ tls? ─▶ stream (tokio) ─▶ Framer ─▶ bounded channel, Bell ─────┴▶ signalling thread ─▶ b2bua::Core
+//!                                                                                     │ Transmit
+//!   Udp::send … flush ◀───────────────────────────────────────────────────────────────┤
+//!   Tcp::send ─▶ connections: this one, one to that peer, or a new one ◀──────────────┘
+//!   names     ──▶ resolve (tokio) ─▶ routes of a trunk ─▶ bounded channel, Bell ─▶ b2bua::Core
 //! ```
 
 use std::sync::Arc;
@@ -16,11 +16,17 @@ use bytes::Bytes;
 use sip::transaction::Flow;
 
 mod connections;
+pub mod credentials;
+mod event;
 mod mmsg;
 pub mod resolve;
 mod stream;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
+
+#[cfg(test)]
+mod tests;
 
 /// What a stream tells the signalling thread.
 #[derive(Clone, PartialEq, Eq, Debug)]

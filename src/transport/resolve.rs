@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use b2bua::routes::Route;
 use b2bua::settings::{Settings, Target};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -27,14 +28,16 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{self, RData};
 use hickory_resolver::system_conf::read_system_conf;
 use sip::locate::{self, Answer, Naptr, Outcome, Query, Record, RecordType, Srv, Step, Ways};
+use sip::transaction::Transport;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Bell;
+use super::tls::Tls;
 use crate::clock::Clock;
-use crate::config::Dns;
+use crate::config::{self, Dns};
 
 mod book;
 
@@ -52,12 +55,12 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// What shall be known.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Trunks with their targets.
-    pub trunks: Vec<(Arc<str>, Vec<Target>)>,
-    /// By what we can send.
-    pub ways: Ways,
+    /// Whose targets have names, and by what we can send.
+    pub settings: Arc<Settings>,
     /// Whom to ask.
     pub dns: Dns,
+    /// What those must show that a name leads to.
+    pub tls: config::Tls,
 }
 
 /// Where a trunk takes calls.
@@ -97,29 +100,28 @@ pub struct Counters {
 /// The task that keeps names fresh; it ends when this is dropped.
 pub struct Resolver {
     wanted: watch::Sender<Arc<Wanted>>,
+    known: Arc<ArcSwap<Vec<Found>>>,
     counters: Arc<Counters>,
 }
 
 impl Wanted {
-    /// What the configuration names.
-    #[must_use]
-    pub fn of(settings: &Settings, dns: &Dns) -> Wanted {
-        let named = settings.trunks.iter().filter(|trunk| trunk.targets.iter().any(|target| target.name().is_some()));
-        Wanted {
-            trunks: named.map(|trunk| (Arc::clone(&trunk.name), trunk.targets.clone())).collect(),
-            ways: settings.ways(),
-            dns: dns.clone(),
-        }
+    /// Trunks that have a name among their targets.
+    fn trunks(&self) -> Vec<(Arc<str>, Vec<Target>)> {
+        let trunks = self.settings.trunks.iter();
+        let named = trunks.filter(|trunk| trunk.targets.iter().any(|target| target.name().is_some()));
+        named.map(|trunk| (Arc::clone(&trunk.name), trunk.targets.clone())).collect()
     }
 }
 
 impl Resolver {
-    /// Starts the task. What is found comes by the channel, and the bell is rung.
+    /// Starts the task. What is found comes by the channel, and the bell is rung; before, `tls` is told what those found must
+    /// show.
     #[must_use]
-    pub fn spawn(runtime: &Handle, clock: Clock, wanted: Wanted, bell: Bell) -> (Resolver, Receiver<Found>) {
+    pub fn spawn(runtime: &Handle, clock: Clock, wanted: Wanted, tls: Tls, bell: Bell) -> (Resolver, Receiver<Found>) {
         let (sender, receiver) = bounded(FOUND);
         let (wanted, watched) = watch::channel(Arc::new(wanted));
         let counters = Arc::new(Counters::default());
+        let known = Arc::new(ArcSwap::default());
         let task = Task {
             clock,
             book: Book::default(),
@@ -127,17 +129,25 @@ impl Resolver {
             lookups: JoinSet::new(),
             running: HashMap::new(),
             found: sender,
+            known: Arc::clone(&known),
+            tls,
             bell,
             counters: Arc::clone(&counters),
         };
         runtime.spawn(task.run(watched));
-        (Resolver { wanted, counters }, receiver)
+        (Resolver { wanted, known, counters }, receiver)
     }
 
     /// Something else shall be known from now on; all of it is looked up anew. Call it after the signalling loop has taken the
     /// settings: it is told nothing of trunks that it does not know.
     pub fn reload(&self, wanted: Wanted) {
         self.wanted.send_replace(Arc::new(wanted));
+    }
+
+    /// What was found last, by trunk.
+    #[must_use]
+    pub fn known(&self) -> Arc<Vec<Found>> {
+        self.known.load_full()
     }
 
     /// What has been counted.
@@ -155,6 +165,8 @@ struct Task {
     /// What each look-up is about, should it end in a panic.
     running: HashMap<Id, Target>,
     found: Sender<Found>,
+    known: Arc<ArcSwap<Vec<Found>>>,
+    tls: Tls,
     bell: Bell,
     counters: Arc<Counters>,
 }
@@ -162,10 +174,10 @@ struct Task {
 impl Task {
     async fn run(mut self, mut watched: watch::Receiver<Arc<Wanted>>) {
         let mut wanted = Arc::clone(&watched.borrow_and_update());
-        self.book.want(self.clock.now(), &wanted.trunks, &wanted.ways);
+        self.want(&wanted);
         loop {
             self.begin_lookups(&wanted);
-            let again = self.tell().then(|| self.clock.now() + AGAIN);
+            let again = self.tell(&wanted).then(|| self.clock.now() + AGAIN);
             let due = self.book.next_due().filter(|_| self.lookups.len() < LOOKUPS);
             let next = [again, due].into_iter().flatten().min();
             let timer = sleep_until(Instant::from_std(self.clock.instant(next.unwrap_or_default())));
@@ -175,8 +187,7 @@ impl Task {
                         return;
                     }
                     wanted = Arc::clone(&watched.borrow_and_update());
-                    self.resolver = None;
-                    self.book.want(self.clock.now(), &wanted.trunks, &wanted.ways);
+                    self.want(&wanted);
                 }
                 Some(ended) = self.lookups.join_next_with_id(), if !self.lookups.is_empty() => match ended {
                     Ok((id, looked)) => {
@@ -195,6 +206,16 @@ impl Task {
         }
     }
 
+    fn want(&mut self, wanted: &Wanted) {
+        let trunks = wanted.trunks();
+        self.resolver = None;
+        self.book.want(self.clock.now(), &trunks, &wanted.settings.ways());
+        let mut known = Vec::clone(&self.known.load());
+        known.retain(|found| trunks.iter().any(|(name, _)| *name == found.trunk));
+        self.tls.set_peers(wanted.tls.peers(&wanted.settings.trunks, &known));
+        self.known.store(Arc::new(known));
+    }
+
     fn begin_lookups(&mut self, wanted: &Wanted) {
         while self.lookups.len() < LOOKUPS {
             let Some((target, known)) = self.book.poll_due(self.clock.now()) else { return };
@@ -205,7 +226,7 @@ impl Task {
                 }
             }
             let ask = Ask { resolver: self.resolver.clone(), patience: wanted.dns.timeout };
-            let (ways, counters) = (wanted.ways.clone(), Arc::clone(&self.counters));
+            let (ways, counters) = (wanted.settings.ways(), Arc::clone(&self.counters));
             let about = target.clone();
             let handle = self.lookups.spawn(async move { look_up(&ask, target, &ways, known, &counters).await });
             self.running.insert(handle.id(), about);
@@ -236,10 +257,21 @@ impl Task {
     }
 
     /// Tells the signalling thread of what is new. `true`: not all of it could be told.
-    fn tell(&mut self) -> bool {
+    fn tell(&mut self, wanted: &Wanted) -> bool {
         let mut rings = false;
         let mut is_full = false;
         self.book.poll_found(|found| {
+            let mut known = Vec::clone(&self.known.load());
+            let before =
+                known.iter().position(|known| known.trunk == found.trunk).map(|place| known.swap_remove(place));
+            let is_private = |found: &Found| found.routes.iter().any(|route| route.transport == Transport::Tls);
+            let concerns_tls = is_private(&found) || before.as_ref().is_some_and(is_private);
+            known.push(found.clone());
+            if concerns_tls {
+                // No stream is opened to an address before it is known what it must show.
+                self.tls.set_peers(wanted.tls.peers(&wanted.settings.trunks, &known));
+            }
+            self.known.store(Arc::new(known));
             // Without a receiver the loop has ended, and nobody is told any more.
             is_full = self.found.try_send(found).is_err_and(|error| error.is_full());
             rings |= !is_full;

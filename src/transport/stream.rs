@@ -1,4 +1,4 @@
-//! One TCP stream: reads frames, answers keep-alives, writes what is queued, and knows when it has waited long enough.
+//! One stream, TCP or TLS: reads frames, answers keep-alives, writes what is queued, and knows when it has waited long enough.
 //!
 //! ```text
 //!            ┌──────────── read ─▶ Framer ─▶ message ─▶ signalling thread
@@ -7,18 +7,19 @@
 //!   ends: peer closes · shutdown · idle · a message too slow · nothing taken · framing error · broken
 //! ```
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use sip::framing::{Frame, Framer, FramingError};
 use sip::transaction::Flow;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Inbound;
 use super::tcp::{Event, Shared, Stage};
+use super::tls;
 
 /// Bytes that are read at once.
 const READ: usize = 8192;
@@ -40,6 +41,19 @@ pub(super) enum Ended {
     Framing,
     /// Reading or writing failed.
     Broken,
+    /// TLS says so: with 1.3, a client learns only here that its certificate was refused.
+    Tls(Event),
+}
+
+impl Ended {
+    fn by(error: &io::Error, output: &Output) -> Ended {
+        match tls::cause_of(error) {
+            Some(event) => Ended::Tls(event),
+            // Many close TCP without a word in TLS. Messages say how long they are, so nothing can be cut off unseen.
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Ended::Peer { unsent: output.is_pending() },
+            None => Ended::Broken,
+        }
+    }
 }
 
 /// When a stream has waited long enough, as times of the clock.
@@ -71,6 +85,8 @@ struct Output {
     bytes: Bytes,
     /// A keep-alive came while a message was being written; its answer must not fall into the middle.
     pong_due: bool,
+    /// TLS has taken bytes that it may still hold.
+    is_held: bool,
 }
 
 impl Output {
@@ -82,7 +98,13 @@ impl Output {
         }
     }
 
+    /// Something has not left yet.
+    fn is_pending(&self) -> bool {
+        self.is_held || !self.bytes.is_empty()
+    }
+
     fn wrote(&mut self, count: usize) {
+        self.is_held = true;
         self.bytes.advance(count.min(self.bytes.len()));
         if self.bytes.is_empty() && std::mem::take(&mut self.pong_due) {
             self.pong();
@@ -92,16 +114,14 @@ impl Output {
 
 /// Serves the stream until it ends.
 pub(super) async fn converse(
-    socket: &mut TcpStream,
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     flow: Flow,
     queue: &mut mpsc::Receiver<Bytes>,
     shared: &Shared,
     mut stage: watch::Receiver<Stage>,
 ) -> Ended {
-    // Whole messages are written at once: waiting to fill a segment would only delay them.
-    let _ = socket.set_nodelay(true);
     let limits = &shared.limits;
-    let (mut reader, mut writer) = socket.split();
+    let (mut reader, mut writer) = tokio::io::split(socket);
     let mut framer = Framer::new(&limits.message);
     let mut input = vec![0; READ];
     let mut output = Output::default();
@@ -117,9 +137,9 @@ pub(super) async fn converse(
         tokio::select! {
             read = reader.read(&mut input) => {
                 let count = match read {
-                    Ok(0) => return Ended::Peer { unsent: !output.bytes.is_empty() },
+                    Ok(0) => return Ended::Peer { unsent: output.is_pending() },
                     Ok(count) => count,
-                    Err(_) => return Ended::Broken,
+                    Err(error) => return Ended::by(&error, &output),
                 };
                 let came = &input[..count];
                 // A lone CRLF is somebody's keep-alive, not the beginning of a message that must come to its end.
@@ -133,16 +153,22 @@ pub(super) async fn converse(
                 deadlines.message = (begun && framer.is_partial())
                     .then(|| deadlines.message.unwrap_or(now + limits.message_time));
             }
-            wrote = writer.write(&output.bytes), if !output.bytes.is_empty() => {
-                match wrote {
-                    Ok(count) => output.wrote(count),
-                    Err(_) => return Ended::Broken,
-                }
+            put = put_out(&mut writer, &output.bytes), if output.is_pending() => {
                 let now = shared.clock.now();
                 deadlines.idle = now + limits.idle;
-                deadlines.write = (!output.bytes.is_empty()).then_some(now + limits.write);
+                match put {
+                    Ok(Put::Written(count)) => {
+                        output.wrote(count);
+                        deadlines.write = Some(now + limits.write);
+                    }
+                    Ok(Put::Left) => {
+                        output.is_held = false;
+                        deadlines.write = None;
+                    }
+                    Err(error) => return Ended::by(&error, &output),
+                }
             }
-            next = queue.recv(), if output.bytes.is_empty() => {
+            next = queue.recv(), if !output.is_pending() => {
                 let Some(bytes) = next else {
                     // Closed by the shutdown below, and empty. The peer reads a clean end.
                     let _ = writer.shutdown().await;
@@ -163,6 +189,24 @@ pub(super) async fn converse(
     }
 }
 
+/// A step of writing.
+enum Put {
+    /// So many bytes have been taken.
+    Written(usize),
+    /// Everything that was taken has left.
+    Left,
+}
+
+/// Writes some; when there is nothing to write, lets what TLS holds leave. Whatever was not done when this is dropped has
+/// not been begun.
+async fn put_out(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<Put> {
+    if bytes.is_empty() {
+        writer.flush().await.map(|()| Put::Left)
+    } else {
+        writer.write(bytes).await.map(Put::Written)
+    }
+}
+
 /// Gives every whole message to the signalling thread.
 async fn frames(framer: &mut Framer, flow: Flow, output: &mut Output, shared: &Shared) -> Result<(), FramingError> {
     while let Some(frame) = framer.poll()? {
@@ -179,7 +223,7 @@ async fn frames(framer: &mut Framer, flow: Flow, output: &mut Output, shared: &S
 }
 
 /// Waits for the shutdown; a transport that was dropped is one too.
-async fn closing(stage: &mut watch::Receiver<Stage>) {
+pub(super) async fn closing(stage: &mut watch::Receiver<Stage>) {
     let _ = stage.wait_for(|stage| *stage == Stage::Closing).await;
 }
 

@@ -1,4 +1,4 @@
-//! SIP over TCP (RFC 3261 §18): listeners, connections, and the way to them from the signalling thread.
+//! SIP over TCP and TLS (RFC 3261 §18): listeners, connections, and the way to them from the signalling thread.
 //!
 //! The streams live on the async runtime, one task each (`stream`); whole messages cross to the signalling thread
 //! through one bounded channel and a [`Bell`], what is to be sent crosses back through one bounded queue a stream.
@@ -8,8 +8,11 @@
 //!                          │ no
 //!                     another one to that peer? ──yes──▶ queue
 //!                          │ no
-//!                     open one (5 s), queueing meanwhile ──fails──▶ Inbound::Failure
+//!                     open one (5 s), shake hands (TLS, 5 s), queueing meanwhile ──fails──▶ Inbound::Failure
 //! ```
+//!
+//! "To that peer" is where [`Flow::opens_to`] leads when the stream of a message is gone. Over TLS only a stream will do
+//! that we opened, and that has shown what is demanded of that peer today (`tls`).
 
 use std::collections::HashMap;
 use std::io;
@@ -21,13 +24,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use sip::transaction::{Flow, Transmit, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 
-use super::connections::{Connections, Full, Origin};
+use super::connections::{Connections, Full, Proof};
+pub use super::event::Event;
 use super::stream::{self, Ended};
+use super::tls::{self, Expected, Tls};
 use super::{Bell, Inbound};
 use crate::clock::Clock;
 
@@ -48,6 +54,8 @@ pub struct Limits {
     pub message: sip::limits::Limits,
     /// How long a connection may take to open.
     pub connect: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
     /// How long a message may take from its first byte to its last.
     pub message_time: Duration,
     /// How long the peer may take nothing of what we write.
@@ -66,6 +74,7 @@ impl Default for Limits {
             arrivals: 4096,
             message: sip::limits::Limits::default(),
             connect: Duration::from_secs(5),
+            handshake: Duration::from_secs(5),
             message_time: Duration::from_secs(30),
             write: Duration::from_secs(10),
             idle: Duration::from_secs(600),
@@ -80,84 +89,14 @@ pub enum Refused {
     QueueFull,
     /// We have opened as many connections as we may.
     ConnectionsFull,
-    /// The flow names no TCP listener.
+    /// The flow names no listener of its transport.
     NoListener,
+    /// The stream is gone, and the flow does not say where a new one would lead.
+    Gone,
+    /// Nothing that the peer's address shows over TLS would do.
+    Untrusted,
     /// The transport is closed.
     Closed,
-}
-
-/// A reason that something was turned away or a stream closed; the metric's label.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// A stream was accepted.
-    Accepted,
-    /// A stream was opened.
-    Opened,
-    /// A connection could not be opened.
-    ConnectFailed,
-    /// A stream was refused: too many.
-    RefusedTotal,
-    /// A stream was refused: too many from its address.
-    RefusedAddress,
-    /// A stream was closed: what came was no SIP.
-    ClosedFraming,
-    /// A stream was closed: nothing passed for long.
-    ClosedIdle,
-    /// A stream was closed: a message took too long to arrive.
-    ClosedSlow,
-    /// A stream was closed: the peer took nothing for long.
-    ClosedStalled,
-    /// A stream broke.
-    ClosedBroken,
-    /// The peer closed a stream.
-    ClosedPeer,
-    /// We closed a stream, shutting down.
-    ClosedOurs,
-    /// A message was refused because the stream's queue was full.
-    QueueFull,
-    /// A keep-alive was answered (RFC 5626 §3.5.1).
-    Ping,
-}
-
-impl Event {
-    /// Every one, in the order of [`Tcp::counters`].
-    pub const ALL: [Event; 14] = [
-        Event::Accepted,
-        Event::Opened,
-        Event::ConnectFailed,
-        Event::RefusedTotal,
-        Event::RefusedAddress,
-        Event::ClosedFraming,
-        Event::ClosedIdle,
-        Event::ClosedSlow,
-        Event::ClosedStalled,
-        Event::ClosedBroken,
-        Event::ClosedPeer,
-        Event::ClosedOurs,
-        Event::QueueFull,
-        Event::Ping,
-    ];
-
-    /// Metric label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Event::Accepted => "accepted",
-            Event::Opened => "opened",
-            Event::ConnectFailed => "connect_failed",
-            Event::RefusedTotal => "refused_total",
-            Event::RefusedAddress => "refused_address",
-            Event::ClosedFraming => "closed_framing",
-            Event::ClosedIdle => "closed_idle",
-            Event::ClosedSlow => "closed_slow",
-            Event::ClosedStalled => "closed_stalled",
-            Event::ClosedBroken => "closed_broken",
-            Event::ClosedPeer => "closed_peer",
-            Event::ClosedOurs => "closed_ours",
-            Event::QueueFull => "queue_full",
-            Event::Ping => "ping",
-        }
-    }
 }
 
 /// What the streams have in common.
@@ -166,9 +105,18 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) arrivals: mpsc::Sender<Inbound>,
     pub(super) bell: Bell,
+    pub(super) tls: Tls,
     connections: Mutex<Connections>,
     counters: [AtomicU64; Event::ALL.len()],
+    /// When each was last logged: milliseconds of the clock, and 1.
+    said: [AtomicU64; Event::ALL.len()],
 }
+
+/// How long a stream's clean end may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often a failed handshake is logged, for each reason.
+const SAYING: Duration = Duration::from_secs(60);
 
 impl Shared {
     pub(super) fn connections(&self) -> MutexGuard<'_, Connections> {
@@ -178,6 +126,27 @@ impl Shared {
 
     pub(super) fn count(&self, event: Event) {
         self.counters[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts why TLS did not come about with a peer, and says so in the log once in a while. The reason is a word of ours:
+    /// what a stranger's certificate says has no place in a log.
+    pub(super) fn count_tls(&self, event: Event, peer: SocketAddr) {
+        self.count(event);
+        let said = &self.said[event as usize];
+        let now = u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let last = said.load(Ordering::Relaxed);
+        let is_due = last == 0 || now - last.min(now) >= SAYING.as_millis() as u64;
+        if is_due && said.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::warn!(%peer, reason = event.label(), "no TLS with a peer; counted from now on, logged once a minute");
+        }
+    }
+
+    /// What a stream must have shown that is to lead to an address.
+    fn proof(&self, transport: Transport, address: SocketAddr) -> Result<Proof, Event> {
+        match transport {
+            Transport::Udp | Transport::Tcp => Ok(Proof::Plain),
+            Transport::Tls => self.tls.expected(address).map(Proof::Shown),
+        }
     }
 
     /// Tells the signalling thread; waits while it has too much to do, so that the peer's TCP window closes.
@@ -199,13 +168,20 @@ pub(super) enum Stage {
     Closing,
 }
 
-/// All TCP listeners and streams, as the signalling thread sees them.
+/// A listener of ours.
+#[derive(Clone, Copy)]
+struct Local {
+    transport: Transport,
+    ip: IpAddr,
+}
+
+/// All TCP and TLS listeners and streams, as the signalling thread sees them.
 pub struct Tcp {
     runtime: Handle,
     shared: Arc<Shared>,
     arrivals: mpsc::Receiver<Inbound>,
     stage: watch::Sender<Stage>,
-    listeners: HashMap<u16, IpAddr>,
+    listeners: HashMap<u16, Local>,
     /// Every task holds a clone; when all are gone, `finished` yields `None`.
     alive: mpsc::Sender<()>,
     finished: mpsc::Receiver<()>,
@@ -221,8 +197,10 @@ impl Tcp {
             clock,
             arrivals: sender,
             bell,
+            tls: Tls::default(),
             connections: Mutex::new(Connections::new(limits.clone())),
             counters: std::array::from_fn(|_| AtomicU64::new(0)),
+            said: std::array::from_fn(|_| AtomicU64::new(0)),
             limits,
         };
         Tcp {
@@ -236,12 +214,19 @@ impl Tcp {
         }
     }
 
-    /// Binds `address` and accepts streams on it; they carry `listener` in their flows. Port 0 takes any port; the address
-    /// bound is returned.
+    /// Where certificates, and what is demanded of the peers, are said. Until then nobody is good enough.
+    #[must_use]
+    pub fn tls(&self) -> Tls {
+        self.shared.tls.clone()
+    }
+
+    /// Binds `address` and accepts streams on it; they carry `listener` and `transport`, TCP or TLS, in their flows. Port 0
+    /// takes any port; the address bound is returned.
     ///
     /// # Errors
     /// What the system says, for instance that the address is taken or is none of this machine's.
-    pub fn listen(&mut self, listener: u16, address: SocketAddr) -> io::Result<SocketAddr> {
+    pub fn listen(&mut self, listener: u16, transport: Transport, address: SocketAddr) -> io::Result<SocketAddr> {
+        debug_assert!(transport.is_reliable(), "datagrams have no streams");
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -255,9 +240,9 @@ impl Tcp {
         let local = bound.local_addr()?;
         let _runtime = self.runtime.enter();
         let acceptor = TcpListener::from_std(bound)?;
-        self.listeners.insert(listener, local.ip());
+        self.listeners.insert(listener, Local { transport, ip: local.ip() });
         let (shared, stage, alive) = (Arc::clone(&self.shared), self.stage.subscribe(), self.alive.clone());
-        self.runtime.spawn(accept(alive, acceptor, listener, shared, stage));
+        self.runtime.spawn(accept(alive, acceptor, (listener, transport), shared, stage));
         Ok(local)
     }
 
@@ -281,31 +266,36 @@ impl Tcp {
         if *self.stage.borrow() == Stage::Closing {
             return Err(Refused::Closed);
         }
+        let Some(local) = self.listeners.get(&flow.listener).filter(|local| local.transport == flow.transport) else {
+            return Err(Refused::NoListener);
+        };
         let mut connections = self.shared.connections();
-        let bytes = match connections.find(&flow).map(|queue| queue.try_send(bytes.clone())) {
+        let found = connections.find(&flow, |address| self.shared.proof(flow.transport, address).ok());
+        match found.map(|queue| queue.try_send(bytes.clone())) {
             Some(Ok(())) => return Ok(()),
             Some(Err(TrySendError::Full(_))) => {
                 self.shared.count(Event::QueueFull);
                 return Err(Refused::QueueFull);
             }
             // Its task is just ending.
-            Some(Err(TrySendError::Closed(bytes))) => bytes,
-            None => bytes,
-        };
-        let Some(local) = self.listeners.get(&flow.listener) else {
-            return Err(Refused::NoListener);
-        };
-        let Ok((id, queue)) = connections.enter(flow.listener, flow.peer, Origin::Opened) else {
+            Some(Err(TrySendError::Closed(_))) | None => {}
+        }
+        let to = flow.opens_to().ok_or(Refused::Gone)?;
+        let proof = self.shared.proof(flow.transport, to).map_err(|event| {
+            self.shared.count_tls(event, to);
+            Refused::Untrusted
+        })?;
+        let Ok((id, queue)) = connections.open(flow.listener, to, proof.clone()) else {
             self.shared.count(Event::RefusedTotal);
             return Err(Refused::ConnectionsFull);
         };
-        let flow = Flow { transport: Transport::Tcp, connection: id, ..flow };
+        let flow = Flow { connection: id, ..Flow::to(flow.transport, flow.listener, to) };
         // A queue just made has room.
-        let queued = connections.find(&flow).map(|sender| sender.try_send(bytes));
+        let queued = connections.own(&flow).map(|sender| sender.try_send(bytes));
         debug_assert!(matches!(queued, Some(Ok(()))), "a new queue takes a message");
         drop(connections);
         let (shared, stage, alive) = (Arc::clone(&self.shared), self.stage.subscribe(), self.alive.clone());
-        self.runtime.spawn(open(alive, flow, *local, queue, shared, stage));
+        self.runtime.spawn(open(alive, flow, (local.ip, proof), queue, shared, stage));
         Ok(())
     }
 
@@ -344,7 +334,7 @@ impl Tcp {
 async fn accept(
     alive: mpsc::Sender<()>,
     acceptor: TcpListener,
-    listener: u16,
+    (listener, transport): (u16, Transport),
     shared: Arc<Shared>,
     mut stage: watch::Receiver<Stage>,
 ) {
@@ -363,12 +353,19 @@ async fn accept(
                 continue;
             }
         };
-        let entered = shared.connections().enter(listener, peer, Origin::Accepted);
+        let proof = if transport == Transport::Tls { Proof::Unasked } else { Proof::Plain };
+        let entered = shared.connections().accept(listener, peer, proof);
         match entered {
             Ok((id, queue)) => {
                 shared.count(Event::Accepted);
-                let flow = Flow { transport: Transport::Tcp, listener, peer, connection: id };
-                tokio::spawn(attend(alive.clone(), socket, flow, queue, Arc::clone(&shared), stage.clone()));
+                let flow = Flow { connection: id, ..Flow::to(transport, listener, peer) };
+                let (alive, shared, stage) = (alive.clone(), Arc::clone(&shared), stage.clone());
+                match transport {
+                    Transport::Tls => drop(tokio::spawn(admit(alive, socket, flow, queue, shared, stage))),
+                    Transport::Udp | Transport::Tcp => {
+                        drop(tokio::spawn(attend(alive, at_once(socket), flow, queue, shared, stage)));
+                    }
+                }
             }
             Err(Full::Total) => shared.count(Event::RefusedTotal),
             Err(Full::Address) => shared.count(Event::RefusedAddress),
@@ -376,25 +373,69 @@ async fn accept(
     }
 }
 
+/// Shakes hands with a peer that connected.
+async fn admit(
+    alive: mpsc::Sender<()>,
+    socket: TcpStream,
+    flow: Flow,
+    queue: mpsc::Receiver<Bytes>,
+    shared: Arc<Shared>,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let shaken = tokio::select! {
+        shaken = shared.tls.accept(at_once(socket), flow.peer.ip(), shared.limits.handshake) => shaken,
+        () = stream::closing(&mut stage) => {
+            shared.connections().leave(flow.connection);
+            return;
+        }
+    };
+    match shaken {
+        Ok(socket) => attend(alive, socket, flow, queue, shared, stage).await,
+        Err(event) => {
+            shared.count_tls(event, flow.peer);
+            shared.connections().leave(flow.connection);
+        }
+    }
+}
+
 async fn open(
     alive: mpsc::Sender<()>,
     flow: Flow,
-    local: IpAddr,
+    (local, proof): (IpAddr, Proof),
     queue: mpsc::Receiver<Bytes>,
     shared: Arc<Shared>,
     stage: watch::Receiver<Stage>,
 ) {
-    match tokio::time::timeout(shared.limits.connect, connect(local, flow.peer)).await {
-        Ok(Ok(socket)) => {
+    let connected = tokio::time::timeout(shared.limits.connect, connect(local, flow.peer)).await;
+    let Ok(Ok(socket)) = connected else {
+        shared.count(Event::ConnectFailed);
+        fail(flow, &shared).await;
+        return;
+    };
+    let expected: Expected = match proof {
+        Proof::Shown(expected) => expected,
+        Proof::Plain | Proof::Unasked => {
+            shared.count(Event::Opened);
+            attend(alive, socket, flow, queue, shared, stage).await;
+            return;
+        }
+    };
+    match tls::connect(&expected, socket, shared.limits.handshake).await {
+        Ok(socket) => {
             shared.count(Event::Opened);
             attend(alive, socket, flow, queue, shared, stage).await;
         }
-        Ok(Err(_)) | Err(_) => {
-            shared.count(Event::ConnectFailed);
-            shared.connections().leave(flow.connection);
-            shared.tell(Inbound::Failure { flow }).await;
+        Err(event) => {
+            shared.count_tls(event, flow.peer);
+            fail(flow, &shared).await;
         }
     }
+}
+
+/// A stream could not be opened: what was queued for it is lost.
+async fn fail(flow: Flow, shared: &Shared) {
+    shared.connections().leave(flow.connection);
+    shared.tell(Inbound::Failure { flow }).await;
 }
 
 /// Connects from the listener's own address: carriers know us by it.
@@ -403,13 +444,19 @@ async fn connect(local: IpAddr, peer: SocketAddr) -> io::Result<TcpStream> {
     if !local.is_unspecified() {
         socket.bind(SocketAddr::new(local, 0))?;
     }
-    socket.connect(peer).await
+    socket.connect(peer).await.map(at_once)
+}
+
+/// Whole messages are written at once: waiting to fill a segment would only delay them.
+fn at_once(socket: TcpStream) -> TcpStream {
+    let _ = socket.set_nodelay(true);
+    socket
 }
 
 /// Sees one stream through from its opening to its end.
 async fn attend(
     _alive: mpsc::Sender<()>,
-    mut socket: TcpStream,
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
     flow: Flow,
     mut queue: mpsc::Receiver<Bytes>,
     shared: Arc<Shared>,
@@ -428,310 +475,21 @@ async fn attend(
         Ended::Stalled => (Event::ClosedStalled, true),
         Ended::Framing => (Event::ClosedFraming, true),
         Ended::Broken => (Event::ClosedBroken, true),
+        Ended::Tls(event) => (event, true),
     };
-    shared.count(event);
+    match ended {
+        Ended::Tls(event) => shared.count_tls(event, flow.peer),
+        Ended::Idle => {
+            shared.count(event);
+            // A clean end, so that the peer knows that nothing was cut off. It need not wait for long: nothing is queued.
+            let _ = tokio::time::timeout(FAREWELL, socket.shutdown()).await;
+        }
+        Ended::Peer { .. } | Ended::Ours | Ended::Slow | Ended::Stalled | Ended::Framing | Ended::Broken => {
+            shared.count(event);
+        }
+    }
     drop(socket);
     if broken || unsent {
         shared.tell(Inbound::Failure { flow }).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, TcpStream as Peer};
-
-    use mio::{Events, Poll, Token, Waker};
-
-    use super::*;
-
-    const OPTIONS: &[u8] = b"OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nContent-Length: 4\r\n\r\nbody";
-    const PATIENCE: Duration = Duration::from_secs(10);
-
-    /// The signalling thread's end of the transport, and the thread that drives the runtime.
-    struct Bench {
-        tcp: Option<Tcp>,
-        address: SocketAddr,
-        poll: Poll,
-        bell: Bell,
-        runtime: Handle,
-        stop: Option<tokio::sync::oneshot::Sender<()>>,
-        thread: Option<std::thread::JoinHandle<()>>,
-    }
-
-    impl Bench {
-        fn new(limits: Limits) -> Bench {
-            let poll = Poll::new().unwrap();
-            let bell = Bell::new(Waker::new(poll.registry(), Token(0)).unwrap());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let handle = runtime.handle().clone();
-            let (stop, stopped) = tokio::sync::oneshot::channel();
-            let thread = std::thread::spawn(move || {
-                let _ = runtime.block_on(stopped);
-            });
-            let mut tcp = Tcp::new(handle.clone(), Clock::start(), limits, bell.clone());
-            let address = tcp.listen(3, "127.0.0.1:0".parse().unwrap()).unwrap();
-            Bench { tcp: Some(tcp), address, poll, bell, runtime: handle, stop: Some(stop), thread: Some(thread) }
-        }
-
-        fn tcp(&mut self) -> &mut Tcp {
-            self.tcp.as_mut().unwrap()
-        }
-
-        fn connect(&self) -> Peer {
-            let peer = Peer::connect(self.address).unwrap();
-            peer.set_read_timeout(Some(PATIENCE)).unwrap();
-            peer
-        }
-
-        fn next(&mut self) -> Inbound {
-            let mut events = Events::with_capacity(4);
-            loop {
-                self.bell.answer();
-                if let Some(inbound) = self.tcp().poll() {
-                    return inbound;
-                }
-                self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
-                assert!(!events.is_empty(), "nothing was told within ten seconds");
-            }
-        }
-
-        fn next_message(&mut self) -> (Flow, Bytes) {
-            match self.next() {
-                Inbound::Message { flow, bytes } => (flow, bytes),
-                Inbound::Failure { flow } => panic!("{flow:?} failed"),
-            }
-        }
-
-        fn count(&self, event: Event) -> u64 {
-            self.tcp.as_ref().unwrap().counters()[event as usize]
-        }
-
-        fn to(&self, peer: SocketAddr) -> Flow {
-            Flow { transport: Transport::Tcp, listener: 3, peer, connection: 0 }
-        }
-    }
-
-    impl Drop for Bench {
-        fn drop(&mut self) {
-            self.tcp = None;
-            let _ = self.stop.take().unwrap().send(());
-            self.thread.take().unwrap().join().unwrap();
-        }
-    }
-
-    fn transmit(flow: Flow, bytes: &'static [u8]) -> Transmit {
-        Transmit { flow, bytes: Bytes::from_static(bytes) }
-    }
-
-    fn read(peer: &mut Peer, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        peer.read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    /// Waits for the end of the stream, whether by FIN or by RST.
-    fn read_end(peer: &mut Peer) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        match peer.read_to_end(&mut bytes) {
-            Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the stream was not closed"),
-        }
-        bytes
-    }
-
-    #[test]
-    fn a_message_in_pieces_and_two_in_one_arrive_whole_and_are_answered_on_their_stream() {
-        let mut bench = Bench::new(Limits::default());
-        let mut peer = bench.connect();
-        peer.set_nodelay(true).unwrap();
-        for piece in OPTIONS.chunks(7) {
-            peer.write_all(piece).unwrap();
-        }
-        let (flow, bytes) = bench.next_message();
-        assert_eq!(bytes, OPTIONS);
-        assert_eq!((flow.transport, flow.listener, flow.peer), (Transport::Tcp, 3, peer.local_addr().unwrap()));
-        assert_ne!(flow.connection, 0);
-        peer.write_all(&[OPTIONS, OPTIONS].concat()).unwrap();
-        for _ in 0..2 {
-            assert_eq!(bench.next_message(), (flow, Bytes::from_static(OPTIONS)));
-        }
-        bench.tcp().send(transmit(flow, b"SIP/2.0 200 OK\r\n")).unwrap();
-        bench.tcp().send(transmit(flow, b"\r\n")).unwrap();
-        assert_eq!(read(&mut peer, 18), b"SIP/2.0 200 OK\r\n\r\n");
-        assert_eq!(bench.tcp().connections(), 1);
-    }
-
-    #[test]
-    fn a_keep_alive_is_answered() {
-        let bench = Bench::new(Limits::default());
-        let mut peer = bench.connect();
-        peer.write_all(b"\r\n\r\n").unwrap();
-        assert_eq!(read(&mut peer, 2), b"\r\n");
-        assert_eq!(bench.count(Event::Ping), 1);
-    }
-
-    #[test]
-    fn a_framing_error_closes_the_stream_and_is_counted() {
-        let mut bench = Bench::new(Limits::default());
-        let mut peer = bench.connect();
-        peer.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        read_end(&mut peer);
-        assert!(matches!(bench.next(), Inbound::Failure { .. }));
-        assert_eq!(bench.count(Event::ClosedFraming), 1);
-        assert_eq!(bench.tcp().connections(), 0);
-    }
-
-    #[test]
-    fn a_silent_stream_is_closed() {
-        let bench = Bench::new(Limits { idle: Duration::from_millis(30), ..Limits::default() });
-        read_end(&mut bench.connect());
-        assert_eq!(bench.count(Event::ClosedIdle), 1);
-    }
-
-    #[test]
-    fn a_message_that_dribbles_in_is_not_waited_for() {
-        let limits = Limits { message_time: Duration::from_millis(60), ..Limits::default() };
-        let mut bench = Bench::new(limits);
-        let mut peer = bench.connect();
-        peer.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        // Each byte comes soon after the one before, but the message never ends.
-        let mut closed = false;
-        for byte in OPTIONS.iter().cycle().take(1000).map(|_| b'A') {
-            closed = peer.write_all(&[byte]).is_err() || matches!(peer.read(&mut [0; 8]), Ok(0));
-            if closed {
-                break;
-            }
-        }
-        assert!(closed, "the stream was never closed");
-        assert!(matches!(bench.next(), Inbound::Failure { .. }));
-        assert_eq!(bench.count(Event::ClosedSlow), 1);
-    }
-
-    #[test]
-    fn a_peer_that_takes_nothing_fills_its_queue_and_is_then_cut_off() {
-        let limits = Limits { write: Duration::from_millis(200), queue: 4, ..Limits::default() };
-        let mut bench = Bench::new(limits);
-        let mut peer = bench.connect();
-        peer.write_all(OPTIONS).unwrap();
-        let (flow, _) = bench.next_message();
-        let large = Bytes::from(vec![b'x'; 4 << 20]);
-        let mut refused = None;
-        for _ in 0..1_000_000 {
-            match bench.tcp().send(Transmit { flow, bytes: large.clone() }) {
-                Ok(()) => std::thread::yield_now(),
-                Err(error) => {
-                    refused = Some(error);
-                    break;
-                }
-            }
-        }
-        assert_eq!(refused, Some(Refused::QueueFull));
-        assert_eq!(bench.next(), Inbound::Failure { flow });
-        assert_eq!(bench.count(Event::ClosedStalled), 1);
-    }
-
-    #[test]
-    fn a_new_stream_is_opened_to_a_peer_and_used_again() {
-        let mut bench = Bench::new(Limits::default());
-        let far = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let flow = bench.to(far.local_addr().unwrap());
-        bench.tcp().send(transmit(flow, b"one ")).unwrap();
-        bench.tcp().send(transmit(flow, b"two ")).unwrap(); // queued while the first is still connecting
-        let (mut peer, from) = far.accept().unwrap();
-        peer.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(from.ip(), bench.address.ip());
-        assert_eq!(read(&mut peer, 8), b"one two ");
-        bench.tcp().send(transmit(Flow { connection: 77, ..flow }, b"three")).unwrap();
-        assert_eq!(read(&mut peer, 5), b"three");
-        peer.write_all(OPTIONS).unwrap();
-        let (back, _) = bench.next_message();
-        assert_eq!((back.peer, back.listener), (flow.peer, 3));
-        assert_eq!(bench.count(Event::Opened), 1);
-    }
-
-    #[test]
-    fn a_peer_that_refuses_the_connection_is_a_failure_of_the_flow() {
-        let mut bench = Bench::new(Limits::default());
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let flow = bench.to(closed);
-        bench.tcp().send(transmit(flow, b"lost")).unwrap();
-        match bench.next() {
-            Inbound::Failure { flow: failed } => assert_eq!((failed.peer, failed.transport), (closed, Transport::Tcp)),
-            Inbound::Message { .. } => panic!("a message from nobody"),
-        }
-        assert_eq!(bench.tcp().connections(), 0);
-        assert_eq!(bench.count(Event::ConnectFailed), 1);
-    }
-
-    #[test]
-    fn a_broken_stream_is_a_failure_and_the_peer_s_clean_end_is_none() {
-        let mut bench = Bench::new(Limits::default());
-        let mut first = bench.connect();
-        first.write_all(OPTIONS).unwrap();
-        let (flow, _) = bench.next_message();
-        // Closing with unread bytes makes the kernel send RST instead of FIN.
-        bench.tcp().send(transmit(flow, b"unread")).unwrap();
-        first.peek(&mut [0; 1]).unwrap();
-        drop(first);
-        assert_eq!(bench.next(), Inbound::Failure { flow });
-        assert_eq!(bench.count(Event::ClosedBroken), 1);
-
-        let mut second = bench.connect();
-        second.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(read_end(&mut second), b"");
-        assert_eq!(bench.count(Event::ClosedPeer), 1);
-        assert!(bench.tcp().poll().is_none());
-    }
-
-    #[test]
-    fn too_many_streams_of_one_address_are_closed_at_once() {
-        let bench = Bench::new(Limits { accepted_per_address: 1, ..Limits::default() });
-        let mut first = bench.connect();
-        first.write_all(b"\r\n\r\n").unwrap();
-        read(&mut first, 2);
-        read_end(&mut bench.connect());
-        assert_eq!(bench.count(Event::RefusedAddress), 1);
-        first.write_all(b"\r\n\r\n").unwrap();
-        read(&mut first, 2);
-    }
-
-    #[test]
-    fn as_many_messages_wait_as_allowed_and_the_rest_in_the_peer_s_own_buffer() {
-        let mut bench = Bench::new(Limits { arrivals: 2, ..Limits::default() });
-        let mut peer = bench.connect();
-        let writer = std::thread::spawn(move || {
-            for _ in 0..1000 {
-                peer.write_all(OPTIONS).unwrap();
-            }
-            peer
-        });
-        for _ in 0..1000 {
-            assert_eq!(bench.next_message().1, OPTIONS);
-        }
-        drop(writer.join().unwrap());
-    }
-
-    #[test]
-    fn closing_writes_what_is_queued_and_then_ends_every_stream() {
-        let mut bench = Bench::new(Limits::default());
-        let mut peer = bench.connect();
-        peer.write_all(OPTIONS).unwrap();
-        let (flow, _) = bench.next_message();
-        for _ in 0..100 {
-            bench.tcp().send(transmit(flow, b"BYE")).unwrap();
-        }
-        let tcp = bench.tcp.take().unwrap();
-        tcp.drain();
-        bench.runtime.block_on(tcp.close(PATIENCE));
-        assert_eq!(read_end(&mut peer), b"BYE".repeat(100));
-        assert!(Peer::connect(bench.address).is_err(), "the listener still accepts");
-    }
-
-    #[test]
-    fn what_names_no_listener_of_ours_is_refused() {
-        let mut bench = Bench::new(Limits::default());
-        let flow = Flow { listener: 9, ..bench.to("127.0.0.1:9".parse().unwrap()) };
-        assert_eq!(bench.tcp().send(transmit(flow, b"x")), Err(Refused::NoListener));
     }
 }

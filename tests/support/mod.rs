@@ -19,6 +19,8 @@ pub(crate) mod booth;
 pub(crate) mod daemon;
 pub(crate) mod dns;
 pub(crate) mod exposition;
+pub(crate) mod pki;
+pub(crate) mod secure;
 pub(crate) mod setup;
 pub(crate) mod sip;
 pub(crate) mod talk;

@@ -9,17 +9,17 @@
 //!
 //! `Over` still waits for the media to be flushed and for both legs' last transactions.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use media::{Command, Event, Hear, Prompt, Repeat, Side, Then};
+use media::{Command, Digit, Event, Hear, Prompt, Repeat, Side, Then};
 use numbering::{AppId, Number};
-use sip::message::Method;
 use sip::transaction::ClientId;
 
 use crate::cdr::{Cdr, Recording};
 use crate::core::{Context, Output, SessionId, flow_to};
-use crate::leg::{CallKey, Leg, LegCommand, LegEvent, Owner, Parties};
+use crate::leg::{CallKey, EarlyMedia, Leg, LegCommand, LegEvent, LegKey, Parties, Place, Progress};
 use crate::observe::LogLine;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::{Cause, RefusalPrompt};
@@ -36,8 +36,8 @@ pub(crate) struct Plan {
     pub(crate) x: Number,
     pub(crate) callee: Number,
     pub(crate) trunk_out: TrunkId,
-    /// Where the INVITE is tried, in this order.
-    pub(crate) routes: Vec<Candidate>,
+    /// Where the trunk takes calls: those that have not been tried, the next one first.
+    pub(crate) routes: VecDeque<Candidate>,
     /// What the caller hears instead of ringback.
     pub(crate) announcement: Option<Arc<Prompt>>,
     /// What both hear on the answer.
@@ -80,7 +80,6 @@ enum Phase {
     },
     Dialling {
         plan: Plan,
-        next_target: usize,
         no_answer_at: Duration,
         heard: Heard,
     },
@@ -106,6 +105,10 @@ enum Heard {
     Nothing,
     /// 180: its own network makes the ringback.
     Ringing,
+    /// Our offer went to it with a 183: its answer, which says where it listens, is awaited.
+    Asked {
+        far_media: bool,
+    },
     /// Our announcement; `far_media`: B's network also speaks and is heard after it.
     Announcement {
         far_media: bool,
@@ -121,6 +124,8 @@ enum Heard {
 enum Waiting {
     /// Its media is not settled yet (the caller's answer comes with its ACK).
     ForMedia,
+    /// It has put us on hold and hears nothing: the tone waits until it resumes.
+    OnHold,
     ForTone,
     Ready,
 }
@@ -155,7 +160,7 @@ impl Call {
             call.open_media(cx, media);
         }
         match (verdict, media) {
-            (Ok(plan), Some(_)) => call.invite(cx, plan, 0),
+            (Ok(plan), Some(_)) => call.invite(cx, plan),
             (Ok(_), None) => call.turn_away(cx, Cause::NoPorts),
             (Err(cause), _) => call.turn_away(cx, cause),
         }
@@ -182,6 +187,7 @@ impl Call {
         let own = match &self.phase {
             Phase::Refusing { give_up, .. } => Some(*give_up),
             Phase::Dialling { no_answer_at, .. } => Some(*no_answer_at),
+            Phase::Greeting { waiting, ends_at, .. } if waiting.contains(&Waiting::OnHold) => Some(*ends_at),
             Phase::Greeting { ends_at, give_up, .. } => Some(*ends_at.min(give_up)),
             Phase::Talking { ends_at, warning, .. } => {
                 Some(warning.as_ref().map_or(*ends_at, |(at, _)| *at.min(ends_at)))
@@ -215,7 +221,9 @@ impl Call {
                 self.end(cx, cause, None);
             }
             // The tone must have been heard by both before they are joined: without it there is no call.
-            Phase::Greeting { give_up, .. } if now >= *give_up => self.end(cx, Cause::Internal, None),
+            Phase::Greeting { give_up, waiting, .. } if now >= *give_up && !waiting.contains(&Waiting::OnHold) => {
+                self.end(cx, Cause::Internal, None);
+            }
             Phase::Talking { ends_at, ends_as, .. } if now >= *ends_at => {
                 let cause = *ends_as;
                 self.end(cx, cause, None);
@@ -236,54 +244,142 @@ impl Call {
     /// Something happened on a leg.
     pub(crate) fn on_leg_event(&mut self, cx: &mut Context<'_>, side: Side, event: LegEvent) {
         match event {
-            LegEvent::Progressed { ringing, media } => self.on_progressed(cx, ringing, media),
+            LegEvent::Progressed { progress, media } => self.on_progressed(cx, progress, media),
             LegEvent::Answered { media } => self.on_answered(cx, media),
             LegEvent::Acknowledged { media: None } | LegEvent::Ended => {}
-            LegEvent::Acknowledged { media: Some(media) } => {
+            LegEvent::Acknowledged { media: Some(media) } | LegEvent::MediaChanged { media } => {
                 self.tell(cx, Command::SetRemote { side, remote: media });
-                self.on_late_media(cx, side);
+                self.on_media_known(cx, side, media);
             }
-            LegEvent::MediaChanged { media } => self.tell(cx, Command::SetRemote { side, remote: media }),
+            LegEvent::Digit { digit, ms } => self.on_digit(cx, side, digit, ms),
+            LegEvent::Redirected { status, to } => self.on_redirected(cx, status, &to),
             LegEvent::Refused { status, q850 } => self.on_refused(cx, status, q850),
             LegEvent::Released { q850 } => self.on_released(cx, side, q850),
             LegEvent::Lost(cause) => self.on_lost(cx, side, cause),
         }
     }
 
-    fn on_progressed(&mut self, cx: &mut Context<'_>, ringing: bool, far: Option<media::Remote>) {
+    fn on_progressed(&mut self, cx: &mut Context<'_>, progress: Progress, far: Option<media::Remote>) {
         let Phase::Dialling { plan, heard, .. } = &mut self.phase else { return };
-        if self.cdr.alerting.is_none() && (ringing || far.is_some()) {
+        if self.cdr.alerting.is_none() && (progress == Progress::Ringing || far.is_some()) {
             self.cdr.alerting = Some(cx.now);
             cx.out.push_back(Output::Log(LogLine::Alerting { session_id: Arc::clone(&self.cdr.session_id) }));
         }
-        let announcement = plan.announcement.clone().filter(|_| self.a.media().is_some());
-        let ringback = self.settings.app(plan.app).and_then(|app| app.prompts.ringback.clone());
+        let early_media = self.a.early_media();
+        let announcement = plan.announcement.clone().filter(|_| early_media != EarlyMedia::Never);
+        let has_more = announcement.is_some() || far.is_some();
         let (next, step) = match (*heard, announcement, far.is_some()) {
-            (Heard::Nothing | Heard::Ringing, Some(prompt), far_media) => {
-                (Heard::Announcement { far_media }, Some(Step::Announce(prompt, ringback)))
+            (Heard::Nothing | Heard::Ringing, _, far_media) if has_more && early_media == EarlyMedia::OnOffer => {
+                (Heard::Asked { far_media }, Step::Ask)
             }
-            (Heard::Nothing | Heard::Ringing, None, true) => (Heard::FarMedia, Some(Step::FarMedia)),
-            (Heard::Nothing, None, false) if ringing => (Heard::Ringing, Some(Step::Ring)),
-            (Heard::Announcement { .. }, _, true) => (Heard::Announcement { far_media: true }, None),
-            (Heard::Ringback, _, true) => (Heard::FarMedia, Some(Step::FarMedia)),
-            (kept, _, _) => (kept, None),
+            (Heard::Nothing | Heard::Ringing, Some(prompt), far_media) => {
+                (Heard::Announcement { far_media }, Step::Announce(prompt))
+            }
+            (Heard::Nothing | Heard::Ringing, None, true) => (Heard::FarMedia, Step::FarMedia),
+            (Heard::Nothing, None, false) => match progress {
+                Progress::Ringing => (Heard::Ringing, Step::Tell(progress)),
+                Progress::Forwarded | Progress::Queued => (Heard::Nothing, Step::Tell(progress)),
+                Progress::Session => (Heard::Nothing, Step::Nothing),
+            },
+            (Heard::Asked { .. }, _, true) => (Heard::Asked { far_media: true }, Step::Nothing),
+            (Heard::Announcement { far_media: false }, _, true) => {
+                (Heard::Announcement { far_media: true }, Step::FollowOn)
+            }
+            (Heard::Ringback, _, true) => (Heard::FarMedia, Step::FarMedia),
+            (
+                kept @ (Heard::Ringing
+                | Heard::Asked { .. }
+                | Heard::Announcement { .. }
+                | Heard::Ringback
+                | Heard::FarMedia),
+                _,
+                _,
+            ) => (kept, Step::Nothing),
         };
         *heard = next;
         if let Some(remote) = far {
             self.tell(cx, Command::SetRemote { side: Side::B, remote });
         }
         match step {
-            Some(Step::Announce(prompt, ringback)) => {
-                self.tell_a(cx, LegCommand::Progress { early_media: true });
-                let then = ringback.map_or(Then::Nothing, Then::Loop);
-                self.play(cx, Side::A, &prompt, then);
+            Step::Announce(prompt) => {
+                self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
+                self.announce(cx, &prompt, far.is_some());
             }
-            Some(Step::FarMedia) => {
-                self.tell_a(cx, LegCommand::Progress { early_media: true });
+            Step::FollowOn => self.tell(cx, Command::Follow { side: Side::A, then: Then::Peer }),
+            Step::FarMedia => {
+                self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
                 self.hear(cx, Side::A, Hear::Peer);
             }
-            Some(Step::Ring) => self.tell_a(cx, LegCommand::Progress { early_media: false }),
-            None => {}
+            Step::Ask => self.tell_a(cx, LegCommand::Progress { progress, early_media: true }),
+            Step::Tell(progress) => self.tell_a(cx, LegCommand::Progress { progress, early_media: false }),
+            Step::Nothing => {}
+        }
+    }
+
+    /// The announcement, and what the caller hears after it: B's early media where there is any, else the app's ringback.
+    fn announce(&self, cx: &mut Context<'_>, prompt: &Arc<Prompt>, far_media: bool) {
+        let ringback = self.app().and_then(|app| app.prompts.ringback.clone());
+        let then = if far_media { Then::Peer } else { ringback.map_or(Then::Nothing, Then::Loop) };
+        self.play(cx, Side::A, prompt, then);
+    }
+
+    /// A party's media is settled later than usual, or has moved.
+    fn on_media_known(&mut self, cx: &mut Context<'_>, side: Side, media: media::Remote) {
+        match &mut self.phase {
+            Phase::Dialling { plan, heard, .. } => {
+                let &mut Heard::Asked { far_media } = heard else { return };
+                if side != Side::A {
+                    return;
+                }
+                match plan.announcement.clone() {
+                    Some(prompt) => {
+                        *heard = Heard::Announcement { far_media };
+                        self.announce(cx, &prompt, far_media);
+                    }
+                    None => {
+                        *heard = Heard::FarMedia;
+                        self.hear(cx, Side::A, Hear::Peer);
+                    }
+                }
+            }
+            Phase::Greeting { plan, waiting, give_up, .. } => {
+                let tone = plan.hint_tone.clone();
+                let waits = &mut waiting[side.index()];
+                let before = std::mem::replace(
+                    waits,
+                    match *waits {
+                        Waiting::Ready => Waiting::Ready,
+                        Waiting::ForMedia | Waiting::OnHold | Waiting::ForTone => {
+                            Waiting::begin(Some(media), tone.is_some())
+                        }
+                    },
+                );
+                // A tone that began before the hold was not heard to its end: from the start again.
+                if *waits == Waiting::ForTone
+                    && before != Waiting::ForTone
+                    && let Some(tone) = tone
+                {
+                    *give_up = patience(cx, Some(&tone));
+                    self.play(cx, side, &tone, Then::Nothing);
+                }
+                self.join_if_ready(cx);
+            }
+            Phase::Refusing { .. } | Phase::Talking { .. } | Phase::Over { .. } => {}
+        }
+    }
+
+    /// A party pressed a digit, and its media does not carry it to the other: as an event of the other's media, or as INFO.
+    fn on_digit(&mut self, cx: &mut Context<'_>, side: Side, digit: Digit, ms: u16) {
+        if !matches!(self.phase, Phase::Talking { .. }) {
+            return;
+        }
+        let settings = Arc::clone(&self.settings);
+        let to = side.other();
+        let Some(leg) = self.leg(to) else { return };
+        if leg.media().is_some_and(|media| media.format.telephone_event.is_some()) {
+            self.tell(cx, Command::Digit { side: to, digit, ms });
+        } else {
+            leg.command(&mut cx.io(&settings), LegCommand::Digit { digit, ms });
         }
     }
 
@@ -303,35 +399,15 @@ impl Call {
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
         self.tell_a(cx, LegCommand::Answer);
         let tone = plan.hint_tone.clone();
-        let state = |settled: bool| match (settled, tone.is_some()) {
-            (false, _) => Waiting::ForMedia,
-            (true, true) => Waiting::ForTone,
-            (true, false) => Waiting::Ready,
-        };
-        let waiting = [state(self.a.media().is_some()), state(true)];
-        let tone_length = tone.as_ref().map_or(Duration::ZERO, |tone| duration_of(tone));
+        let waiting = [self.a.media(), Some(far)].map(|media| Waiting::begin(media, tone.is_some()));
         let ends_at = cx.now + plan.longest.0;
-        let give_up = cx.now + tone_length + cx.layer.timers().give_up() + PROMPT_GRACE;
+        let give_up = patience(cx, tone.as_ref());
         self.phase = Phase::Greeting { plan, ends_at, waiting, give_up };
         for side in Side::BOTH {
             match (&tone, waiting[side.index()]) {
                 (Some(tone), Waiting::ForTone) => self.play(cx, side, tone, Then::Nothing),
                 _ => self.hear(cx, side, Hear::Nothing),
             }
-        }
-        self.join_if_ready(cx);
-    }
-
-    /// The caller's media is known at last.
-    fn on_late_media(&mut self, cx: &mut Context<'_>, side: Side) {
-        let Phase::Greeting { plan, waiting, .. } = &mut self.phase else { return };
-        if waiting[side.index()] != Waiting::ForMedia {
-            return;
-        }
-        let tone = plan.hint_tone.clone();
-        waiting[side.index()] = if tone.is_some() { Waiting::ForTone } else { Waiting::Ready };
-        if let Some(tone) = tone {
-            self.play(cx, side, &tone, Then::Nothing);
         }
         self.join_if_ready(cx);
     }
@@ -366,28 +442,55 @@ impl Call {
         }
     }
 
-    fn on_refused(&mut self, cx: &mut Context<'_>, status: u16, q850: Option<u8>) {
+    /// The called network names other places for the same number: followed where one of them is a target of the trunk that
+    /// has not been tried (RFC 3261 §8.1.3.4); else it is a refusal.
+    fn on_redirected(&mut self, cx: &mut Context<'_>, status: u16, to: &[Place]) {
+        if let Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } = &mut self.phase {
+            let is_at = |candidate: &Candidate, place: &Place| candidate.route.is_at(&place.host, place.port);
+            let next = to.iter().find_map(|place| plan.routes.iter().position(|candidate| is_at(candidate, place)));
+            if let Some(candidate) = next.and_then(|place| plan.routes.remove(place)) {
+                plan.routes.push_front(candidate);
+                self.try_next(cx);
+                return;
+            }
+        }
+        self.on_refused(cx, status, None);
+    }
+
+    /// Calls the next target of the trunk. `false`: there is none, or A has heard something of this one.
+    fn try_next(&mut self, cx: &mut Context<'_>) -> bool {
         let over = Phase::Over { media_open: true };
         match std::mem::replace(&mut self.phase, over) {
-            Phase::Dialling { plan, next_target, heard, .. } => {
-                self.cdr.status_b = status;
-                self.cdr.q850_b = q850;
-                // RFC 3263 §4.3: 503 and silence mean another target, anything else is the callee's word.
-                if status == 503 && heard == Heard::Nothing && next_target < plan.routes.len() {
-                    self.invite(cx, plan, next_target);
-                    return;
-                }
-                let cause = Cause::of_response(status, q850);
-                if heard == Heard::FarMedia {
-                    // B's network has said why in its own words.
-                    self.end(cx, cause, Some(Side::B));
-                } else {
-                    self.turn_away_by(cx, cause, Some(Side::B));
-                }
+            Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } if !plan.routes.is_empty() => {
+                self.invite(cx, plan);
+                true
             }
-            kept @ (Phase::Refusing { .. } | Phase::Greeting { .. } | Phase::Talking { .. } | Phase::Over { .. }) => {
+            kept @ (Phase::Refusing { .. }
+            | Phase::Dialling { .. }
+            | Phase::Greeting { .. }
+            | Phase::Talking { .. }
+            | Phase::Over { .. }) => {
                 self.phase = kept;
+                false
             }
+        }
+    }
+
+    fn on_refused(&mut self, cx: &mut Context<'_>, status: u16, q850: Option<u8>) {
+        let Phase::Dialling { heard, .. } = &self.phase else { return };
+        let heard = *heard;
+        self.cdr.status_b = status;
+        self.cdr.q850_b = q850;
+        // RFC 3263 §4.3: 503 and silence mean another target, anything else is the callee's word.
+        if status == 503 && heard == Heard::Nothing && self.try_next(cx) {
+            return;
+        }
+        let cause = Cause::of_response(status, q850);
+        if heard == Heard::FarMedia {
+            // B's network has said why in its own words.
+            self.end(cx, cause, Some(Side::B));
+        } else {
+            self.turn_away_by(cx, cause, Some(Side::B));
         }
     }
 
@@ -411,30 +514,21 @@ impl Call {
     }
 
     fn on_lost(&mut self, cx: &mut Context<'_>, side: Side, cause: Cause) {
-        let over = Phase::Over { media_open: true };
-        match (std::mem::replace(&mut self.phase, over), side) {
-            (Phase::Dialling { plan, next_target, heard: Heard::Nothing, .. }, Side::B)
-                if cause == Cause::NoResponse && next_target < plan.routes.len() =>
-            {
-                self.invite(cx, plan, next_target);
-            }
-            (Phase::Dialling { .. }, Side::B) => {
+        match (&self.phase, side) {
+            (Phase::Dialling { heard, .. }, Side::B) => {
+                if cause == Cause::NoResponse && *heard == Heard::Nothing && self.try_next(cx) {
+                    return;
+                }
                 if cause == Cause::BadAnswer {
                     self.cdr.status_b = 200;
                 }
                 self.turn_away_by(cx, cause, None);
             }
-            (kept @ Phase::Over { .. }, _) => self.phase = kept,
+            (Phase::Over { .. }, _) => {}
             (
-                kept @ (Phase::Refusing { .. }
-                | Phase::Dialling { .. }
-                | Phase::Greeting { .. }
-                | Phase::Talking { .. }),
-                _,
-            ) => {
-                self.phase = kept;
-                self.end(cx, cause, None);
-            }
+                Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. },
+                Side::A | Side::B,
+            ) => self.end(cx, cause, None),
         }
     }
 
@@ -444,6 +538,7 @@ impl Call {
     pub(crate) fn on_media_event(&mut self, cx: &mut Context<'_>, event: Event) {
         match event {
             Event::PromptEnded { side, prompt } => self.on_prompt_ended(cx, side, &prompt),
+            Event::Digit { side, digit, ms } => self.on_digit(cx, side, digit, ms),
             // Silence before the answer is what ringing sounds like.
             Event::Dead => match &self.phase {
                 Phase::Greeting { .. } | Phase::Talking { .. } => self.end(cx, Cause::DeadMedia, None),
@@ -472,12 +567,13 @@ impl Call {
                 }
             }
             Phase::Dialling { heard, .. } => match *heard {
+                // Said once more: the prompt may have ended while the word of what follows it was on its way.
                 Heard::Announcement { far_media: true } => {
                     *heard = Heard::FarMedia;
                     self.hear(cx, Side::A, Hear::Peer);
                 }
                 Heard::Announcement { far_media: false } => *heard = Heard::Ringback,
-                Heard::Nothing | Heard::Ringing | Heard::Ringback | Heard::FarMedia => {}
+                Heard::Nothing | Heard::Ringing | Heard::Asked { .. } | Heard::Ringback | Heard::FarMedia => {}
             },
             // An announcement that ended as B answered is not the tone that is waited for.
             Phase::Greeting { plan, waiting, .. } => {
@@ -502,40 +598,41 @@ impl Call {
         }
     }
 
+    fn app(&self) -> Option<&App> {
+        self.cdr.app.and_then(|app| self.settings.app(app))
+    }
+
     /// Sends the INVITE to the next route of the outgoing trunk.
-    fn invite(&mut self, cx: &mut Context<'_>, plan: Plan, target: usize) {
+    fn invite(&mut self, cx: &mut Context<'_>, mut plan: Plan) {
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk(plan.trunk_out);
-        let candidate = plan.routes.get(target);
-        let flow = candidate.and_then(|candidate| flow_to(&settings, &candidate.route));
+        let candidate = plan.routes.pop_front();
+        let flow = candidate.as_ref().and_then(|candidate| flow_to(&settings, trunk, &candidate.route));
         let (Some(candidate), Some(flow), Some(media)) = (candidate, flow, self.media) else {
             self.turn_away(cx, Cause::NoRoute);
             return;
         };
         self.route = Some((candidate.id, Answered(false)));
-        let host = candidate.route.host_port();
         let (mut x, mut callee) = (Vec::new(), Vec::new());
         trunk.write.write(plan.x, &mut x);
         trunk.write.write(plan.callee, &mut callee);
         let parties = Parties {
-            x: &x,
-            callee: &callee,
-            host: &host,
-            assert_identity: trunk.assert_identity,
+            x,
+            callee,
+            host: candidate.route.host_port(),
+            number: plan.callee,
             max_forwards: plan.max_forwards,
+            local_tag: cx.local_tag(self.key, Side::B),
+            call_id: cx.call_id(),
         };
-        let local_tag = cx.local_tag(self.key, Side::B);
-        let call_id = cx.call_id();
         let session_id = cx.tokens.draw() >> 2;
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
-        let owner = Owner::Leg { call: self.key, side: Side::B };
-        let leg =
-            Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, &parties, (&local_tag, &call_id), offer);
-        self.b = Some(leg);
+        let owner = LegKey { call: self.key, side: Side::B };
+        self.b = Some(Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, parties, offer));
         self.cdr.forwarded.get_or_insert(cx.now);
         let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
         let no_answer_at = cx.now + no_answer;
-        self.phase = Phase::Dialling { plan, next_target: target + 1, no_answer_at, heard: Heard::Nothing };
+        self.phase = Phase::Dialling { plan, no_answer_at, heard: Heard::Nothing };
     }
 
     fn turn_away(&mut self, cx: &mut Context<'_>, cause: Cause) {
@@ -544,8 +641,7 @@ impl Call {
 
     /// Refuses A, after the app's prompt where there is one and A can hear it.
     fn turn_away_by(&mut self, cx: &mut Context<'_>, cause: Cause, by: Option<Side>) {
-        let app = self.cdr.app.and_then(|app| self.settings.app(app));
-        let prompt = app.and_then(|app| prompt_of(app, cause)).cloned();
+        let prompt = self.app().and_then(|app| prompt_of(app, cause)).cloned();
         let audible = self.media.is_some() && self.a.media().is_some();
         let Some(prompt) = prompt.filter(|_| audible) else {
             self.end(cx, cause, by);
@@ -557,7 +653,7 @@ impl Call {
         if let Some(b) = &mut self.b {
             b.command(&mut cx.io(&self.settings), LegCommand::Release(cause));
         }
-        self.tell_a(cx, LegCommand::Progress { early_media: true });
+        self.tell_a(cx, LegCommand::Progress { progress: Progress::Session, early_media: true });
         self.play(cx, Side::A, &prompt, Then::Nothing);
     }
 
@@ -624,19 +720,52 @@ impl Call {
         }
     }
 
+    /// The trunk of this name is not the one that a side's leg is on.
+    pub(crate) fn is_foreign(&self, side: Side, trunk: &str) -> bool {
+        let leg = match side {
+            Side::A => Some(&self.a),
+            Side::B => self.b.as_ref(),
+        };
+        leg.is_some_and(|leg| !leg.is_on(trunk, &self.settings))
+    }
+
     /// A request of ours on a leg got no final response.
-    pub(crate) fn on_unanswered(&mut self, cx: &mut Context<'_>, side: Side, id: ClientId, method: Method) {
-        if let Some(event) = self.leg(side).and_then(|leg| leg.on_unanswered(id, method)) {
+    pub(crate) fn on_unanswered(&mut self, cx: &mut Context<'_>, side: Side, id: ClientId) {
+        let settings = Arc::clone(&self.settings);
+        if let Some(event) = self.leg(side).and_then(|leg| leg.on_unanswered(&mut cx.io(&settings), id)) {
             self.on_leg_event(cx, side, event);
         }
     }
 }
 
+impl Waiting {
+    /// What an answered party waits for, as far as its media is known.
+    fn begin(media: Option<media::Remote>, has_tone: bool) -> Waiting {
+        match media {
+            None => Waiting::ForMedia,
+            Some(_) if !has_tone => Waiting::Ready,
+            Some(media) if !media.direction.send => Waiting::OnHold,
+            Some(_) => Waiting::ForTone,
+        }
+    }
+}
+
+/// How long the tone is waited for: its length, the longest that an ACK or PRACK may take, and a little.
+fn patience(cx: &Context<'_>, tone: Option<&Arc<Prompt>>) -> Duration {
+    let length = tone.map_or(Duration::ZERO, |tone| duration_of(tone));
+    cx.now + length + cx.layer.timers().give_up() + PROMPT_GRACE
+}
+
 /// What A is told of B's progress.
 enum Step {
-    Announce(Arc<Prompt>, Option<Arc<Prompt>>),
+    Announce(Arc<Prompt>),
     FarMedia,
-    Ring,
+    /// B's early media once the announcement is over.
+    FollowOn,
+    /// Our offer, since it made none.
+    Ask,
+    Tell(Progress),
+    Nothing,
 }
 
 /// The prompt of an app for a cause, where both have one.

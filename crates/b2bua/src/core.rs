@@ -19,6 +19,7 @@ use media::{Prompt, Side};
 use numbering::{Binding, Decision, Number, Party, Table};
 use sip::deadlines::Deadlines;
 use sip::dialog::Dialog;
+use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
 use sip::token::{Tokens, push_hex, read_hex};
 use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
@@ -27,7 +28,7 @@ use slab::Slab;
 use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
 use crate::cdr::Cdr;
 use crate::intake::{Complaint, check, check_extensions, read_called, read_caller};
-use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, Owner, trunk_of};
+use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
 use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
 use crate::offer_answer::OfferAnswer;
@@ -89,6 +90,7 @@ pub struct Core {
     /// New calls by trunk name.
     rates: HashMap<Arc<str>, Bucket>,
     strangers: Bucket,
+    authenticator: Authenticator,
     /// UNIX time when `now` was zero: names of recordings begin with the day.
     unix_at_epoch: Duration,
     /// What tags of responses outside dialogs are made of.
@@ -146,13 +148,10 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The flow to a route: by the first listener of its protocol and address family.
-pub(crate) fn flow_to(settings: &Settings, route: &Route) -> Option<Flow> {
-    let fits = |listener: &crate::settings::Listener| {
-        listener.transport == route.transport && listener.bind.is_ipv4() == route.address.is_ipv4()
-    };
-    let listener = u16::try_from(settings.listeners.iter().position(fits)?).ok()?;
-    Some(Flow { transport: route.transport, listener, peer: route.address, connection: 0 })
+/// The flow to a route of a trunk.
+pub(crate) fn flow_to(settings: &Settings, trunk: &Trunk, route: &Route) -> Option<Flow> {
+    let listener = settings.listener_to(trunk, route.transport, route.address.ip())?;
+    Some(Flow::to(route.transport, listener, route.address))
 }
 
 fn local_tag(tokens: &mut Tokens, key: CallKey, side: Side) -> Vec<u8> {
@@ -167,7 +166,7 @@ fn local_tag(tokens: &mut Tokens, key: CallKey, side: Side) -> Vec<u8> {
     tag
 }
 
-fn read_tag(tag: &[u8]) -> Option<Owner> {
+fn read_tag(tag: &[u8]) -> Option<LegKey> {
     if tag.len() != 33 {
         return None;
     }
@@ -178,7 +177,7 @@ fn read_tag(tag: &[u8]) -> Option<Owner> {
         b'b' => Side::B,
         _ => return None,
     };
-    Some(Owner::Leg { call: CallKey { index, generation }, side })
+    Some(LegKey { call: CallKey { index, generation }, side })
 }
 
 impl Core {
@@ -191,6 +190,10 @@ impl Core {
         let layer = Layer::new(settings.timers.sip.clone(), advertised, limit, tokens.draw());
         let tag_key = tokens.draw();
         let routes = Routes::new(tokens.draw(), settings.timers.sip.t1 * 8);
+        let mut nonce_key = [0; 32];
+        for part in nonce_key.chunks_exact_mut(8) {
+            part.copy_from_slice(&tokens.draw().to_be_bytes());
+        }
         let (first, last) = settings.media.ports;
         let ports = Ports::new(usize::from(last.saturating_sub(first) / 2) + 1, settings.media.quarantine);
         let mut core = Core {
@@ -209,6 +212,7 @@ impl Core {
             live: Live::default(),
             rates: HashMap::new(),
             strangers: Bucket::full(Duration::ZERO, 10.0),
+            authenticator: Authenticator::new(&nonce_key, Authenticator::VALID, Authenticator::CAPACITY),
             unix_at_epoch: Duration::ZERO,
             tag_key,
             next_generation: 0,
@@ -336,6 +340,10 @@ impl Core {
                 } else {
                     let class = usize::from(message.status() / 100).clamp(1, 6) - 1;
                     self.counters.responses[class] += 1;
+                    if self.is_foreign(trunk, &message) {
+                        self.counters.drop(Drop::ForeignResponse);
+                        return;
+                    }
                 }
                 if let Some(event) = self.layer.handle_message(now, flow, message) {
                     self.on_event(now, Some(trunk), event);
@@ -344,8 +352,7 @@ impl Core {
             Err(rejected) => {
                 self.count_parse_error(rejected.error);
                 if let Some(request) = rejected.request.filter(|request| request.method() != Method::Ack) {
-                    let status = if rejected.error == ParseError::Version { 505 } else { 400 };
-                    self.reply(flow, &request, status, &[]);
+                    self.reply(flow, &request, rejected.error.status(), &[]);
                 }
             }
         }
@@ -419,14 +426,23 @@ impl Core {
             }
             Event::Cancel { id, invite, flow, message } => self.on_cancel(now, id, invite, flow, &message),
             Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
-            Event::Response { id, owner, message, .. } => {
+            Event::Response { id, owner, flow, message } => {
                 self.on_heard(now, owner, &message);
-                self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
+                let Owner::Leg(owner) = owner else { return };
+                if self.call(owner.call).is_some() {
+                    self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
+                } else if let Some(trunk) = trunk
+                    && message.method() == Method::Invite
+                    && (200..300).contains(&message.status())
+                {
+                    let io = &mut Io { now, layer: &mut self.layer, settings: &self.settings, routes: &self.routes };
+                    leg::end_orphan(io, owner, trunk, flow, &message);
+                }
             }
             Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
                 self.on_unheard(now, owner, method);
-                let Owner::Leg { call, side } = owner else { return };
-                self.with_call(now, call, |call, cx| call.on_unanswered(cx, side, id, method));
+                let Owner::Leg(LegKey { call, side }) = owner else { return };
+                self.with_call(now, call, |call, cx| call.on_unanswered(cx, side, id));
             }
             Event::Refused { refusal: Refusal::Merged, flow, message } => {
                 self.counters.drop(Drop::Merged);
@@ -454,15 +470,16 @@ impl Core {
             return;
         };
         // RFC 3261 §9.2: with the tag that the INVITE's responses carry.
-        let key = match invite.owner {
-            Some(Owner::Leg { call, .. }) => Some(call),
+        let owner = match invite.owner {
+            Some(Owner::Leg(owner)) => Some(owner),
+            // Probes are requests of ours.
             Some(Owner::Probe(_)) | None => None,
         };
-        let call = key.and_then(|key| self.calls.get(key.index as usize).filter(|call| call.key == key));
+        let call = owner.and_then(|owner| self.call(owner.call));
         let tag = call.and_then(|call| call.a.local_tag()).map_or_else(|| self.reply_tag(cancel), <[u8]>::to_vec);
         let bytes = leg::bodiless(&self.settings, cancel, flow, &tag, 200, &[]);
         self.layer.respond(now, id, 200, bytes);
-        let Some(owner) = invite.owner.filter(|_| invite.is_pending) else { return };
+        let Some(owner) = owner.filter(|_| invite.is_pending) else { return };
         self.with_leg(now, owner, |leg, io| leg.on_cancel(io, cancel));
     }
 
@@ -473,7 +490,7 @@ impl Core {
     }
 
     fn on_dialog_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: &Message) {
-        if let Err(complaint) = check_extensions(request) {
+        if let Err(complaint) = check_extensions(request, self.settings.trunk(trunk)) {
             self.complain(now, id, flow, request, complaint);
             return;
         }
@@ -493,36 +510,42 @@ impl Core {
 
     /// A request outside any dialog.
     fn on_new_request(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: Message) {
-        if let Err(complaint) = check(&request) {
+        if let Err(complaint) = check(&request, self.settings.trunk(trunk)) {
             self.complain(now, id, flow, &request, complaint);
             return;
         }
         match request.method() {
-            Method::Invite => self.on_invite(now, trunk, id, flow, request),
+            Method::Invite => {
+                if self.is_authentic(now, trunk, id, flow, &request) {
+                    self.on_invite(now, trunk, id, flow, request);
+                }
+            }
             Method::Options => {
                 let headers: [(&str, &[u8]); 3] =
                     [("Allow", ALLOW), ("Accept", b"application/sdp"), ("Accept-Encoding", b"identity")];
                 let status = if self.draining { 503 } else { 200 };
                 self.respond(now, id, flow, &request, status, &headers);
             }
-            Method::Bye => {
+            // They only mean something in a dialog.
+            Method::Bye | Method::Prack | Method::Update | Method::Info => {
                 self.counters.drop(Drop::NoDialog);
                 self.respond(now, id, flow, &request, 481, &[]);
             }
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Prack
-            | Method::Update
-            | Method::Info
             | Method::Message
             | Method::Refer
             | Method::Notify
             | Method::Subscribe
-            | Method::Publish
-            | Method::Other => {
+            | Method::Publish => {
                 self.counters.drop(Drop::Method);
                 self.respond(now, id, flow, &request, 405, &[("Allow", ALLOW)]);
+            }
+            // RFC 3261 §21.5.2: a method that we have never heard of.
+            Method::Other => {
+                self.counters.drop(Drop::Method);
+                self.respond(now, id, flow, &request, 501, &[("Allow", ALLOW)]);
             }
         }
     }
@@ -531,6 +554,29 @@ impl Core {
         self.counters.drop(complaint.drop);
         let headers: Vec<(&str, &[u8])> = complaint.header.iter().map(|(name, value)| (*name, &**value)).collect();
         self.respond(now, id, flow, request, complaint.status, &headers);
+    }
+
+    /// A trunk that must prove who it is has done so (RFC 3261 §22.2); one that has not is challenged.
+    fn is_authentic(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: &Message) -> bool {
+        let Some(account) = self.settings.trunk(trunk).challenge.clone() else { return true };
+        let stale = match self.authenticator.verify(now, &account, invite) {
+            Verdict::Granted => return true,
+            Verdict::Malformed => {
+                self.counters.drop(Drop::Unauthenticated);
+                self.respond(now, id, flow, invite, 400, &[]);
+                return false;
+            }
+            Verdict::Missing => false,
+            Verdict::Wrong => {
+                self.counters.drop(Drop::Unauthenticated);
+                false
+            }
+            Verdict::Stale | Verdict::Replayed => true,
+        };
+        let challenges = self.authenticator.challenge(now, &account, self.tokens.draw(), stale);
+        let headers: Vec<(&str, &[u8])> = challenges.iter().map(|value| ("WWW-Authenticate", &**value)).collect();
+        self.respond(now, id, flow, invite, 401, &headers);
+        false
     }
 
     // ---- a new call -------------------------------------------------------------------------------------------
@@ -557,8 +603,8 @@ impl Core {
             return;
         }
         self.respond(now, id, flow, &invite, 100, &[]);
-        let owner = Owner::Leg { call: key, side: Side::A };
-        self.layer.own(id, owner);
+        let owner = LegKey { call: key, side: Side::A };
+        self.layer.own(id, Owner::Leg(owner));
         self.counters.calls_begun += 1;
 
         let caller = read_caller(settings.trunk(trunk), &invite);
@@ -575,7 +621,8 @@ impl Core {
         };
         let media = if wants_media { self.take_ports(now) } else { None };
         let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
-        let leg = Leg::incoming(owner, trunk, flow, invite, id, dialog, offer_answer);
+        let request = leg::Request { invite, server: id, dialog, offer_answer };
+        let leg = Leg::incoming(owner, trunk, flow, request, &settings);
         self.begin(now, Arrival { key, settings, leg, media, cdr }, verdict);
     }
 
@@ -675,7 +722,9 @@ impl Core {
         if hint_tone.is_none() && app.require_hint_tone {
             return Err(Cause::NoHintTone);
         }
-        if self.table.virtual_number(callee).is_some() {
+        // X bound to X, or a call of ours that a carrier has brought back: its caller is an X then.
+        if self.table.virtual_number(callee).is_some() || caller.is_some_and(|n| self.table.virtual_number(n).is_some())
+        {
             return Err(Cause::Loop);
         }
         let per_number = settings.limits.calls_per_number;
@@ -715,7 +764,7 @@ impl Core {
             x,
             callee,
             trunk_out,
-            routes,
+            routes: routes.into(),
             announcement,
             hint_tone,
             last_minute,
@@ -773,6 +822,22 @@ impl Core {
 
     // ---- calls ------------------------------------------------------------------------------------------------
 
+    fn call(&self, key: CallKey) -> Option<&Call> {
+        self.calls.get(key.index as usize).filter(|call| call.key == key)
+    }
+
+    /// A response that comes from elsewhere than the trunk that its request went to. Whoever sends it has seen our request;
+    /// answering its challenge would give it our digest, and following it our calls.
+    fn is_foreign(&self, trunk: TrunkId, response: &Message) -> bool {
+        let Some((owner, _)) = self.layer.owner_of(response) else { return false };
+        let from = &self.settings.trunk(trunk).name;
+        match owner {
+            Owner::Leg(LegKey { call, side }) => self.call(call).is_some_and(|call| call.is_foreign(side, from)),
+            // All that an answer to a probe can say is that somebody lives.
+            Owner::Probe(_) => false,
+        }
+    }
+
     /// Lets a call work, then arms its next deadline, or forgets it when nothing is left of it.
     fn with_call(&mut self, now: Duration, key: CallKey, work: impl FnOnce(&mut Call, &mut Context<'_>)) {
         let Some(call) = self.calls.get_mut(key.index as usize).filter(|call| call.key == key) else { return };
@@ -793,8 +858,8 @@ impl Core {
     }
 
     /// Lets a leg work, and tells its call what came of it.
-    fn with_leg(&mut self, now: Duration, owner: Owner, work: impl FnOnce(&mut Leg, &mut Io<'_>) -> Option<LegEvent>) {
-        let Owner::Leg { call, side } = owner else { return };
+    fn with_leg(&mut self, now: Duration, owner: LegKey, work: impl FnOnce(&mut Leg, &mut Io<'_>) -> Option<LegEvent>) {
+        let LegKey { call, side } = owner;
         self.with_call(now, call, |call, cx| {
             let settings = Arc::clone(call.settings());
             if let Some(event) = call.leg(side).and_then(|leg| work(leg, &mut cx.io(&settings))) {

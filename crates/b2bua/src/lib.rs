@@ -14,6 +14,7 @@
 mod call;
 pub mod cdr;
 pub mod core;
+mod info;
 mod intake;
 pub mod leg;
 mod live;

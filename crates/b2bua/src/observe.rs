@@ -20,16 +20,22 @@ pub enum Drop {
     Merged,
     /// A request in a dialog that does not exist (481).
     NoDialog,
+    /// A response to a request of ours from somewhere else than the trunk that it went to.
+    ForeignResponse,
     /// Max-Forwards was 0 (483).
     TooManyHops,
     /// A Require that we do not fulfil (420).
     BadExtension,
     /// A method that we do not take (405).
     Method,
-    /// A body that we do not take (415).
+    /// A body that we do not take (415), or an INVITE that accepts no session description (406).
     ContentType,
+    /// A session timer shorter than our minimum (422).
+    SessionInterval,
     /// A Request-URI that we do not take (416).
     UriScheme,
+    /// A call whose credentials are wrong or cannot be read (401, 400).
+    Unauthenticated,
     /// A new call while as many as allowed were up (503).
     Calls,
     /// A new call while the trunk had as many as it may (503).
@@ -44,16 +50,19 @@ pub enum Drop {
 
 impl Drop {
     /// Every one, in the order of [`Counters::dropped`].
-    pub const ALL: [Drop; 14] = [
+    pub const ALL: [Drop; 17] = [
         Drop::Stranger,
         Drop::Transactions,
         Drop::Merged,
         Drop::NoDialog,
+        Drop::ForeignResponse,
         Drop::TooManyHops,
         Drop::BadExtension,
         Drop::Method,
         Drop::ContentType,
+        Drop::SessionInterval,
         Drop::UriScheme,
+        Drop::Unauthenticated,
         Drop::Calls,
         Drop::TrunkCalls,
         Drop::TrunkRate,
@@ -69,11 +78,14 @@ impl Drop {
             Drop::Transactions => "transactions",
             Drop::Merged => "merged",
             Drop::NoDialog => "no_dialog",
+            Drop::ForeignResponse => "foreign_response",
             Drop::TooManyHops => "too_many_hops",
             Drop::BadExtension => "bad_extension",
             Drop::Method => "method",
             Drop::ContentType => "content_type",
+            Drop::SessionInterval => "session_interval",
             Drop::UriScheme => "uri_scheme",
+            Drop::Unauthenticated => "unauthenticated",
             Drop::Calls => "calls",
             Drop::TrunkCalls => "trunk_calls",
             Drop::TrunkRate => "trunk_rate",

@@ -1,10 +1,11 @@
-//! Offer and answer of one leg (RFC 3264). Each leg has its own: no line of one party's SDP is ever seen by the other.
+//! Offer and answer of one dialog (RFC 3264, RFC 6337). Each leg has its own: no line of one party's SDP is ever seen by the
+//! other. Where a called network forks, each early dialog has its own copy, answered apart (RFC 3261 §13.2.2.4).
 //!
 //! ```text
-//!   INVITE with SDP   ──▶ Answered (our answer goes into 183 and 200, the same both times: RFC 3261 §13.2.1)
-//!   INVITE without    ──▶ Offered  (our offer goes into 200, the answer comes with ACK)
+//!   INVITE with SDP   ──▶ Settled  (our answer goes into 183 and 200, the same both times: RFC 3261 §13.2.1)
+//!   INVITE without    ──▶ Offered  (our offer goes into a reliable 18x or the 200, the answer comes with PRACK or ACK)
 //!   our own INVITE    ──▶ Offered  (the answer comes with 18x or 200)
-//!   re-INVITE         ──▶ Answered or Offered again, with the version of `o=` counted up
+//!   re-INVITE, UPDATE ──▶ Settled or Offered again, with the version of `o=` counted up
 //! ```
 
 use bytes::Bytes;
@@ -13,19 +14,29 @@ use media::{Direction, Remote};
 
 use crate::settings::{MediaSettings, Trunk};
 
-/// One leg's negotiation.
-#[derive(Debug)]
+/// One dialog's negotiation.
+#[derive(Clone, Debug)]
 pub(crate) struct OfferAnswer {
     local: Local,
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
-    /// We have offered; `before` is what was settled earlier.
-    Offered { offer: Bytes, before: Option<Remote> },
-    /// Settled; `local` is the last SDP that we sent.
-    Settled { local: Bytes, remote: Remote },
+    /// We have offered; `before` is what was settled earlier and stands if this comes to nothing.
+    Offered {
+        offer: Bytes,
+        before: Option<Settled>,
+    },
+    Settled(Settled),
+}
+
+/// What both have agreed on.
+#[derive(Clone, Debug)]
+struct Settled {
+    /// The last SDP that we sent.
+    local: Bytes,
+    remote: Remote,
 }
 
 impl OfferAnswer {
@@ -53,15 +64,15 @@ impl OfferAnswer {
     pub(crate) fn local_body(&self) -> Bytes {
         match &self.state {
             State::Offered { offer, .. } => offer.clone(),
-            State::Settled { local, .. } => local.clone(),
+            State::Settled(settled) => settled.local.clone(),
         }
     }
 
     /// The party's media, once settled.
     pub(crate) fn remote(&self) -> Option<Remote> {
         match &self.state {
-            State::Offered { before, .. } => *before,
-            State::Settled { remote, .. } => Some(*remote),
+            State::Offered { before, .. } => before.as_ref().map(|settled| settled.remote),
+            State::Settled(settled) => Some(settled.remote),
         }
     }
 
@@ -70,7 +81,7 @@ impl OfferAnswer {
         matches!(self.state, State::Offered { .. })
     }
 
-    /// An answer in a provisional response: usable for early media, not final.
+    /// An answer in a provisional response that nothing makes reliable: usable for early media, not final.
     pub(crate) fn early_answer(&self, answer: &[u8], trunk: &Trunk) -> Result<Remote, SdpError> {
         let negotiated = sdp::accept_answer(&sdp::parse(answer)?, &self.local)?;
         Ok(remote(&negotiated, trunk))
@@ -83,9 +94,9 @@ impl OfferAnswer {
         Ok(remote)
     }
 
-    /// What an earlier provisional answer said stands.
+    /// What an earlier answer said stands.
     pub(crate) fn settle(&mut self, remote: Remote) {
-        self.state = State::Settled { local: self.local_body(), remote };
+        self.state = State::Settled(Settled { local: self.local_body(), remote });
     }
 
     /// A new offer within the call.
@@ -100,7 +111,26 @@ impl OfferAnswer {
     /// A re-INVITE without an offer: we make one.
     pub(crate) fn offer_again(&mut self) {
         self.local.version += 1;
-        self.state = State::Offered { offer: written(&self.local), before: self.remote() };
+        self.state = State::Offered { offer: written(&self.local), before: self.settled() };
+    }
+
+    /// A refresh of ours says the last description once more, under the same version: nothing changes (RFC 4028 §7.4).
+    pub(crate) fn offer_unchanged(&mut self) {
+        self.state = State::Offered { offer: self.local_body(), before: self.settled() };
+    }
+
+    /// Our offer came to nothing: what was settled before stands (RFC 3261 §14.1).
+    pub(crate) fn withdraw(&mut self) {
+        if let State::Offered { before: Some(settled), .. } = &self.state {
+            self.state = State::Settled(settled.clone());
+        }
+    }
+
+    fn settled(&self) -> Option<Settled> {
+        match &self.state {
+            State::Offered { before, .. } => before.clone(),
+            State::Settled(settled) => Some(settled.clone()),
+        }
     }
 }
 
@@ -126,7 +156,7 @@ fn written(local: &Local) -> Bytes {
 fn answered(offer: &[u8], local: &Local, trunk: &Trunk) -> Result<State, SdpError> {
     let mut out = Vec::with_capacity(320);
     let negotiated = sdp::answer(&sdp::parse(offer)?, local, &mut out)?;
-    Ok(State::Settled { local: Bytes::from(out), remote: remote(&negotiated, trunk) })
+    Ok(State::Settled(Settled { local: Bytes::from(out), remote: remote(&negotiated, trunk) }))
 }
 
 fn remote(negotiated: &Negotiated, trunk: &Trunk) -> Remote {

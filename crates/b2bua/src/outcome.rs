@@ -51,6 +51,10 @@ pub enum Cause {
     BadAnswer,
     /// A never acknowledged our 200.
     NoAck,
+    /// A never acknowledged a provisional response that wants it.
+    NoPrack,
+    /// A session timer ran out: a peer did not refresh, or knows the call no more.
+    SessionExpired,
     /// No RTP from either side.
     DeadMedia,
     /// The trunk has its maximum of calls.
@@ -101,7 +105,7 @@ pub struct Row {
 
 impl Cause {
     /// Every cause, for metrics and tests.
-    pub const ALL: [Cause; 30] = [
+    pub const ALL: [Cause; 32] = [
         Cause::HungUp,
         Cause::MaxDuration,
         Cause::SafetyCeiling,
@@ -124,6 +128,8 @@ impl Cause {
         Cause::NoCommonCodec,
         Cause::BadAnswer,
         Cause::NoAck,
+        Cause::NoPrack,
+        Cause::SessionExpired,
         Cause::DeadMedia,
         Cause::TrunkFull,
         Cause::NumberFull,
@@ -162,6 +168,8 @@ impl Cause {
             Cause::NoCommonCodec          => row(8040, "There is no common codec.",               "no_common_codec",          65, 488, None),
             Cause::BadAnswer              => row(8040, "The called side's answer fits no offer.", "bad_answer",               65, 502, Some(P::ServiceFault)),
             Cause::NoAck                  => row(8040, "The caller never acknowledged.",          "no_ack",                   102, 200, None),
+            Cause::NoPrack                => row(8040, "The caller never acknowledged ringing.",  "no_prack",                 102, 504, None),
+            Cause::SessionExpired         => row(8040, "The session was not refreshed.",          "session_expired",          102, 200, None),
             Cause::DeadMedia              => row(8040, "No media came from either side.",         "dead_media",               41, 200, None),
             Cause::TrunkFull              => row(7001, "The trunk has its maximum of calls.",     "trunk_full",               42, 503, None),
             Cause::NumberFull             => row(7003, "The number has its maximum of calls.",    "number_full",              17, 486, Some(P::Busy)),

@@ -90,6 +90,8 @@ pub struct Candidate {
 pub struct Probe {
     /// For what comes of it.
     pub id: RouteId,
+    /// Whose route it is.
+    pub trunk: Arc<str>,
     /// Where it goes.
     pub route: Route,
 }
@@ -229,6 +231,18 @@ impl Route {
             port: target.port,
         };
         located.iter().map(route).collect()
+    }
+
+    /// Whether a URI that names this host and port leads here: by address, or as the operator named it.
+    #[must_use]
+    pub fn is_at(&self, host: &str, port: Option<u16>) -> bool {
+        let by_address = host.parse() == Ok(self.address.ip())
+            && port.unwrap_or(self.transport.default_port()) == self.address.port();
+        let by_name = match &self.host {
+            Host::Name(name) => name.eq_ignore_ascii_case(host) && port == self.port,
+            Host::Address(_) => false,
+        };
+        by_address || by_name
     }
 
     /// What stands in a URI for the peer: the target's host, with its port where it has one.
@@ -484,10 +498,10 @@ impl Routes {
                 Probing::Waiting { at, lost } if at <= now => {
                     let give_up = now + self.patience;
                     entry.probing = Probing::Sent { give_up, lost };
-                    let route = entry.route.clone();
+                    let (trunk, route) = (Arc::clone(&entry.trunk), entry.route.clone());
                     self.deadlines.push(give_up, id);
                     self.counters.probes += 1;
-                    return Some(Probe { id, route });
+                    return Some(Probe { id, trunk, route });
                 }
                 Probing::Sent { give_up, .. } if give_up <= now => self.on_probe_lost(now, id),
                 Probing::Off | Probing::Waiting { .. } | Probing::Sent { .. } => {}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{AppId, ReadRule, WriteRule};
+use sip::digest::{Account, Credentials};
 use sip::locate::{Host, Way, Ways};
 use sip::transaction::Transport;
 
@@ -37,7 +38,7 @@ pub struct Settings {
 /// One socket address that we serve SIP on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listener {
-    /// UDP or TCP.
+    /// Its protocol.
     pub transport: Transport,
     /// What the socket is bound to.
     pub bind: SocketAddr,
@@ -84,6 +85,39 @@ pub enum CalledIn {
     To,
 }
 
+/// Whether provisional responses are acknowledged (100rel, RFC 3262).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reliability {
+    /// Only where the peer requires it.
+    Never,
+    /// Where both can.
+    Supported,
+    /// Our INVITEs require it; a caller that cannot is served without.
+    Required,
+}
+
+/// Whether dialogs have a session timer (RFC 4028).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionTimerMode {
+    /// None.
+    Never,
+    /// Where the peer asks for one.
+    Accept,
+    /// We ask for one, and refresh ourselves where the peer knows none.
+    Request,
+}
+
+/// Session timers of a trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionTimers {
+    /// Whether.
+    pub mode: SessionTimerMode,
+    /// The interval that we ask for, and the longest that we take, in seconds; at least `min_se`.
+    pub expires: u32,
+    /// The shortest that we take, in seconds; 90 at least (§5).
+    pub min_se: u32,
+}
+
 /// A carrier's SIP peer.
 #[derive(Clone, Debug)]
 pub struct Trunk {
@@ -95,6 +129,8 @@ pub struct Trunk {
     pub targets: Vec<Target>,
     /// How often each of its routes is asked by OPTIONS whether it lives; zero: never.
     pub probe_every: Duration,
+    /// The listeners that it knows us by: their places in [`Settings::listeners`]. Empty: any will do.
+    pub from: Vec<u16>,
     /// How it spells numbers to us.
     pub read: ReadRule,
     /// How it wants them spelt.
@@ -109,10 +145,18 @@ pub struct Trunk {
     pub codecs: Vec<Codec>,
     /// Media source policy.
     pub media_source: SourcePolicy,
+    /// Reliable provisional responses.
+    pub reliability: Reliability,
+    /// Session timers.
+    pub session_timers: SessionTimers,
     /// Calls in progress that came from it or go to it.
     pub max_calls: u32,
     /// New calls a second from it (a bucket as deep as one second).
     pub calls_per_second: u32,
+    /// Who we are when it challenges our requests (RFC 3261 §22); `None` lets the challenge refuse the call.
+    pub auth: Option<Arc<Credentials>>,
+    /// Who its calls must prove to be; `None` believes its address.
+    pub challenge: Option<Arc<Account>>,
 }
 
 /// A customer's application.
@@ -177,6 +221,13 @@ pub struct CallTimers {
     pub safety_ceiling: Duration,
 }
 
+impl Default for SessionTimers {
+    /// RFC 4028's recommendations: taken part in, half an hour, 90 s at least.
+    fn default() -> Self {
+        SessionTimers { mode: SessionTimerMode::Accept, expires: 1800, min_se: 90 }
+    }
+}
+
 impl Trunk {
     /// Whether calls may come from this address.
     #[must_use]
@@ -219,6 +270,15 @@ impl Settings {
             ways.own.push((listener.transport, listener.bind));
         }
         ways
+    }
+
+    /// The listener that what goes to a peer of a trunk leaves by: the first of its protocol and IP version, one of
+    /// [`Trunk::from`] if there is one. `None`: nothing can be sent there.
+    #[must_use]
+    pub fn listener_to(&self, trunk: &Trunk, transport: Transport, peer: IpAddr) -> Option<u16> {
+        let fits = |listener: &Listener| listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
+        let named = trunk.from.iter().copied().find(|at| self.listeners.get(usize::from(*at)).is_some_and(fits));
+        named.or_else(|| u16::try_from(self.listeners.iter().position(fits)?).ok())
     }
 
     /// The trunk of a name.

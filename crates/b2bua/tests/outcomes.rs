@@ -174,26 +174,26 @@ fn early_media_of_b_is_heard_after_the_announcement() {
         A,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          183 (sdp)         ♪ announcement to A, then ringback
-        0.500         X ◀─ B   183 (sdp)
-        2.040                                    ♪ A hears the other
-        4.000         X ◀─ B   200 (sdp)
-        4.000         X ─▶ B   ACK
-        4.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
-        4.000  A ─▶ X          ACK
-        5.200                                    ♪ joined
-        6.000         X ◀─ B   BYE
-        6.000         X ─▶ B   200 to BYE
-        6.000  A ◀─ X          BYE               Reason: Q.850;cause=16
-        6.000  A ─▶ X          200 to BYE
-        6.000  CDR  hung_up by B, rang 3.960, talked 2.000, A 200, B 200
-               A heard  announcement 2.000, ringback 0.020, B's network 1.960, hint tone 1.200, B 0.800
-               B heard  hint tone 1.200, A 0.820
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          183 (sdp)         ♪ announcement to A, then ringback
+            0.500         X ◀─ B   183 (sdp)
+            2.040                                    ♪ A hears the other
+            4.000         X ◀─ B   200 (sdp)
+            4.000         X ─▶ B   ACK
+            4.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
+            4.000  A ─▶ X          ACK
+            5.200                                    ♪ joined
+            6.000         X ◀─ B   BYE
+            6.000         X ─▶ B   200 to BYE
+            6.000  A ◀─ X          BYE               Reason: Q.850;cause=16
+            6.000  A ─▶ X          200 to BYE
+            6.000  CDR  hung_up by B, rang 3.960, talked 2.000, A 200, B 200
+                   A heard  announcement 2.000, B's network 1.960, hint tone 1.200, B 0.800
+                   B heard  hint tone 1.200, A 0.820
+        "#]],
     );
 }
 

@@ -54,13 +54,25 @@ fn final_answer(bytes: &[u8]) -> String {
 #[test]
 fn every_refusal_has_its_status_and_its_header() {
     type Edit = fn(String) -> String;
-    let rows: [(&str, Edit, &str, &str); 14] = [
+    let rows: &[(&str, Edit, &str, &str)] = &[
         ("no hops left", |t| t.replace("Max-Forwards: 70", "Max-Forwards: 0"), "483", ""),
         (
             "an extension that we do not have",
             |t| t.replace("Max", "Require: 100rel, foo\r\nMax"),
             "420",
-            "Unsupported: 100rel, foo",
+            "Unsupported: foo\r\n",
+        ),
+        (
+            "something asked of proxies",
+            |t| t.replace("Max", "Proxy-Require: privacy\r\nMax"),
+            "420",
+            "Unsupported: privacy",
+        ),
+        (
+            "a session too short to be refreshed",
+            |t| t.replace("Max", "Supported: timer\r\nSession-Expires: 30\r\nMax"),
+            "422",
+            "Min-SE: 90",
         ),
         (
             "a body that is no SDP",
@@ -77,6 +89,25 @@ fn every_refusal_has_its_status_and_its_header() {
         ("a body shorter than said", |t| t.replace("Content-Length: ", "Content-Length: 9"), "400", ""),
         ("no Contact", |t| t.replace("Contact: <sip:10.1.7.7:5060>\r\n", ""), "400", ""),
         ("blanks in the Request-URI", |t| t.replace("INVITE sip:+86", "INVITE sip:+ 86"), "400", ""),
+        (
+            "no session description accepted",
+            |t| t.replace("Max", "Accept: text/plain, application/isup\r\nMax"),
+            "406",
+            "",
+        ),
+        ("a start line of 5,000 bytes", |t| t.replace("666@", &format!("666;{}@", "x".repeat(5_000))), "414", ""),
+        (
+            "a body of 60,001 bytes",
+            |t| t.replace("Content-Length: ", "Content-Length: 60001\r\nX: ") + &"x".repeat(60_000),
+            "413",
+            "",
+        ),
+        (
+            "71 Vias",
+            |t| t.replace("Max", &["Via: SIP/2.0/UDP 192.0.2.1\r\n".repeat(70), "Max".into()].concat()),
+            "400",
+            "",
+        ),
         ("no codec of ours", |t| t.replace("RTP/AVP 8", "RTP/AVP 18"), "488", ""),
         ("SRTP only", |t| t.replace("RTP/AVP 8", "RTP/SAVP 8"), "488", ""),
     ];
@@ -90,12 +121,12 @@ fn every_refusal_has_its_status_and_its_header() {
 
 #[test]
 fn methods_that_we_do_not_take_are_told_which_we_do() {
-    for method in
-        ["REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH", "INFO", "UPDATE", "PRACK", "FROBNICATE"]
-    {
+    for method in ["REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH"] {
         let answer = final_answer(&request(method, |text| text));
         assert!(answer.starts_with("SIP/2.0 405 ") && answer.contains("Allow: INVITE, ACK, BYE"), "{method}: {answer}");
     }
+    let answer = final_answer(&request("FROBNICATE", |text| text));
+    assert!(answer.starts_with("SIP/2.0 501 ") && answer.contains("Allow: INVITE, ACK, BYE"), "{answer}");
 }
 
 #[test]
@@ -106,11 +137,18 @@ fn options_is_answered_with_what_we_take() {
 
 #[test]
 fn what_belongs_to_no_dialog_is_told_so() {
+    for method in ["BYE", "INFO", "UPDATE", "PRACK"] {
+        let answer = final_answer(&request(method, |text| text));
+        assert!(answer.starts_with("SIP/2.0 481 "), "{method}: {answer}");
+    }
     for method in ["BYE", "INVITE", "OPTIONS", "INFO"] {
         let answer =
             final_answer(&request(method, |text| text.replace("To: <sip:10.0.0.1>", "To: <sip:10.0.0.1>;tag=nobody")));
         assert!(answer.starts_with("SIP/2.0 481 "), "{method}: {answer}");
     }
+    // 481, not 420: a BYE is never refused for what it requires.
+    let answer = final_answer(&request("BYE", |text| text.replace("Max-", "Require: nothing\r\nMax-")));
+    assert!(answer.starts_with("SIP/2.0 481 "), "{answer}");
     let answer = final_answer(&request("CANCEL", |text| text));
     assert!(answer.starts_with("SIP/2.0 481 "), "{answer}");
 }

@@ -74,7 +74,13 @@ fn session(call: u32, codec_b: Codec, recorded: bool) -> Session {
     let mut session = Session::new(Config::default(), u64::from(call), Duration::ZERO);
     for side in Side::BOTH {
         let codec = codec_of(side, codec_b);
-        let format = LegFormat { codec, payload_type: payload_type(codec), telephone_event: Some(101), ptime_ms: 20 };
+        let format = LegFormat {
+            codec,
+            payload_type: payload_type(codec),
+            telephone_event: Some(101),
+            telephone_event_offered: None,
+            ptime_ms: 20,
+        };
         let remote = Remote {
             rtp: address(side),
             rtcp: address(side),

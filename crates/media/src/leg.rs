@@ -3,9 +3,11 @@
 //! ```text
 //!                 admit                                    forward, on_tick
 //!   party ─▶ parse ─ payload type ─ Latch ─ Reception      Hearing ─ Splice ─▶ party
+//!   party ─▶ digits::Receiver                              digits::Sender ───▶ party
 //!   party ─▶ on_rtcp                                       on_report ────────▶ party
 //! ```
 
+use crate::digits;
 use crate::latch::{Latch, same, same_ip};
 use crate::prompt::{Hearing, Tick};
 use crate::random::Random;
@@ -14,8 +16,8 @@ use crate::rtcp::{self, CNAME_LEN, Heard, Report, Sent};
 use crate::rtp::{self, HEADER_LEN, Header};
 use crate::session::{ControlTotals, Kind};
 use crate::splice::{Payload, Splice};
-use crate::telephone_event::TelephoneEvent;
-use crate::{Codec, Hear, LegFormat, LegTotals, Prompt, Remote, SourcePolicy, g711};
+use crate::telephone_event::{self, TelephoneEvent};
+use crate::{Codec, Digit, Hear, LegFormat, LegTotals, Prompt, Remote, SourcePolicy, Then, g711};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -51,6 +53,11 @@ pub(crate) struct Leg {
     refused: u64,
     dropped: u64,
     last_rtp: Option<Duration>,
+    /// Boxed: most legs are never sent a digit.
+    digits_out: Option<Box<digits::Sender>>,
+    digits_in: digits::Receiver,
+    digits_sent: u64,
+    digits_refused: u64,
     /// Prompts heard whole that the call has not been told of; at most [`MAX_ENDED`].
     prompts_ended: VecDeque<Arc<Prompt>>,
 }
@@ -114,6 +121,10 @@ impl Leg {
             refused: 0,
             dropped: 0,
             last_rtp: None,
+            digits_out: None,
+            digits_in: digits::Receiver::new(),
+            digits_sent: 0,
+            digits_refused: 0,
             prompts_ended: VecDeque::new(),
         }
     }
@@ -150,8 +161,45 @@ impl Leg {
             ) => {
                 self.splice.interrupt();
                 self.hearing = Hearing::new(now, hear);
+                if let (Hearing::Playing(_), Some(digits)) = (&self.hearing, &mut self.digits_out) {
+                    // The prompt waits for the ends of a digit alone.
+                    digits.release();
+                }
             }
         }
+    }
+
+    /// Changes what follows the prompt that plays once, if one does.
+    pub(crate) fn follow(&mut self, then: Then) {
+        match &mut self.hearing {
+            Hearing::Playing(player) => player.follow(then),
+            Hearing::Nothing | Hearing::Peer => {}
+        }
+    }
+
+    /// Takes a digit to send to the party.
+    pub(crate) fn press(&mut self, digit: Digit, ms: u16) {
+        let taken = self.event_outlet().is_some()
+            && self.digits_out.get_or_insert_with(|| Box::new(digits::Sender::new())).push(digit, ms);
+        self.digits_refused += u64::from(!taken);
+    }
+
+    /// Whether telephone-events can be passed on to the party.
+    pub(crate) fn takes_events(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settled| settled.remote.format.telephone_event.is_some())
+    }
+
+    /// Takes an event of the party's that cannot be passed on. Rare, and kept out of the way of a packet's.
+    #[cold]
+    pub(crate) fn on_event(&mut self, now: Duration, admitted: &Admitted, packet: &[u8]) {
+        if let Some(event) = packet.get(admitted.payload.clone()).and_then(TelephoneEvent::parse) {
+            self.digits_in.on_event(now, &admitted.header, event);
+        }
+    }
+
+    /// A digit of the party's, and its length in milliseconds.
+    pub(crate) fn take_digit(&mut self) -> Option<(Digit, u16)> {
+        self.digits_in.poll()
     }
 
     pub(crate) const fn is_settled(&self) -> bool {
@@ -178,6 +226,8 @@ impl Leg {
             sent: self.sent,
             lost: self.reception.lost(),
             refused: self.refused,
+            digits_sent: self.digits_sent,
+            digits_refused: self.digits_refused + self.digits_in.refused(),
             jitter_us: self.reception.jitter_us(),
         }
     }
@@ -232,6 +282,10 @@ impl Leg {
             self.splice.interrupt();
             return None;
         };
+        if self.sends_digit() {
+            self.dropped += 1;
+            return None;
+        }
         let header = &admitted.header;
         let (payload_type, carried) = match admitted.content {
             Content::Audio(_) => {
@@ -265,12 +319,68 @@ impl Leg {
         Some((destination, range))
     }
 
-    /// Sends the prompt's packets that are due.
+    /// Sends the packets of digits and prompts that are due.
     pub(crate) fn on_tick(&mut self, now: Duration, sink: &mut LegSink<'_>) {
+        self.digits_in.on_timeout(now);
         let Some(format) = self.settled.as_ref().map(|settled| settled.remote.format) else {
             return;
         };
         let ptime_ms = format.ptime_ms.clamp(10, 60);
+        self.send_digits(now, ptime_ms, sink);
+        if !self.sends_digit() {
+            self.send_prompts(now, ptime_ms, sink);
+            // Those that waited for a prompt to end.
+            self.send_digits(now, ptime_ms, sink);
+        }
+    }
+
+    fn send_digits(&mut self, now: Duration, ptime_ms: u8, sink: &mut LegSink<'_>) {
+        if let Some(mut digits) = self.digits_out.take() {
+            self.send_digits_of(&mut digits, now, ptime_ms, sink);
+            self.digits_out = Some(digits);
+        }
+    }
+
+    /// Sends the packets of digits that are due. The prompt that waits for them goes on one packet time after the last.
+    fn send_digits_of(&mut self, digits: &mut digits::Sender, now: Duration, ptime_ms: u8, sink: &mut LegSink<'_>) {
+        let ptime = Duration::from_millis(u64::from(ptime_ms));
+        while let Some(due) = digits.due(self.is_between_prompts()).filter(|due| *due <= now) {
+            let Some((destination, payload_type)) = self.event_outlet() else {
+                // On hold, or events are no longer settled: a digit that came minutes late would harm more than none.
+                self.digits_refused += digits.abandon();
+                self.splice.interrupt();
+                return;
+            };
+            if now.saturating_sub(due) > ptime * MAX_CATCH_UP {
+                digits.postpone(now);
+            }
+            let Some(digits::Packet { at, begins, event }) = digits.tick(now, u16::from(ptime_ms) * 8) else {
+                return;
+            };
+            let place = self.splice.on_digit(at, begins, u32::from(event.duration));
+            let header = Header {
+                payload_type,
+                marker: place.marker,
+                sequence_number: place.sequence_number,
+                timestamp: place.timestamp,
+                ssrc: self.splice.ssrc(),
+            };
+            let mut packet = [0; HEADER_LEN + telephone_event::LEN];
+            packet[..HEADER_LEN].copy_from_slice(&header.to_bytes());
+            packet[HEADER_LEN..].copy_from_slice(&event.to_bytes());
+            self.count_sent(telephone_event::LEN);
+            sink(Kind::Rtp, destination, &packet);
+            if digits.is_sending() {
+                continue;
+            }
+            self.digits_sent += 1;
+            if let Hearing::Playing(player) = &mut self.hearing {
+                player.postpone(at.saturating_add(ptime));
+            }
+        }
+    }
+
+    fn send_prompts(&mut self, now: Duration, ptime_ms: u8, sink: &mut LegSink<'_>) {
         let samples = usize::from(ptime_ms) * 8;
         if let Hearing::Playing(player) = &mut self.hearing
             && now.saturating_sub(player.due()) > Duration::from_millis(u64::from(ptime_ms)) * MAX_CATCH_UP
@@ -325,7 +435,27 @@ impl Leg {
         self.octets_sent = self.octets_sent.wrapping_add(octets as u32);
     }
 
+    /// Whether a digit is being sent: then nothing else is.
+    fn sends_digit(&self) -> bool {
+        self.digits_out.as_ref().is_some_and(|digits| digits.is_sending())
+    }
+
+    /// Whether no prompt plays: then a digit may begin.
+    const fn is_between_prompts(&self) -> bool {
+        match self.hearing {
+            Hearing::Nothing | Hearing::Peer => true,
+            Hearing::Playing(_) => false,
+        }
+    }
+
+    /// Where telephone-events may be sent to, and their payload type.
+    fn event_outlet(&self) -> Option<(SocketAddr, u8)> {
+        let (destination, format) = self.outlet()?;
+        Some((destination, format.telephone_event?))
+    }
+
     /// Where RTP may be sent to, and in which format; `None` before the answer and on hold.
+    #[inline(always)] // a call costs a sixth of a packet, since what it returns goes through memory
     fn outlet(&self) -> Option<(SocketAddr, LegFormat)> {
         let Settled { remote, latch } = self.settled.as_ref()?;
         // The unspecified address is how hold was written before directions (RFC 3264 §8.4).
@@ -386,13 +516,14 @@ impl Leg {
         sink(Kind::Rtcp, destination, report.as_bytes());
     }
 
-    /// The next prompt packet or report.
+    /// The next packet of a digit or a prompt, the next report, the end of a digit of the party's.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        let digit = self.digits_out.as_ref().and_then(|digits| digits.due(self.is_between_prompts()));
         let tick = match &self.hearing {
-            Hearing::Playing(player) if self.is_settled() => Some(player.due()),
+            Hearing::Playing(player) if self.is_settled() && !self.sends_digit() => Some(player.due()),
             Hearing::Playing(_) | Hearing::Peer | Hearing::Nothing => None,
         };
-        [tick, self.control.next_report].into_iter().flatten().min()
+        [digit, tick, self.control.next_report, self.digits_in.poll_timeout()].into_iter().flatten().min()
     }
 }
 
@@ -423,7 +554,7 @@ impl Settled {
 fn classify(format: &LegFormat, header: &Header, payload: &[u8]) -> Option<Content> {
     let codec = if header.payload_type == format.payload_type {
         format.codec
-    } else if format.telephone_event == Some(header.payload_type) {
+    } else if format.takes_event(header.payload_type) {
         return TelephoneEvent::parse(payload).map(|_| Content::Event);
     } else {
         match header.payload_type {

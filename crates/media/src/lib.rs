@@ -13,6 +13,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+mod digits;
 pub mod g711;
 pub mod latch;
 mod leg;
@@ -28,6 +29,8 @@ pub mod session;
 pub mod splice;
 pub mod telephone_event;
 pub mod wav;
+
+pub use telephone_event::Digit;
 
 /// One of the two parties of a call. `A` placed it (the incoming leg), `B` is called (the outgoing leg).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -79,8 +82,19 @@ pub struct LegFormat {
     pub payload_type: u8,
     /// RTP payload type of telephone-event/8000 (RFC 4733), where the leg has it.
     pub telephone_event: Option<u8>,
+    /// The payload type that our offer gave telephone-event, where the answer gives it another. The party should send with
+    /// this one, and many send with their own (RFC 3264 §5.1, §6.1): both are taken.
+    pub telephone_event_offered: Option<u8>,
     /// Packet time in milliseconds that we send prompts with (10-60).
     pub ptime_ms: u8,
+}
+
+impl LegFormat {
+    /// Whether a payload type that the party sends with is telephone-event.
+    #[must_use]
+    pub fn takes_event(&self, payload_type: u8) -> bool {
+        self.telephone_event == Some(payload_type) || self.telephone_event_offered == Some(payload_type)
+    }
 }
 
 /// Direction attribute of the media, seen from us (RFC 8866 §6.7): may we send, does the peer send.
@@ -186,6 +200,25 @@ pub enum Command {
         /// What.
         hear: Hear,
     },
+    /// Change what a side hears after the prompt that it is being played [`Repeat::Once`], which goes on without a seam.
+    /// Nothing happens where no such prompt plays (any more): its [`Event::PromptEnded`] tells when that was so.
+    Follow {
+        /// Who hears.
+        side: Side,
+        /// What follows.
+        then: Then,
+    },
+    /// Send a digit to this side as a telephone-event (RFC 4733 §2.5.1), after those ordered before it and after a prompt that
+    /// plays. While it is sent, the side does not hear the other party. Counted in [`LegTotals::digits_refused`] where the
+    /// leg has no telephone-event or is on hold, or sixteen wait already.
+    Digit {
+        /// To whom.
+        side: Side,
+        /// Which.
+        digit: Digit,
+        /// How long, in milliseconds; 40-5,000, others become the nearest of these.
+        ms: u16,
+    },
     /// Begin to record what both say (never the prompts before it). Named by the caller; the same name is in the CDR.
     Record {
         /// File name without directory, e.g. `20261123-3f9c….wav`.
@@ -204,6 +237,16 @@ pub enum Event {
         side: Side,
         /// Which: a later prompt may have been ordered in the meantime.
         prompt: Arc<Prompt>,
+    },
+    /// This side has sent a digit by telephone-event, and the other leg has no telephone-event to pass it on with. Told once
+    /// a digit, when it has ended or nothing more has come of it for 250 ms, whatever was lost or repeated on its way.
+    Digit {
+        /// Who pressed it.
+        side: Side,
+        /// Which.
+        digit: Digit,
+        /// How long, in milliseconds, as far as it is known.
+        ms: u16,
     },
     /// No RTP came from either side for the dead-media time-out (sides on hold do not count).
     Dead,
@@ -231,6 +274,10 @@ pub struct LegTotals {
     pub lost: u64,
     /// Packets turned away: wrong source, not RTP, unknown payload type, oversize.
     pub refused: u64,
+    /// Digits sent to the party for [`Command::Digit`].
+    pub digits_sent: u64,
+    /// Digits that could not be sent to it, or that it sent faster than anybody presses.
+    pub digits_refused: u64,
     /// Interarrival jitter at the end, in microseconds (RFC 3550 §A.8).
     pub jitter_us: u32,
 }

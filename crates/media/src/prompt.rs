@@ -78,6 +78,14 @@ impl Player {
         self.due
     }
 
+    /// Changes what follows; a loop is followed by nothing.
+    pub(crate) fn follow(&mut self, then: Then) {
+        match &mut self.ending {
+            Ending::Then(before) => *before = then,
+            Ending::Never => {}
+        }
+    }
+
     /// Moves the next tick to `at`: what was missed is neither sent in a burst nor skipped.
     pub(crate) const fn postpone(&mut self, at: Duration) {
         self.due = at;

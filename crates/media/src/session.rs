@@ -177,7 +177,7 @@ impl Session {
         }
     }
 
-    /// Does what the call says. A prompt's first packet is due at once: call [`Session::handle_timeout`] after it.
+    /// Does what the call says. The first packet of a prompt or a digit is due at once: call [`Session::handle_timeout`] after it.
     pub fn handle_command(&mut self, now: Duration, command: Command) {
         self.now = self.now.max(now);
         match self.phase {
@@ -187,6 +187,8 @@ impl Session {
         match command {
             Command::SetRemote { side, remote } => self.set_remote(now, side, remote),
             Command::Hear { side, hear } => self.legs[side.index()].hear(now, hear),
+            Command::Follow { side, then } => self.legs[side.index()].follow(then),
+            Command::Digit { side, digit, ms } => self.legs[side.index()].press(digit, ms),
             Command::Record { name } => self.record(now, name),
             Command::Close => self.close(now),
         }
@@ -195,6 +197,7 @@ impl Session {
     /// Takes a packet from a party's RTP socket and says what to send of it; `None` when nothing goes on. The packet is
     /// rewritten in place: SSRC, sequence number, timestamp, payload type, law; CSRCs, header extension and padding are cut.
     /// Allocates nothing.
+    #[inline]
     pub fn handle_rtp(&mut self, now: Duration, side: Side, source: SocketAddr, packet: &mut [u8]) -> Option<Forward> {
         self.now = self.now.max(now);
         match self.phase {
@@ -207,9 +210,13 @@ impl Session {
             Side::B => (b, a),
         };
         let admitted = from.admit(now, source, packet)?;
-        if let (Recording::Running(running), Content::Audio(codec)) = (&mut self.recording, admitted.content) {
-            let payload = packet.get(admitted.payload.clone())?;
-            running.recorder.on_audio(now, side, &admitted.header, codec, payload);
+        match (admitted.content, &mut self.recording) {
+            (Content::Audio(codec), Recording::Running(running)) => {
+                let payload = packet.get(admitted.payload.clone())?;
+                running.recorder.on_audio(now, side, &admitted.header, codec, payload);
+            }
+            (Content::Event, _) if !to.takes_events() => from.on_event(now, &admitted, packet),
+            (Content::Audio(_) | Content::Event | Content::Nothing, _) => {}
         }
         let (destination, range) = to.forward(now, &admitted, packet)?;
         Some(Forward { side: side.other(), destination, range })
@@ -225,7 +232,8 @@ impl Session {
         }
     }
 
-    /// Sends what is due: prompt packets and reports; checks for dead media.
+    /// Sends what is due: packets of prompts and digits, reports; ends digits of which nothing more came; checks for dead
+    /// media.
     pub fn handle_timeout(&mut self, now: Duration, sink: &mut Sink<'_>) {
         self.now = self.now.max(now);
         match self.phase {
@@ -245,7 +253,7 @@ impl Session {
         }
     }
 
-    /// When [`Session::handle_timeout`] and [`Session::poll_recording`] want to be called next.
+    /// When [`Session::handle_timeout`], [`Session::poll_event`] and [`Session::poll_recording`] want to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         match self.phase {
@@ -260,11 +268,16 @@ impl Session {
         [a.poll_timeout(), b.poll_timeout(), recorder, self.dead_at()].into_iter().flatten().min()
     }
 
-    /// The next event: prompts' ends, then [`Event::Dead`], then [`Event::Closed`], which is the last.
+    /// The next event: prompts' ends, then digits, then [`Event::Dead`], then [`Event::Closed`], which is the last.
     pub fn poll_event(&mut self) -> Option<Event> {
         for side in Side::BOTH {
             if let Some(prompt) = self.legs[side.index()].take_prompt_ended() {
                 return Some(Event::PromptEnded { side, prompt });
+            }
+        }
+        for side in Side::BOTH {
+            if let Some((digit, ms)) = self.legs[side.index()].take_digit() {
+                return Some(Event::Digit { side, digit, ms });
             }
         }
         if std::mem::take(&mut self.dead_to_tell) {
@@ -319,7 +332,7 @@ impl Session {
     }
 
     /// Packets meant for this side that it was not sent: events it has not settled on, comfort noise, late packets of a
-    /// source that has been replaced.
+    /// source that has been replaced, anything during a digit of ours.
     #[must_use]
     pub fn dropped(&self, side: Side) -> u64 {
         self.legs[side.index()].dropped()

@@ -23,6 +23,10 @@ const MAX_MISORDER: i16 = 100;
 /// Longest silence that a timestamp may jump over within one source: five minutes.
 const MAX_SILENCE: i32 = 5 * 60 * 8000;
 
+/// A timestamp may be ahead of the time that has passed by two seconds (packets that came in a burst, with loss); beyond that
+/// the sender's clock has jumped.
+const MAX_LEAD: i32 = 2 * 8000;
+
 /// How far behind the newest timestamp an event may begin: the longest duration it can state, and a second.
 const MAX_EVENT_AGE: i32 = 65_535 + 8000;
 
@@ -172,6 +176,19 @@ impl Splice {
         }
     }
 
+    /// Places a packet of a digit of our own, `duration` samples into it. All packets of one digit have the timestamp of its
+    /// beginning; nothing else may be placed until its last.
+    pub fn on_digit(&mut self, now: Duration, begins: bool, duration: u32) -> Place {
+        if begins {
+            self.interrupt();
+            return self.begin(now, duration);
+        }
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        // What follows must not overlap the digit.
+        self.span = duration.max(1);
+        Place { sequence_number: self.sequence_number, timestamp: self.timestamp, marker: false }
+    }
+
     /// Places a packet of the peer; `None` when it must not be passed on: late, from before the last change, or a stray.
     pub fn on_peer(&mut self, now: Duration, header: &Header, payload: Payload) -> Option<Place> {
         match self.source {
@@ -201,9 +218,9 @@ impl Splice {
     }
 
     fn on_same_peer(&mut self, now: Duration, mut peer: Peer, header: &Header, payload: Payload) -> Option<Place> {
-        match peer.judge(header, payload) {
+        let ahead = header.timestamp.wrapping_sub(peer.timestamp) as i32;
+        match peer.judge(header, payload, self.farthest(now, ahead)) {
             Verdict::Newer => {
-                let ahead = header.timestamp.wrapping_sub(peer.timestamp) as i32;
                 peer.advance(header.sequence_number);
                 let place = peer.place(header);
                 self.sequence_number = place.sequence_number;
@@ -225,6 +242,19 @@ impl Splice {
                 None
             }
         }
+    }
+
+    /// How far ahead of the newest timestamp one may be that is `ahead` of it.
+    #[inline]
+    fn farthest(&self, now: Duration, ahead: i32) -> i32 {
+        // Nearly every packet is spared the division.
+        if ahead <= MAX_LEAD { MAX_LEAD } else { self.farthest_by_clock(now) }
+    }
+
+    #[cold]
+    fn farthest_by_clock(&self, now: Duration) -> i32 {
+        let elapsed = now.saturating_sub(self.sent_at.unwrap_or_default()).as_micros() / 125;
+        i32::try_from(elapsed).unwrap_or(i32::MAX).saturating_add(MAX_LEAD).min(MAX_SILENCE)
     }
 
     fn begin_peer(&mut self, now: Duration, header: &Header, payload: Payload) -> Place {
@@ -285,7 +315,8 @@ impl Splice {
 }
 
 impl Peer {
-    fn judge(&self, header: &Header, payload: Payload) -> Verdict {
+    /// `farthest` is how far ahead of the newest timestamp the packet's may be.
+    fn judge(&self, header: &Header, payload: Payload, farthest: i32) -> Verdict {
         let sequence_ahead = header.sequence_number.wrapping_sub(self.sequence_number) as i16;
         let timestamp_ahead = header.timestamp.wrapping_sub(self.timestamp) as i32;
         let oldest = match payload {
@@ -295,7 +326,7 @@ impl Peer {
         if self.restart == Some(header.sequence_number) {
             Verdict::Restart
         } else if (1..=MAX_DROPOUT).contains(&sequence_ahead) {
-            if (oldest..=MAX_SILENCE).contains(&timestamp_ahead) { Verdict::Newer } else { Verdict::Restart }
+            if (oldest..=farthest).contains(&timestamp_ahead) { Verdict::Newer } else { Verdict::Restart }
         } else if (-MAX_MISORDER..=0).contains(&sequence_ahead) {
             let belongs = header.sequence_number.wrapping_sub(self.floor) as i16 >= 0;
             // A late packet's timestamp is no newer than the newest's, and no older than what lay in between.
@@ -305,10 +336,12 @@ impl Peer {
         }
     }
 
-    /// A packet far off the sequence: when the next one follows on it, the sequence has restarted.
+    /// A packet far off the sequence, or behind it though it is newer: when the next one follows on it, the sequence has
+    /// restarted.
     fn note_stray(&mut self, header: &Header) {
         let sequence_ahead = header.sequence_number.wrapping_sub(self.sequence_number) as i16;
-        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&sequence_ahead) {
+        let is_newer = header.timestamp.wrapping_sub(self.timestamp) as i32 > 0;
+        if is_newer || !(-MAX_MISORDER..=MAX_DROPOUT).contains(&sequence_ahead) {
             self.restart = Some(header.sequence_number.wrapping_add(1));
         }
     }
@@ -512,6 +545,49 @@ mod tests {
             assert!(mended.marker && ahead == 1 && (SPAN..=2 * SPAN).contains(&samples), "{mended:?} after {last:?}");
             last = mended;
         }
+    }
+
+    #[test]
+    fn a_timestamp_is_ahead_of_the_clock_by_two_seconds_at_most() {
+        for (ahead, elapsed, is_mended) in [
+            (16_000, 20, false),
+            (16_161, 20, true),
+            (15 * 8000, 20, true),
+            (15 * 8000, 13_000, false),
+            (15 * 8000, 12_999, true),
+            (299 * 8000, 297_000, false),
+            (301 * 8000, 301_000, true),
+        ] {
+            let mut splice = splice();
+            let first = splice.on_peer(ms(0), &header(1, 0, 5000), AUDIO).unwrap();
+            let next = splice.on_peer(ms(elapsed), &header(1, 1, 5000 + ahead), AUDIO).unwrap();
+            let expected = if is_mended { elapsed as u32 * 8 } else { ahead };
+            assert_eq!((differs(next, first), next.marker), ((1, expected), is_mended), "{ahead} in {elapsed} ms");
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_goes_back_while_time_goes_on_has_restarted() {
+        let mut splice = splice();
+        let first = splice.on_peer(ms(0), &header(1, 500, 0), AUDIO).unwrap();
+        assert_eq!(splice.on_peer(ms(20), &header(1, 460, SPAN), AUDIO), None, "one alone is a stray");
+        let next = splice.on_peer(ms(40), &header(1, 461, 2 * SPAN), AUDIO).unwrap();
+        assert_eq!((differs(next, first), next.marker), ((1, 2 * SPAN), true));
+    }
+
+    #[test]
+    fn a_digit_of_our_own_takes_the_place_of_the_peer() {
+        let mut splice = splice();
+        let before = audio(&mut splice, 1, 0, ms(0)).unwrap();
+        let begun = splice.on_digit(ms(25), true, 160);
+        assert_eq!((differs(begun, before), begun.marker), ((1, 200), true));
+        for number in 1..5 {
+            let place = splice.on_digit(ms(25 + 20 * u64::from(number)), false, 160 * (u32::from(number) + 1));
+            assert_eq!((differs(place, begun), place.marker), ((number, 0), false));
+        }
+        let after = audio(&mut splice, 1, 6, ms(106)).unwrap();
+        assert_eq!((differs(after, begun), after.marker), ((5, 800), true), "not before the digit is over");
+        assert_eq!(audio(&mut splice, 1, 0, ms(107)), None, "older than the digit");
     }
 
     #[test]

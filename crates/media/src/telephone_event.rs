@@ -6,15 +6,63 @@
 //! ```
 //!
 //! All packets of one event carry the RTP timestamp of its beginning; the first has the marker; the duration grows; the last
-//! one is sent three times with the end bit. The relay passes all this on untouched and changes only the payload type.
+//! one is sent three times with the end bit. The relay passes all this on untouched and changes only the payload type;
+//! [`crate::digits`] writes and reads whole digits where one leg has no such events.
 
 /// Length of one event's payload in bytes.
 pub const LEN: usize = 4;
 
+/// A DTMF digit: `0`-`9`, `*`, `#`, `A`-`D` (RFC 4733 §3.2). Digits can be a PIN, so `Debug` does not tell which it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digit(u8);
+
+impl Digit {
+    /// The digit of an event code of 0-15; `None` for an event that is not DTMF.
+    #[must_use]
+    pub const fn from_event(event: u8) -> Option<Digit> {
+        if event < 16 { Some(Digit(event)) } else { None }
+    }
+
+    /// The digit of a character, letters in either case; `None` for anything else.
+    #[must_use]
+    pub fn from_char(digit: char) -> Option<Digit> {
+        match digit.to_ascii_uppercase() {
+            digit @ '0'..='9' => Some(Digit(digit as u8 - b'0')),
+            '*' => Some(Digit(10)),
+            '#' => Some(Digit(11)),
+            digit @ 'A'..='D' => Some(Digit(digit as u8 - b'A' + 12)),
+            _ => None,
+        }
+    }
+
+    /// Its event code, 0-15.
+    #[must_use]
+    pub const fn event(self) -> u8 {
+        self.0
+    }
+
+    /// Its character: for the wire, never for a log.
+    #[must_use]
+    pub fn reveal(self) -> char {
+        match self.0 {
+            10 => '*',
+            11 => '#',
+            digit @ 12.. => char::from(b'A' + (digit - 12)),
+            digit => char::from(b'0' + digit),
+        }
+    }
+}
+
+impl std::fmt::Debug for Digit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digit")
+    }
+}
+
 /// One report of an event in progress or ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TelephoneEvent {
-    /// Event code: 0-9 the digits, 10 `*`, 11 `#`, 12-15 `A`-`D`; others are not DTMF (RFC 4733 §3.2).
+    /// Event code: 0-15 are the [`Digit`]s, others are not DTMF (RFC 4733 §3.2).
     pub event: u8,
     /// The event has ended.
     pub end: bool,
@@ -44,28 +92,10 @@ impl TelephoneEvent {
         [self.event, self.volume.min(63) | if self.end { 0x80 } else { 0 }, high, low]
     }
 
-    /// The DTMF digit (`0`-`9`, `*`, `#`, `A`-`D`); `None` for an event that is not DTMF.
+    /// The digit; `None` for an event that is not DTMF.
     #[must_use]
-    pub fn digit(self) -> Option<char> {
-        match self.event {
-            0..=9 => Some(char::from(b'0' + self.event)),
-            10 => Some('*'),
-            11 => Some('#'),
-            12..=15 => Some(char::from(b'A' + (self.event - 12))),
-            16.. => None,
-        }
-    }
-
-    /// The event code of a digit, in either case; `None` for anything else.
-    #[must_use]
-    pub fn code(digit: char) -> Option<u8> {
-        match digit.to_ascii_uppercase() {
-            digit @ '0'..='9' => Some(digit as u8 - b'0'),
-            '*' => Some(10),
-            '#' => Some(11),
-            digit @ 'A'..='D' => Some(digit as u8 - b'A' + 12),
-            _ => None,
-        }
+    pub const fn digit(self) -> Option<Digit> {
+        Digit::from_event(self.event)
     }
 }
 
@@ -109,13 +139,22 @@ mod tests {
     fn sixteen_codes_are_digits_and_every_digit_has_its_code() {
         let digits: String = (0..=u8::MAX)
             .filter_map(|event| TelephoneEvent { event, end: false, volume: 0, duration: 0 }.digit())
+            .map(Digit::reveal)
             .collect();
         assert_eq!(digits, "0123456789*#ABCD");
         for (code, digit) in digits.chars().enumerate() {
-            assert_eq!(TelephoneEvent::code(digit), u8::try_from(code).ok());
+            assert_eq!(Digit::from_char(digit).map(|digit| usize::from(digit.event())), Some(code));
         }
-        assert_eq!(TelephoneEvent::code('d'), Some(15));
-        assert_eq!(TelephoneEvent::code('e'), None);
-        assert_eq!(TelephoneEvent::code('１'), None);
+        assert_eq!(Digit::from_char('d'), Digit::from_char('D'));
+        for other in ['e', ' ', '１', '\u{661}', '\0'] {
+            assert_eq!(Digit::from_char(other), None);
+        }
+    }
+
+    #[test]
+    fn a_digit_is_not_told_in_a_log() {
+        let shown: std::collections::BTreeSet<String> =
+            (0..16).filter_map(Digit::from_event).map(|digit| format!("{digit:?}")).collect();
+        assert_eq!(shown.len(), 1);
     }
 }

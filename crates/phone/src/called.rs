@@ -1,16 +1,17 @@
-//! The called half: what a phone answers, and the script that it rings by (RFC 3261 §8.2, §9.2, §13.3, §14.2, §15.1.2).
+//! The called half: what a phone answers, and the script that it rings by (RFC 3261 §8.2, §9.2, §13.3, §15.1.2).
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rsip::Method;
 
-use crate::call::{Answered, AwaitedAck, Call, Dialog, Established, Ringing, Step};
+use crate::call::{Answered, AwaitedAck, Call, Dialog, Established, Reliable, Ringing, Step};
+use crate::reliable;
 use crate::script::Reply;
-use crate::sdp::{Direction, Flaw, Negotiation};
+use crate::sdp::{Flaw, Negotiation, Offer};
 use crate::transaction::Key;
 use crate::wire::{Draft, Received, address_of};
-use crate::{Ender, Phone, PhoneEvent, Start};
+use crate::{Ender, Phone, PhoneEvent, Start, When};
 
 /// How long a phone rings at most, as networks do.
 const RING_LIMIT: Duration = Duration::from_secs(180);
@@ -32,16 +33,36 @@ impl Phone {
         if !self.transactions.on_request(&key, source) {
             return;
         }
+        let name = request.name();
+        if request.method != Method::Cancel && !self.authenticates(now, &key, &request) {
+            return;
+        }
+        if self.config.script.lacks.contains(&name) {
+            let allow = [("Allow".to_owned(), self.allow())];
+            return self.respond_with(now, &key, &request, 405, None, &allow);
+        }
         match request.method {
             Method::Invite if request.to_tag.is_empty() => self.on_invite(now, source, key, request),
             Method::Invite => self.on_reinvite(now, &key, &request),
             Method::Cancel => self.on_cancel(now, &key, &request),
             Method::Bye => self.on_bye(now, &key, &request),
-            Method::Options => self.respond(now, &key, &request, 200, None),
-            Method::Info if self.call.dialog().is_some_and(|dialog| dialog.is_of(&request)) => {
+            Method::Options if request.to_tag.is_empty() => self.respond(now, &key, &request, 200, None),
+            Method::PRack if self.admits(now, &key, &request) => self.on_prack(now, &key, &request),
+            Method::Update if self.admits(now, &key, &request) => {
+                self.event(PhoneEvent::Requested { method: name });
+                self.on_update(now, &key, &request);
+            }
+            Method::Info | Method::Options if self.admits(now, &key, &request) => {
+                self.event(PhoneEvent::Requested { method: name });
+                self.on_info(&request);
                 self.respond(now, &key, &request, 200, None);
             }
-            _ => self.respond(now, &key, &request, 405, None),
+            // Refused by now.
+            Method::PRack | Method::Update | Method::Info | Method::Options => {}
+            _ => {
+                let allow = [("Allow".to_owned(), self.allow())];
+                self.respond_with(now, &key, &request, 405, None, &allow);
+            }
         }
     }
 
@@ -56,8 +77,27 @@ impl Phone {
         {
             self.breach(format!("INVITE: Request-URI {uri} is not us"));
         }
+        let unknown: Vec<&str> = invite.tokens("Require").filter(|option| !self.supported().contains(option)).collect();
+        if !unknown.is_empty() {
+            let unsupported = [("Unsupported".to_owned(), unknown.join(", "))];
+            return self.respond_with(now, &key, &invite, 420, None, &unsupported);
+        }
+        let reliably = match self.reliability_of(&invite) {
+            Ok(reliably) => reliably,
+            Err(status) => {
+                let require = [("Require".to_owned(), reliable::OPTION.to_owned())];
+                return self.respond_with(now, &key, &invite, status, None, &require);
+            }
+        };
+        if self.timer_too_short(&invite).is_some() {
+            return self.respond_with(now, &key, &invite, 422, None, &self.min_se());
+        }
         let local_tag = self.random.token();
         let target = invite.contact.clone();
+        let mut media = Negotiation::new(self.random.next_u64() >> 32, &self.config);
+        if invite.sdp.is_some() {
+            media.await_our_answer();
+        }
         let dialog = Dialog {
             call_id: invite.call_id.clone(),
             local: format!("{};tag={local_tag}", invite.to),
@@ -68,35 +108,41 @@ impl Phone {
             remote_cseq: invite.cseq,
             peer: target.as_ref().and_then(address_of).unwrap_or(source),
             target: target.unwrap_or_default(),
-            media: Negotiation::new(self.random.next_u64() >> 32, self.config.rtp),
+            media,
+            invite_cseq: invite.cseq,
+            owner: false,
+            barred_until: None,
+            held_until: None,
+            reliable: Reliable::default(),
+            timer: None,
         };
         let script = &self.config.script;
         let mut plan = vec![(now + RING_LIMIT, Step::GiveUp)];
         plan.extend(script.ring_after.map(|after| (now + after, Step::Ring)));
         plan.extend(script.early_media_after.map(|after| (now + after, Step::EarlyMedia)));
+        let more = script.provisionals.iter().enumerate();
+        plan.extend(more.map(|(place, provisional)| (now + provisional.after, Step::Provisional(place))));
         match &script.reply {
             Reply::Answer { after } | Reply::Refuse { after, .. } => plan.push((now + *after, Step::Reply)),
             Reply::Never => {}
         }
         plan.sort_by_key(|(at, _)| *at);
         self.event(PhoneEvent::Invited { caller: invite.caller.clone() });
-        self.call = Call::Ringing(Box::new(Ringing { dialog, key, invite, answer: None, plan }));
+        let ringing = Ringing { dialog, key, invite, answer: None, plan, reliably, early: false };
+        self.call = Call::Ringing(Box::new(ringing));
         self.path = None;
         self.ear.begin();
+        self.schedule(now, When::Invited);
         self.handle_timeout(now);
     }
 
     pub(crate) fn on_step(&mut self, now: Duration, step: Step) {
-        let Call::Ringing(ringing) = &self.call else {
-            return;
-        };
-        let (key, invite) = (ringing.key.clone(), ringing.invite.clone());
         match step {
-            Step::Ring => self.respond(now, &key, &invite, 180, None),
-            Step::EarlyMedia => {
-                if let Some(answer) = self.early_answer(now) {
-                    self.respond(now, &key, &invite, 183, answer.as_deref());
-                    self.media_settled(now, Some(self.config.early_sound.clone()));
+            Step::Ring => self.progress(now, 180, false, &[]),
+            Step::EarlyMedia => self.progress(now, 183, true, &[]),
+            Step::Provisional(place) => {
+                if let Some(provisional) = self.config.script.provisionals.get(place).cloned() {
+                    self.progress(now, provisional.status, provisional.sdp, &provisional.headers);
                 }
             }
             Step::GiveUp => self.refuse(now, 480, None),
@@ -109,7 +155,7 @@ impl Phone {
     }
 
     /// Our answer to the INVITE's offer; `Some(None)` where it made none, `None` when the call was refused for it.
-    fn early_answer(&mut self, now: Duration) -> Option<Option<Vec<u8>>> {
+    pub(crate) fn early_answer(&mut self, now: Duration) -> Option<Option<Vec<u8>>> {
         let config = self.config.clone();
         let Call::Ringing(ringing) = &mut self.call else {
             return None;
@@ -119,7 +165,11 @@ impl Phone {
         };
         if ringing.answer.is_none() {
             match ringing.dialog.media.answer(&config, &offer) {
-                Ok(answer) => ringing.answer = Some(answer),
+                Ok(answer) => {
+                    ringing.answer = Some(answer);
+                    // It is none yet where its message may be lost.
+                    ringing.dialog.media.await_our_answer();
+                }
                 Err(flaw) => {
                     if let Flaw::Breach(sentence) = flaw {
                         self.breach(format!("INVITE: {sentence}"));
@@ -133,18 +183,33 @@ impl Phone {
     }
 
     fn answer(&mut self, now: Duration) {
-        let Some(answer) = self.early_answer(now) else {
+        let Call::Ringing(ringing) = &self.call else {
             return;
         };
+        // A reliable provisional response may have settled offer and answer.
+        let settled = ringing.dialog.reliable.rseq.is_some() && ringing.dialog.media.is_free();
+        let said = ringing.answer.clone().filter(|_| self.config.script.repeats_sdp);
+        let mut body = said;
+        if !settled {
+            match self.early_answer(now) {
+                Some(answer) => body = answer,
+                None => return,
+            }
+        }
         let Call::Ringing(ringing) = std::mem::replace(&mut self.call, Call::Ended) else {
             return;
         };
         let Ringing { mut dialog, key, invite, .. } = *ringing;
-        let brings_answer = answer.is_none();
-        let body = answer.unwrap_or_else(|| dialog.media.offer(&self.config, Direction::SendRecv));
+        let brings_answer = !settled && body.is_none();
+        if brings_answer {
+            body = dialog.media.offer(&self.config, &Offer::Same);
+        } else {
+            dialog.media.settle();
+        }
         let ack = AwaitedAck { key: key.clone(), cseq: invite.cseq, brings_answer };
         self.call = Call::Answered(Box::new(Answered { dialog, ack, hang_up: false }));
-        self.respond(now, &key, &invite, 200, Some(&body));
+        let headers = self.timer_answer(now, &invite);
+        self.respond_with(now, &key, &invite, 200, body.as_deref(), &headers);
         self.media_settled(now, Some(self.config.sound.clone()));
         self.event(PhoneEvent::Answered { media: self.remote_rtp() });
     }
@@ -154,7 +219,9 @@ impl Phone {
             return;
         };
         let (key, invite) = (ringing.key.clone(), ringing.invite.clone());
-        self.respond_with(now, &key, &invite, status, None, reason);
+        let mut headers = self.config.script.refusal_headers.clone();
+        headers.extend(reason.map(|reason| ("Reason".to_owned(), reason.to_owned())));
+        self.respond_with(now, &key, &invite, status, None, &headers);
         self.end(now);
         self.event(PhoneEvent::Released { by: Ender::Us, reason: None });
     }
@@ -173,6 +240,7 @@ impl Phone {
                 self.call = Call::Established(Box::new(Established { dialog, hang_up_at, modifying: None, ack: None }));
                 self.take_answer_in_ack(now, &ack, request);
                 self.event(PhoneEvent::Established);
+                self.schedule(now, When::Up);
                 if hang_up {
                     self.send_bye(now);
                 }
@@ -200,7 +268,7 @@ impl Phone {
         };
         match (&request.sdp, ack.brings_answer) {
             (Some(sdp), true) => {
-                if let Err(flaw) = up.dialog.media.take_answer(sdp) {
+                if let Err(flaw) = up.dialog.media.take_answer(sdp, true) {
                     self.note_flaw(request, flaw);
                 }
                 self.media_settled(now, Some(self.config.sound.clone()));
@@ -208,44 +276,6 @@ impl Phone {
             (None, true) => self.breach("ACK without the answer to our offer".to_owned()),
             (Some(_), false) => self.breach("ACK with SDP that nobody asked for".to_owned()),
             (None, false) => {}
-        }
-    }
-
-    fn on_reinvite(&mut self, now: Duration, key: &Key, request: &Received) {
-        let config = self.config.clone();
-        let in_dialog = self.call.dialog().is_some_and(|dialog| dialog.is_of(request));
-        let up = match &mut self.call {
-            Call::Established(up) if in_dialog => up,
-            _ if in_dialog => return self.respond(now, key, request, 491, None),
-            _ => return self.respond(now, key, request, 481, None),
-        };
-        if request.cseq <= up.dialog.remote_cseq {
-            return self.respond(now, key, request, 500, None);
-        }
-        up.dialog.remote_cseq = request.cseq;
-        if up.modifying.is_some() || up.ack.is_some() {
-            return self.respond(now, key, request, 491, None);
-        }
-        let body = match &request.sdp {
-            Some(offer) => up.dialog.media.answer(&config, offer),
-            None => Ok(up.dialog.media.offer(&config, Direction::SendRecv)),
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(flaw) => {
-                if let Flaw::Breach(sentence) = flaw {
-                    self.note_flaw(request, sentence);
-                }
-                return self.respond(now, key, request, 488, None);
-            }
-        };
-        let ack = AwaitedAck { key: key.clone(), cseq: request.cseq, brings_answer: request.sdp.is_none() };
-        up.ack = Some(ack);
-        self.respond(now, key, request, 200, Some(&body));
-        if request.sdp.is_some() {
-            self.media_settled(now, Some(config.sound));
-            let sends = self.path.is_some_and(|path| path.send);
-            self.event(PhoneEvent::MediaChanged { media: self.remote_rtp(), sends });
         }
     }
 
@@ -296,18 +326,18 @@ impl Phone {
         self.event(PhoneEvent::Released { by: Ender::Them, reason: request.reason.clone() });
     }
 
-    fn respond(&mut self, now: Duration, key: &Key, request: &Received, status: u16, body: Option<&[u8]>) {
-        self.respond_with(now, key, request, status, body, None);
+    pub(crate) fn respond(&mut self, now: Duration, key: &Key, request: &Received, status: u16, body: Option<&[u8]>) {
+        self.respond_with(now, key, request, status, body, &[]);
     }
 
-    fn respond_with(
+    pub(crate) fn respond_with(
         &mut self,
         now: Duration,
         key: &Key,
         request: &Received,
         status: u16,
         body: Option<&[u8]>,
-        reason: Option<&str>,
+        headers: &[(String, String)],
     ) {
         let to = match self.call.dialog() {
             _ if !request.to_tag.is_empty() => request.to.clone(),
@@ -316,16 +346,19 @@ impl Phone {
             }
             _ => format!("{};tag={}", request.to, self.random.token()),
         };
+        let method = request.name();
         let mut draft =
-            Draft::new().vias(&request.vias).dialog(&request.from, &to, &request.call_id, request.cseq, request.method);
-        if request.method == Method::Invite {
-            if status < 300 {
-                draft = draft.header("Contact", &self.contact());
+            Draft::new().vias(&request.vias).dialog(&request.from, &to, &request.call_id, request.cseq, &method);
+        if matches!(request.method, Method::Invite | Method::Update) && status < 300 {
+            draft = draft.header("Contact", &self.contact()).header("Allow", &self.allow());
+            let supported = self.supported();
+            if !supported.is_empty() {
+                draft = draft.header("Supported", &supported.join(", "));
             }
-            draft = draft.headers(&self.config.headers);
         }
-        if let Some(reason) = reason {
-            draft = draft.header("Reason", reason);
+        draft = draft.headers(headers);
+        if request.method == Method::Invite {
+            draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
         }
         if let Some(agent) = &self.config.user_agent {
             draft = draft.header("Server", agent);

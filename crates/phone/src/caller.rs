@@ -1,14 +1,19 @@
-//! The calling half: INVITE, CANCEL, ACK, BYE, re-INVITE and their responses (RFC 3261 §8.1, §9.1, §13.2, §14.1, §15.1.1).
+//! The calling half: INVITE, CANCEL, ACK, BYE and their responses (RFC 3261 §8.1, §9.1, §13.2, §15.1.1).
 
 use std::time::Duration;
 
 use rsip::{Method, Uri};
 
-use crate::call::{Call, Calling, Cancel, Dialog, Established};
-use crate::sdp::{Direction, Negotiation};
+use crate::call::{Call, Calling, Cancel, Dialog, Established, Reliable};
+use crate::change::owes_ack;
+use crate::reliable::{self, Grade};
+use crate::sdp::{Negotiation, Offer};
 use crate::transaction::Verdict;
 use crate::wire::{Draft, Received, address_of};
-use crate::{Ender, Phone, PhoneEvent};
+use crate::{Ender, Phone, PhoneEvent, Reliability, When};
+
+/// INVITEs sent for one call at most.
+const MAX_ATTEMPTS: u8 = 5;
 
 impl Phone {
     /// Calls a SIP URI whose host is an address, e.g. `sip:+8617000000000@10.0.0.1:5060`. `false` when a call is up or the
@@ -35,52 +40,105 @@ impl Phone {
             remote_cseq: 0,
             target,
             peer,
-            media: Negotiation::new(self.random.next_u64() >> 32, self.config.rtp),
+            media: Negotiation::new(self.random.next_u64() >> 32, &self.config),
+            invite_cseq: 1,
+            owner: true,
+            barred_until: None,
+            held_until: None,
+            reliable: Reliable::default(),
+            timer: None,
         };
-        let late = self.config.script.late_offer;
-        let offer = (!late).then(|| dialog.media.offer(&self.config, Direction::SendRecv));
-        let bytes = self.in_dialog(&dialog, &branch, Method::Invite, dialog.local_cseq, offer.as_deref());
+        let offer = if self.config.script.late_offer { Offer::None } else { Offer::Same };
+        let body = dialog.media.offer(&self.config, &offer);
+        self.call = Call::Idle;
+        let mut headers = self.timer_request();
+        headers.extend(self.credentials("INVITE", &dialog.target.to_string()));
+        let bytes = self.in_dialog(&dialog, &branch, "INVITE", dialog.local_cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         let at = self.config.script.cancel_after.map(|after| now + after);
-        self.call = Call::Calling(Box::new(Calling { dialog, branch, cancel: Cancel::Not { at } }));
+        self.call = Call::Calling(Box::new(Calling {
+            dialog,
+            branch,
+            cancel: Cancel::Not { at },
+            answer: None,
+            settled: false,
+            attempts: 1,
+            extra: Vec::new(),
+            early: false,
+        }));
         self.path = None;
         self.ear.begin();
+        self.schedule(now, When::Invited);
         true
     }
 
-    /// Changes the direction of the stream by a re-INVITE, e.g. to hold ([`Direction::SendOnly`], [`Direction::Inactive`]) and to
-    /// resume. `false` when there is no call or another change is under way.
-    pub fn modify(&mut self, now: Duration, direction: Direction) -> bool {
-        let branch = format!("z9hG4bK{}", self.random.token());
-        let config = self.config.clone();
-        let Call::Established(up) = &mut self.call else {
-            return false;
+    /// The INVITE once more, as a refusal asked for: same Call-ID and tag, the next CSeq, these headers besides.
+    fn call_again(&mut self, now: Duration, status: u16, extra: Vec<(String, String)>) {
+        let branch = self.branch();
+        let timer = self.timer_request();
+        let Call::Calling(calling) = &mut self.call else {
+            return;
         };
-        if up.modifying.is_some() || up.ack.is_some() {
-            return false;
-        }
-        up.dialog.local_cseq = up.dialog.local_cseq.wrapping_add(1);
-        let offer = up.dialog.media.offer(&config, direction);
-        up.modifying = Some(branch.clone());
-        let Call::Established(up) = &self.call else {
-            return false;
+        calling.attempts += 1;
+        calling.extra.extend(extra);
+        calling.branch.clone_from(&branch);
+        let cseq = calling.dialog.next_cseq();
+        calling.dialog.invite_cseq = cseq;
+        calling.dialog.remote_tag.clear();
+        let body = calling.dialog.media.written();
+        let mut headers = calling.extra.clone();
+        let said = |name: &str| headers.iter().any(|(known, _)| known == name);
+        let timer: Vec<_> = timer.into_iter().filter(|(name, _)| !said(name)).collect();
+        headers.extend(timer);
+        let uri = calling.dialog.target.to_string();
+        headers.extend(self.credentials("INVITE", &uri));
+        let Call::Calling(calling) = &self.call else {
+            return;
         };
-        let bytes = self.in_dialog(&up.dialog, &branch, Method::Invite, up.dialog.local_cseq, Some(&offer));
-        self.transactions.request(now, up.dialog.peer, &branch, Method::Invite, bytes);
-        true
+        let peer = calling.dialog.peer;
+        let bytes = self.in_dialog(&calling.dialog, &branch, "INVITE", cseq, &headers, body.as_deref());
+        self.transactions.request(now, peer, &branch, Method::Invite, bytes);
+        self.event(PhoneEvent::TriedAgain { status });
     }
 
-    fn in_dialog(&self, dialog: &Dialog, branch: &str, method: Method, cseq: u32, body: Option<&[u8]>) -> Vec<u8> {
-        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards().dialog(
+    /// A request of ours: the INVITE, or one within the dialog.
+    pub(crate) fn in_dialog(
+        &self,
+        dialog: &Dialog,
+        branch: &str,
+        method: &str,
+        cseq: u32,
+        headers: &[(String, String)],
+        body: Option<&[u8]>,
+    ) -> Vec<u8> {
+        let begins = method == "INVITE" && !dialog.exists();
+        let hops = if begins { self.config.script.max_forwards } else { 70 };
+        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards(hops).dialog(
             &dialog.local,
             &dialog.remote,
             &dialog.call_id,
             cseq,
             method,
         );
-        if method == Method::Invite {
-            draft = draft.header("Contact", &self.contact()).header("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS");
-            draft = draft.headers(&self.config.headers);
+        if matches!(method, "INVITE" | "UPDATE") {
+            draft = draft.header("Contact", &self.contact()).header("Allow", &self.allow());
+        }
+        if matches!(method, "INVITE" | "UPDATE" | "PRACK") {
+            let mut supported = self.supported();
+            if method == "INVITE" && !dialog.exists() && self.config.script.reliability == Reliability::Required {
+                draft = draft.header("Require", reliable::OPTION);
+                supported.retain(|option| *option != reliable::OPTION);
+            }
+            if !supported.is_empty() {
+                draft = draft.header("Supported", &supported.join(", "));
+            }
+        }
+        draft = draft.headers(headers);
+        if method == "INVITE" {
+            draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
+        }
+        if begins {
+            draft = draft.headers(&self.config.script.invite_headers);
         }
         if let Some(agent) = &self.config.user_agent {
             draft = draft.header("User-Agent", agent);
@@ -104,18 +162,32 @@ impl Phone {
             // Its request was given up before: nothing to hear.
             Verdict::Repeated | Verdict::Stray => return,
         }
+        let is_end = received.method == Method::Bye && matches!(self.call, Call::Ending(_));
+        if is_end && matches!(status, 401 | 407) && self.on_challenge(status, received) {
+            return self.send_bye(now);
+        }
         match (received.method, &self.call) {
             (Method::Invite, Call::Calling(calling)) if calling.branch == received.branch => {
                 self.on_invite_response(now, status, received);
             }
-            (Method::Invite, Call::Established(up)) if up.modifying.as_ref() == Some(&received.branch) => {
+            (Method::Invite, Call::Established(up))
+                if up.modifying.as_ref().is_some_and(|ours| ours.branch == received.branch) =>
+            {
                 self.on_modified(now, status, received);
             }
             (Method::Bye, Call::Ending(_)) if status >= 200 => {
                 self.end(now);
                 self.event(PhoneEvent::Released { by: Ender::Us, reason: None });
             }
-            // To a CANCEL, or to a request of a call that has ended since.
+            (_, Call::Ending(dialog)) if (200..300).contains(&status) && owes_ack(dialog, received) => {
+                let peer = dialog.peer;
+                let branch = self.branch();
+                if let Call::Ending(dialog) = &self.call {
+                    let ack = self.in_dialog(dialog, &branch, "ACK", received.cseq, &[], None);
+                    self.transactions.acknowledge(&received.branch, peer, ack);
+                }
+            }
+            // To a CANCEL, to another request within the dialog, or to a request of a call that has ended since.
             (
                 _,
                 Call::Idle
@@ -125,56 +197,122 @@ impl Phone {
                 | Call::Established(_)
                 | Call::Ending(_)
                 | Call::Ended,
-            ) => {}
+            ) => self.on_other_response(now, status, received),
         }
     }
 
     fn on_invite_response(&mut self, now: Duration, status: u16, received: &Received) {
+        let Call::Calling(calling) = &self.call else {
+            return;
+        };
+        let (dialog, may_retry) = (&calling.dialog, calling.attempts < MAX_ATTEMPTS && !calling.early);
+        if received.from != dialog.local || received.call_id != dialog.call_id {
+            self.breach(format!("{status}: From or Call-ID is not that of the request"));
+        } else if received.cseq != dialog.invite_cseq {
+            self.breach(format!("{status}: CSeq {}", received.cseq));
+        }
+        match status {
+            ..=100 => self.on_provisional(now, status, received),
+            101..=299 => {
+                self.on_early_dialog(received);
+                if status < 200 {
+                    self.on_provisional(now, status, received);
+                } else {
+                    self.on_answered(now, status, received);
+                }
+            }
+            401 | 407 if may_retry && self.on_challenge(status, received) => self.call_again(now, status, Vec::new()),
+            422 if may_retry => match self.longer_interval(received) {
+                Some(headers) => self.call_again(now, status, headers),
+                None => self.on_refused(now, status, received),
+            },
+            _ => self.on_refused(now, status, received),
+        }
+    }
+
+    fn on_refused(&mut self, now: Duration, status: u16, received: &Received) {
+        self.end(now);
+        self.event(PhoneEvent::Refused { status, reason: received.reason.clone() });
+    }
+
+    /// A response with a To tag makes the dialog, early at first (RFC 3261 §12.1.2).
+    fn on_early_dialog(&mut self, received: &Received) {
         let Call::Calling(calling) = &mut self.call else {
             return;
         };
-        let mut flaws = Vec::new();
-        if received.from != calling.dialog.local || received.call_id != calling.dialog.call_id {
-            flaws.push(format!("{status}: From or Call-ID is not that of the request"));
+        let dialog = &mut calling.dialog;
+        if dialog.exists() && dialog.remote_tag != received.to_tag {
+            self.breach("a response with another To tag".to_owned());
+            return;
         }
-        if received.cseq != calling.dialog.local_cseq {
-            flaws.push(format!("{status}: CSeq {}", received.cseq));
+        dialog.remote.clone_from(&received.to);
+        dialog.remote_tag.clone_from(&received.to_tag);
+        dialog.retarget(received.contact.as_ref());
+    }
+
+    /// The SDP in a response to an INVITE with an offer.
+    fn take_response_sdp(&mut self, status: u16, sdp: &[u8], reliably: bool) {
+        let Call::Calling(calling) = &mut self.call else {
+            return;
+        };
+        // RFC 3261 §13.2.1: what a provisional response answered, the 200 must say again, unchanged.
+        let flaw = match &calling.answer {
+            Some(before) if before != sdp => Some("the answer is not that of the provisional response".to_owned()),
+            Some(_) if calling.settled => None,
+            Some(_) | None => calling.dialog.media.take_answer(sdp, reliably).err(),
+        };
+        if flaw.is_none() {
+            calling.answer = Some(sdp.to_vec());
+            calling.settled |= reliably;
         }
-        let late = self.config.script.late_offer;
-        if let Some(sdp) = &received.sdp
-            && !late
-            && status < 300
-        {
-            // RFC 3261 §13.2.1: what a provisional response answered, the 200 must say again, unchanged.
-            if calling.dialog.media.remote_body().is_some_and(|before| before != &sdp[..]) {
-                flaws.push(format!("{status}: the answer is not that of the provisional response"));
-            } else if let Err(flaw) = calling.dialog.media.take_answer(sdp) {
-                flaws.push(format!("{status}: {flaw}"));
-            }
-        }
-        if received.sdp.is_none() && !late && (200..300).contains(&status) {
-            flaws.push(format!("{status} without answer"));
-        }
-        for flaw in flaws {
-            self.breach(flaw);
-        }
-        match status {
-            ..=199 => self.on_provisional(now, status, received),
-            200..=299 => self.on_answered(now, received),
-            _ => {
-                self.end(now);
-                self.event(PhoneEvent::Refused { status, reason: received.reason.clone() });
-            }
+        if let Some(flaw) = flaw {
+            self.breach(format!("{status}: {flaw}"));
         }
     }
 
     fn on_provisional(&mut self, now: Duration, status: u16, received: &Received) {
+        let config = self.config.clone();
+        let grade = self.grade(status, received);
+        let Call::Calling(calling) = &mut self.call else {
+            return;
+        };
+        let reliably = matches!(grade, Grade::Reliable(_));
+        let late = config.script.late_offer;
+        let mut answer = None;
+        match (&received.sdp, late) {
+            _ if grade == Grade::Passed => return,
+            (Some(sdp), false) => self.take_response_sdp(status, sdp, reliably),
+            (Some(_), true) if !reliably => {
+                self.breach(format!("{status}: an offer in a response that may be lost"));
+            }
+            (Some(offer), true) if calling.answer.is_none() => match calling.dialog.media.answer(&config, offer) {
+                Ok(written) => {
+                    calling.answer = Some(offer.clone());
+                    calling.settled = true;
+                    answer = Some(written);
+                }
+                Err(flaw) => self.breach(format!("offer in {status}: {flaw:?}")),
+            },
+            (Some(_), true) => self.breach(format!("{status}: a second offer")),
+            (None, true) if reliably && calling.answer.is_none() => {
+                self.breach(format!("the first reliable response, {status}, makes no offer (RFC 3262 §5)"));
+            }
+            (None, _) => {}
+        }
         let media = received.sdp.is_some().then(|| self.remote_rtp()).flatten();
         if media.is_some() {
             self.media_settled(now, None);
         }
         if status > 100 {
             self.event(PhoneEvent::Ringing { status, media });
+            self.schedule_early(now);
+        }
+        if let Grade::Reliable(rseq) = grade {
+            if !config.script.never_pracks {
+                self.send_prack(now, rseq, answer);
+            } else if let Some(dialog) = self.call.dialog_mut() {
+                dialog.reliable.owes_prack |= received.sdp.is_some();
+            }
         }
         if let Call::Calling(calling) = &mut self.call
             && calling.cancel == Cancel::AtFirstResponse
@@ -184,22 +322,33 @@ impl Phone {
         }
     }
 
-    fn on_answered(&mut self, now: Duration, received: &Received) {
+    fn on_answered(&mut self, now: Duration, status: u16, received: &Received) {
+        let Call::Calling(calling) = &self.call else {
+            return;
+        };
+        // Offer and answer may stand already, by reliable provisional responses.
+        let (settled, denied) = (calling.settled, calling.dialog.reliable.denied);
+        if calling.dialog.reliable.owes_prack {
+            self.breach(format!("{status} before the PRACK of a response with SDP (RFC 3262 §3)"));
+        }
+        if denied {
+            self.breach(format!("{status} after a 481 to PRACK"));
+        }
+        match (&received.sdp, self.config.script.late_offer) {
+            (Some(sdp), false) => self.take_response_sdp(status, sdp, true),
+            (None, false) if !settled => self.breach(format!("{status} without answer")),
+            (Some(_), true) if settled => self.breach(format!("{status}: a second offer")),
+            (Some(_), true) | (None, _) => {}
+        }
         let Call::Calling(calling) = std::mem::replace(&mut self.call, Call::Ended) else {
             return;
         };
-        let Calling { mut dialog, branch, cancel } = *calling;
-        dialog.remote.clone_from(&received.to);
-        dialog.remote_tag.clone_from(&received.to_tag);
-        if let Some(contact) = &received.contact {
-            dialog.target = contact.clone();
-            dialog.peer = address_of(contact).unwrap_or(dialog.peer);
-        }
-        let answer = self.answer_in_ack(&mut dialog, received);
+        let Calling { mut dialog, branch, cancel, .. } = *calling;
+        let answer = if settled { None } else { self.answer_in_ack(&mut dialog, received) };
         let never = self.config.script.never_acknowledge;
         if !never {
             let ack_branch = format!("z9hG4bK{}", self.random.token());
-            let ack = self.in_dialog(&dialog, &ack_branch, Method::Ack, dialog.local_cseq, answer.as_deref());
+            let ack = self.in_dialog(&dialog, &ack_branch, "ACK", dialog.invite_cseq, &[], answer.as_deref());
             self.transactions.acknowledge(&branch, dialog.peer, ack);
         }
         let hang_up_at = self.config.script.hang_up_after.map(|after| now + after);
@@ -209,6 +358,8 @@ impl Phone {
         if !never {
             self.event(PhoneEvent::Established);
         }
+        self.timer_response(now, received);
+        self.schedule(now, When::Up);
         // The 200 and our wish to give up crossed: the call is up and is ended as such.
         if !matches!(cancel, Cancel::Not { .. }) {
             self.send_bye(now);
@@ -233,51 +384,23 @@ impl Phone {
         }
     }
 
-    fn on_modified(&mut self, now: Duration, status: u16, received: &Received) {
-        if status < 200 {
-            return;
-        }
-        let ack_branch = format!("z9hG4bK{}", self.random.token());
-        let Call::Established(up) = &mut self.call else {
-            return;
-        };
-        up.modifying = None;
-        if status >= 300 {
-            self.event(PhoneEvent::ModificationRefused { status });
-            if matches!(status, 408 | 481) {
-                self.send_bye(now);
-            }
-            return;
-        }
-        let taken = received.sdp.as_deref().ok_or_else(|| "no answer".to_owned());
-        let taken = taken.and_then(|sdp| up.dialog.media.take_answer(sdp));
-        let (cseq, peer) = (received.cseq, up.dialog.peer);
-        let Call::Established(up) = &self.call else {
-            return;
-        };
-        let ack = self.in_dialog(&up.dialog, &ack_branch, Method::Ack, cseq, None);
-        self.transactions.acknowledge(&received.branch, peer, ack);
-        if let Err(flaw) = taken {
-            self.breach(format!("{status} to a re-INVITE: {flaw}"));
-        }
-        self.media_settled(now, Some(self.config.sound.clone()));
-        let sends = self.path.is_some_and(|path| path.send);
-        self.event(PhoneEvent::MediaChanged { media: self.remote_rtp(), sends });
-    }
-
     pub(crate) fn send_bye(&mut self, now: Duration) {
         let mut dialog = match std::mem::replace(&mut self.call, Call::Ended) {
             Call::Established(up) => up.dialog,
             Call::Answered(answered) => answered.dialog,
+            // Once more, with credentials.
+            Call::Ending(dialog) if self.answering.is_some() => *dialog,
             other @ (Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Ending(_) | Call::Ended) => {
                 self.call = other;
                 return;
             }
         };
-        dialog.local_cseq = dialog.local_cseq.wrapping_add(1);
-        let branch = format!("z9hG4bK{}", self.random.token());
-        let bytes = self.in_dialog(&dialog, &branch, Method::Bye, dialog.local_cseq, None);
+        let cseq = dialog.next_cseq();
+        let branch = self.branch();
+        let headers = self.credentials("BYE", &dialog.target.to_string());
+        let bytes = self.in_dialog(&dialog, &branch, "BYE", cseq, headers.as_slice(), None);
         self.transactions.request(now, dialog.peer, &branch, Method::Bye, bytes);
+        self.agenda.clear();
         self.voice.set_path(now, None);
         self.call = Call::Ending(Box::new(dialog));
     }

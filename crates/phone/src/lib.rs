@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   handle_message ─▶ wire (rsip, breaches) ─▶ transaction ─▶ call ─▶ poll_transmit        Script ─▶ rings, answers, hangs up
+//!                                     caller · called · reliable · change · session_timer
 //!   handle_rtp ─▶ Ear: what is heard when                    Voice: what is said ─▶ poll_rtp
 //! ```
 //!
@@ -18,20 +19,28 @@ use std::time::Duration;
 mod call;
 mod called;
 mod caller;
+mod change;
+mod digest;
 mod ear;
 mod random;
+mod reliable;
 mod script;
 mod sdp;
+mod session_timer;
 mod transaction;
 mod voice;
 mod wire;
 
+pub use digest::{Algorithm, Challenge, Credentials};
 pub use ear::{Ear, Fault, Heard, Known, Run, tone_part};
-pub use script::{Config, Reply, Script, Timers, Transport};
-pub use sdp::{Codec, Direction};
+pub use script::{
+    Act, Config, Provisional, RefreshBy, Refresher, Reliability, Reply, Script, SessionTimer, Timers, Transport, When,
+};
+pub use sdp::{Codec, Direction, Offer};
 pub use voice::{PTIME, Sound};
 
-use call::{Call, Cancel};
+use call::{Call, Cancel, Pending};
+use digest::{Answering, Asking};
 use random::Random;
 use sdp::Path;
 use transaction::{Expired, Transactions};
@@ -40,6 +49,15 @@ use wire::{Received, Start};
 
 /// Events waiting to be taken; more are dropped, oldest first.
 const MAX_EVENTS: usize = 4096;
+
+/// Deeds that wait for their time; more are left undone.
+const MAX_AGENDA: usize = 64;
+
+/// What a phone may take.
+const METHODS: [&str; 8] = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO"];
+
+/// After so long a deed that had to wait for another to end is tried again.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Who ended a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +77,8 @@ pub enum Failure {
     NoAck,
     /// Our BYE had no response.
     ByeUnanswered,
+    /// Our reliable provisional response was never acknowledged by a PRACK.
+    NoPrack,
 }
 
 /// What a phone tells.
@@ -90,9 +110,37 @@ pub enum PhoneEvent {
         /// We may send.
         sends: bool,
     },
-    /// Our re-INVITE was refused.
+    /// Our re-INVITE or UPDATE was refused.
     ModificationRefused {
         /// 300-699.
+        status: u16,
+    },
+    /// A reliable provisional response was acknowledged: calling, our PRACK was answered; called, the PRACK came.
+    Pracked,
+    /// Another request than INVITE, ACK, PRACK, CANCEL and BYE came within the dialog.
+    Requested {
+        /// E.g. `UPDATE`.
+        method: String,
+    },
+    /// Our request within the dialog, other than these, has its final response.
+    RequestAnswered {
+        /// E.g. `UPDATE`.
+        method: String,
+        /// 200-699.
+        status: u16,
+    },
+    /// A session timer was settled or refreshed (RFC 4028).
+    SessionTimer {
+        /// Session-Expires.
+        seconds: u32,
+        /// Who refreshes.
+        refresher: Refresher,
+    },
+    /// The session was not refreshed in time; the call ends.
+    SessionExpired,
+    /// Our INVITE was refused in a way that can be mended, and was sent again.
+    TriedAgain {
+        /// 401, 407 or 422.
         status: u16,
     },
     /// Our INVITE was refused; 487 after a CANCEL.
@@ -111,6 +159,13 @@ pub enum PhoneEvent {
     },
     /// The call is over, and not properly.
     Failed(Failure),
+    /// A digit came in an INFO.
+    InfoDigit {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// Type of the body that told it.
+        content_type: String,
+    },
     /// Something else than before is heard.
     Hears(Heard),
     /// The peer did what the RFCs forbid.
@@ -158,6 +213,14 @@ pub struct Phone {
     voice: Voice,
     ear: Ear,
     path: Option<Path>,
+    /// Requests of ours within the dialog that wait for their final responses.
+    pending: Vec<Pending>,
+    /// Deeds whose time is known, in no order.
+    agenda: Vec<(Duration, Act)>,
+    /// Min-SE of the last 422.
+    min_se_asked: u32,
+    answering: Option<Answering>,
+    asking: Asking,
 }
 
 impl Phone {
@@ -172,6 +235,11 @@ impl Phone {
             voice: Voice::new(&mut random),
             ear: Ear::default(),
             path: None,
+            pending: Vec::new(),
+            agenda: Vec::new(),
+            min_se_asked: 0,
+            answering: None,
+            asking: Asking::default(),
             random,
             config,
         }
@@ -267,10 +335,9 @@ impl Phone {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let report = self.config.cname.as_ref().and_then(|_| self.voice.report_timeout());
-        [self.transactions.poll_timeout(), self.call.poll_timeout(), self.voice.poll_timeout(), report]
-            .into_iter()
-            .flatten()
-            .min()
+        let deed = self.agenda.iter().map(|(at, _)| *at).min();
+        let call = self.call.poll_timeout(self.answers());
+        [self.transactions.poll_timeout(), call, self.voice.poll_timeout(), report, deed].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -279,17 +346,30 @@ impl Phone {
             self.on_expired(now, expired);
         }
         // A step may be followed at once by the next.
-        while self.call.poll_timeout().is_some_and(|at| at <= now) {
+        let answers = self.answers();
+        while self.call.poll_timeout(answers).is_some_and(|at| at <= now) {
             match &mut self.call {
                 Call::Calling(_) => self.cancel(now),
                 Call::Ringing(ringing) => {
-                    let (_, step) = ringing.plan.remove(0);
-                    self.on_step(now, step);
+                    let due = ringing.next_step(answers).filter(|place| ringing.plan[*place].0 <= now);
+                    match due {
+                        Some(place) => {
+                            let (_, step) = ringing.plan.remove(place);
+                            self.on_step(now, step);
+                        }
+                        None => self.on_prack_overdue(now),
+                    }
                 }
-                Call::Established(_) => self.hang_up(now),
+                Call::Established(up) if up.hang_up_at.is_some_and(|at| at <= now) => self.hang_up(now),
+                Call::Established(_) => self.on_session_timer(now),
                 Call::Idle | Call::Answered(_) | Call::Ending(_) | Call::Ended => break,
             }
         }
+        self.follow_agenda(now);
+    }
+
+    fn answers(&self) -> bool {
+        matches!(self.config.script.reply, Reply::Answer { .. })
     }
 
     /// The next SIP message to send.
@@ -299,7 +379,7 @@ impl Phone {
 
     /// The next RTP or RTCP packet that is due.
     pub fn poll_rtp(&mut self, now: Duration) -> Option<Packet> {
-        let source = self.config.rtp;
+        let source = self.call.dialog().map_or(self.config.rtp, |dialog| dialog.media.local_rtp());
         if let Some((path, bytes)) = self.voice.poll(now) {
             return Some(Packet { source, destination: path.remote, bytes });
         }
@@ -353,7 +433,9 @@ impl Phone {
                 self.end(now);
                 self.event(PhoneEvent::Failed(Failure::ByeUnanswered));
             }
-            (Expired::NoResponse { branch, .. }, Call::Established(up)) if up.modifying.as_ref() == Some(&branch) => {
+            (Expired::NoResponse { branch, .. }, Call::Established(up))
+                if up.modifying.as_ref().is_some_and(|ours| ours.branch == branch) =>
+            {
                 // RFC 3261 §12.2.1.2: no response to a request within the dialog ends the dialog.
                 self.send_bye(now);
             }
@@ -365,7 +447,8 @@ impl Phone {
                 self.event(PhoneEvent::Failed(Failure::NoAck));
                 self.send_bye(now);
             }
-            (Expired::NoResponse { .. } | Expired::NoAck { .. }, _) => {}
+            (Expired::NoResponse { branch, .. }, _) => self.on_no_response(now, &branch),
+            (Expired::NoAck { .. }, _) => {}
         }
     }
 
@@ -375,7 +458,20 @@ impl Phone {
         if let Some(sound) = sound {
             self.voice.say(&sound);
             self.voice.set_path(now, self.path);
+        } else if self.voice.is_running() {
+            self.voice.set_path(now, self.path);
         }
+    }
+
+    /// A new offer and its answer stand.
+    fn media_changed(&mut self, now: Duration) {
+        let sound = match self.call {
+            Call::Answered(_) | Call::Established(_) => Some(self.config.sound.clone()),
+            Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Ending(_) | Call::Ended => None,
+        };
+        self.media_settled(now, sound);
+        let sends = self.path.is_some_and(|path| path.send);
+        self.event(PhoneEvent::MediaChanged { media: self.remote_rtp(), sends });
     }
 
     fn remote_rtp(&self) -> Option<SocketAddr> {
@@ -388,6 +484,8 @@ impl Phone {
         }
         self.call = Call::Ended;
         self.path = None;
+        self.pending.clear();
+        self.agenda.clear();
         self.voice.set_path(now, None);
     }
 
@@ -402,10 +500,24 @@ impl Phone {
         self.event(PhoneEvent::Breach(sentence));
     }
 
+    /// Methods that it takes, as Allow tells them.
+    fn allow(&self) -> String {
+        let lacks = |method: &&str| self.config.script.lacks.iter().any(|lacked| lacked == *method);
+        METHODS.into_iter().filter(|method| !lacks(method)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Option tags of Supported.
+    fn supported(&self) -> Vec<&'static str> {
+        let reliably = self.config.script.reliability != Reliability::Absent;
+        let timed = self.config.script.session_timer.is_some();
+        [reliably.then_some(reliable::OPTION), timed.then_some(session_timer::OPTION)].into_iter().flatten().collect()
+    }
+
     fn contact(&self) -> String {
         let transport = match self.config.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
         };
         format!("<sip:{}@{}{transport}>", self.config.number, self.config.contact)
     }

@@ -109,7 +109,7 @@ impl Transactions {
     pub(crate) fn new(timers: Timers, transport: Transport) -> Transactions {
         Transactions {
             timers,
-            reliable: transport == Transport::Tcp,
+            reliable: transport != Transport::Udp,
             clients: Vec::new(),
             servers: Vec::new(),
             outbox: VecDeque::new(),
@@ -294,6 +294,16 @@ impl Transactions {
         };
         let source = server.source;
         self.send(source, bytes);
+    }
+
+    /// Sends the last provisional response once more (RFC 3262 §3).
+    pub(crate) fn repeat(&mut self, key: &Key) {
+        if let Some(server) = self.servers.iter().find(|server| server.key == *key)
+            && let ServerState::Proceeding { last: Some(bytes) } = &server.state
+        {
+            let (source, bytes) = (server.source, bytes.clone());
+            self.send(source, bytes);
+        }
     }
 
     /// An ACK with the branch of its INVITE: that of a refusal. `true` when it found one.

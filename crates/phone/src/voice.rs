@@ -113,6 +113,11 @@ impl Voice {
         }
     }
 
+    /// Something may be sent.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Presses a digit for this long (RFC 4733). `false` when it is none, or telephone-event was not settled.
     pub(crate) fn press(&mut self, digit: char, length: Duration) -> bool {
         let Some(event) = DIGITS.iter().position(|known| char::from(*known) == digit.to_ascii_uppercase()) else {

@@ -3,6 +3,7 @@
 //! What RFC 3261 demands of every message and `rsip` does not ask is asked here (§8.1.1, §8.2.6, §12.1, §20): a breach is
 //! a sentence, and a test fails on it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use rsip::headers::{ToTypedHeader, UntypedHeader};
@@ -12,6 +13,9 @@ use crate::script::Transport;
 
 /// Largest body that a phone looks at.
 const MAX_BODY: usize = 65_535;
+
+/// The type of a session description.
+const SDP: &str = "application/sdp";
 
 /// A request line or a status.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Received {
     /// Of the request; of the CSeq in a response.
     pub(crate) method: Method,
     pub(crate) cseq: u32,
+    /// The method's name where it is none that `rsip` knows; `method` is PUBLISH then.
+    pub(crate) unknown_method: Option<String>,
     pub(crate) call_id: String,
     /// Raw values, top first.
     pub(crate) vias: Vec<String>,
@@ -44,6 +50,38 @@ pub(crate) struct Received {
     pub(crate) reason: Option<String>,
     /// Body of type application/sdp.
     pub(crate) sdp: Option<Vec<u8>>,
+    /// A body of another type: type, bytes.
+    pub(crate) body: Option<(String, Vec<u8>)>,
+    /// Every header, by name and value.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Received {
+    /// The method's name.
+    pub(crate) fn name(&self) -> String {
+        self.unknown_method.clone().unwrap_or_else(|| self.method.to_string())
+    }
+
+    /// Every value of a header.
+    pub(crate) fn values<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+        let is = move |(name, _): &&(String, String)| name.eq_ignore_ascii_case(wanted);
+        self.headers.iter().filter(is).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a header.
+    pub(crate) fn value(&self, wanted: &str) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str())
+    }
+
+    /// A header that is a list of tokens has this one: `lists("Supported", "100rel")`.
+    pub(crate) fn lists(&self, header: &str, token: &str) -> bool {
+        self.tokens(header).any(|found| found.eq_ignore_ascii_case(token))
+    }
+
+    /// The elements of a header that is a list.
+    pub(crate) fn tokens<'a>(&'a self, header: &'a str) -> impl Iterator<Item = &'a str> {
+        self.values(header).flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    }
 }
 
 /// Reads a message; the second part is what is wrong with it although it can be read.
@@ -52,12 +90,14 @@ pub(crate) struct Received {
 ///
 /// A sentence, when no use can be made of the message at all.
 pub(crate) fn read(bytes: &[u8]) -> Result<(Received, Vec<String>), String> {
-    let message = SipMessage::try_from(bytes).map_err(|error| format!("rsip cannot read it: {error}"))?;
+    let (bytes, unknown) = with_known_method(bytes);
+    let message = SipMessage::try_from(&bytes[..]).map_err(|error| format!("rsip cannot read it: {error}"))?;
     let (start, method, headers, body) = match message {
         SipMessage::Request(r) => (Start::Request(r.uri), Some(r.method), r.headers, r.body),
         SipMessage::Response(r) => (Start::Status(r.status_code.code()), None, r.headers, r.body),
     };
     let mut received = read_headers(start, &headers)?;
+    received.unknown_method = unknown;
     let mut breaches = Vec::new();
     if method.is_some_and(|method| method != received.method) {
         breaches.push(format!("CSeq says {}, the request line does not", received.method));
@@ -66,6 +106,25 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Received, Vec<String>), String> {
     check_identity(&received, &mut breaches);
     check_body(&mut received, &headers, body, &mut breaches);
     Ok((received, breaches))
+}
+
+/// `rsip` reads no method that it has no name for: another stands in for it, and the name is kept.
+fn with_known_method(bytes: &[u8]) -> (Cow<'_, [u8]>, Option<String>) {
+    let text = String::from_utf8_lossy(bytes);
+    let cseq = text.split("\r\n").find_map(|line| line.strip_prefix("CSeq:"));
+    let Some(name) = cseq.and_then(|cseq| cseq.split_ascii_whitespace().nth(1)) else {
+        return (Cow::Borrowed(bytes), None);
+    };
+    if name.parse::<Method>().is_ok() {
+        return (Cow::Borrowed(bytes), None);
+    }
+    let known = |line: &str| match line.strip_prefix(name) {
+        Some(rest) if rest.starts_with(' ') => format!("PUBLISH{rest}"),
+        _ if line.starts_with("CSeq:") => line.replace(name, "PUBLISH"),
+        _ => line.to_owned(),
+    };
+    let whole = text.split("\r\n").map(known).collect::<Vec<_>>().join("\r\n");
+    (Cow::Owned(whole.into_bytes()), Some(name.to_owned()))
 }
 
 fn read_headers(start: Start, headers: &Headers) -> Result<Received, String> {
@@ -109,21 +168,25 @@ fn read_headers(start: Start, headers: &Headers) -> Result<Received, String> {
         to,
         contact,
         reason: find("Reason"),
+        unknown_method: None,
         sdp: None,
+        body: None,
+        headers: headers.iter().filter_map(named).collect(),
         vias,
     })
 }
 
+/// Name and value of a header.
+fn named(header: &Header) -> Option<(String, String)> {
+    let line = header.to_string();
+    let (name, value) = line.split_once(':')?;
+    Some((name.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// Every value of a header, by its name.
 fn all(headers: &Headers, wanted: &str) -> Vec<String> {
-    headers
-        .iter()
-        .filter_map(|header| {
-            let line = header.to_string();
-            let (name, value) = line.split_once(':')?;
-            name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
-        })
-        .collect()
+    let value = |(name, value): (String, String)| name.eq_ignore_ascii_case(wanted).then_some(value);
+    headers.iter().filter_map(named).filter_map(value).collect()
 }
 
 fn check_counts(received: &Received, headers: &Headers, breaches: &mut Vec<String>) {
@@ -196,7 +259,8 @@ fn check_body(received: &mut Received, headers: &Headers, body: Vec<u8>, breache
     }
     match all(headers, "Content-Type").first() {
         Some(kind) if kind.eq_ignore_ascii_case("application/sdp") => received.sdp = Some(body),
-        Some(_) => {}
+        Some(kind) if kind.starts_with("multipart/mixed") => received.sdp = sdp_part(kind, &body),
+        Some(kind) => received.body = Some((kind.clone(), body)),
         None => breaches.push("body without Content-Type".to_owned()),
     }
 }
@@ -204,17 +268,20 @@ fn check_body(received: &mut Received, headers: &Headers, body: Vec<u8>, breache
 /// A message in the making.
 pub(crate) struct Draft {
     headers: Headers,
+    content_type: String,
+    isup: Option<Vec<u8>>,
 }
 
 impl Draft {
     pub(crate) fn new() -> Draft {
-        Draft { headers: Headers::default() }
+        Draft { headers: Headers::default(), content_type: SDP.to_owned(), isup: None }
     }
 
     pub(crate) fn via(mut self, transport: Transport, contact: SocketAddr, branch: &str) -> Draft {
         let protocol = match transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         };
         let value = format!("SIP/2.0/{protocol} {contact};branch={branch};rport");
         self.headers.push(rsip::headers::Via::new(value).into());
@@ -228,7 +295,7 @@ impl Draft {
         self
     }
 
-    pub(crate) fn dialog(mut self, from: &str, to: &str, call_id: &str, cseq: u32, method: Method) -> Draft {
+    pub(crate) fn dialog(mut self, from: &str, to: &str, call_id: &str, cseq: u32, method: &str) -> Draft {
         self.headers.push(rsip::headers::From::new(from).into());
         self.headers.push(rsip::headers::To::new(to).into());
         self.headers.push(rsip::headers::CallId::new(call_id).into());
@@ -236,8 +303,8 @@ impl Draft {
         self
     }
 
-    pub(crate) fn max_forwards(mut self) -> Draft {
-        self.headers.push(rsip::headers::MaxForwards::new("70").into());
+    pub(crate) fn max_forwards(mut self, hops: u8) -> Draft {
+        self.headers.push(rsip::headers::MaxForwards::new(hops.to_string()).into());
         self
     }
 
@@ -248,29 +315,76 @@ impl Draft {
 
     pub(crate) fn headers(mut self, headers: &[(String, String)]) -> Draft {
         for (name, value) in headers {
+            if name == "Content-Type" {
+                self.content_type.clone_from(value);
+                continue;
+            }
             self.headers.push(Header::Other(name.clone(), value.clone()));
         }
         self
     }
 
-    fn finish(mut self, body: Option<&[u8]>) -> (Headers, Vec<u8>) {
-        let body = body.unwrap_or_default().to_vec();
-        if !body.is_empty() {
-            self.headers.push(rsip::headers::ContentType::new("application/sdp").into());
-        }
-        self.headers.push(rsip::headers::ContentLength::new(body.len().to_string()).into());
-        (self.headers, body)
+    /// ISUP beside the SDP, if there is SDP.
+    pub(crate) fn isup(self, isup: Option<&Vec<u8>>) -> Draft {
+        Draft { isup: isup.cloned(), ..self }
     }
 
-    pub(crate) fn request(self, method: Method, uri: &Uri, body: Option<&[u8]>) -> Vec<u8> {
-        let (headers, body) = self.finish(body);
-        rsip::Request { method, uri: uri.clone(), version: rsip::Version::V2, headers, body }.into()
+    /// Written by hand where `rsip` would not do: it makes text of a body, and knows no method that it has no name for.
+    fn finish(mut self, start: &str, body: Option<&[u8]>) -> Vec<u8> {
+        let mut body = body.unwrap_or_default().to_vec();
+        if let Some(isup) = self.isup.filter(|_| !body.is_empty() && self.content_type == SDP) {
+            body = multipart(&body, &isup);
+            self.content_type = format!("multipart/mixed;boundary=\"{BOUNDARY}\"");
+        }
+        if !body.is_empty() {
+            self.headers.push(rsip::headers::ContentType::new(self.content_type).into());
+        }
+        self.headers.push(rsip::headers::ContentLength::new(body.len().to_string()).into());
+        let mut bytes = format!("{start}\r\n{}\r\n", self.headers).into_bytes();
+        bytes.extend(body);
+        bytes
+    }
+
+    pub(crate) fn request(self, method: &str, uri: &Uri, body: Option<&[u8]>) -> Vec<u8> {
+        self.finish(&format!("{method} {uri} SIP/2.0"), body)
     }
 
     pub(crate) fn response(self, status: u16, body: Option<&[u8]>) -> Vec<u8> {
-        let (headers, body) = self.finish(body);
-        rsip::Response { status_code: status.into(), version: rsip::Version::V2, headers, body }.into()
+        self.finish(&format!("SIP/2.0 {}", rsip::StatusCode::from(status)), body)
     }
+}
+
+const BOUNDARY: &str = "unique-boundary-1";
+
+/// SDP first, ISUP second (RFC 3372 §3).
+fn multipart(sdp: &[u8], isup: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("--{BOUNDARY}\r\nContent-Type: {SDP}\r\n\r\n").into_bytes();
+    bytes.extend(sdp);
+    let isup_type = "application/ISUP;version=itu-t92+;base=itu-t92+";
+    let head = "Content-Disposition: signal;handling=optional";
+    bytes.extend(format!("\r\n--{BOUNDARY}\r\nContent-Type: {isup_type}\r\n{head}\r\n\r\n").bytes());
+    bytes.extend(isup);
+    bytes.extend(format!("\r\n--{BOUNDARY}--\r\n").bytes());
+    bytes
+}
+
+/// The part of a multipart body that is SDP.
+fn sdp_part(kind: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let boundary = kind.split_once("boundary=")?.1.split(';').next()?.trim_matches('"');
+    let delimiter = format!("--{boundary}").into_bytes();
+    let find = |from: usize, what: &[u8]| {
+        body.get(from..)?.windows(what.len()).position(|window| window == what).map(|at| from + at)
+    };
+    let mut at = find(0, &delimiter)? + delimiter.len();
+    while let Some(end) = find(at, &delimiter) {
+        let part = body.get(at..end)?.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
+        let head = part.windows(4).position(|window| window == b"\r\n\r\n")?;
+        if String::from_utf8_lossy(&part[..head]).to_ascii_lowercase().contains(SDP) {
+            return Some(part[head + 4..].to_vec());
+        }
+        at = end + delimiter.len();
+    }
+    None
 }
 
 /// The ACK of a refusal: the INVITE's Request-URI, Via, From, Call-ID and CSeq number, the response's To (§17.1.1.3).

@@ -3,7 +3,7 @@
 //! Early dialogs are the user's business: a [`Dialog`] is made when the remote tag is known, from the request (UAS) or
 //! from the response (UAC), and its target is refreshed by later requests and responses (§12.2).
 
-use crate::message::{HeaderName, Message, Method, NameAddr, ParseError, Uri, write};
+use crate::message::{HeaderName, Message, Method, NameAddr, ParseError, Scheme, Uri, write};
 
 /// One established or early dialog, seen from our side.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Hop<'a> {
     pub port: Option<u16>,
     /// `transport` parameter, where one is written.
     pub transport: Option<&'a [u8]>,
+    /// A `sips:` URI: TLS, whatever `transport` says (RFC 3261 §26.2.2).
+    pub is_sips: bool,
 }
 
 /// Route headers of one dialog at most; a longer Record-Route is cut off with an error.
@@ -104,15 +106,31 @@ impl Dialog {
         }
     }
 
-    /// Writes a request up to its CSeq: request line, Via, Max-Forwards, Route, From, To, Call-ID, CSeq (§12.2.1.1).
-    /// An ACK repeats the INVITE's CSeq number, any other request takes the next.
+    /// Writes a request up to its CSeq, which is the next: request line, Via, Max-Forwards, Route, From, To, Call-ID, CSeq
+    /// (§12.2.1.1). For an ACK there is [`Dialog::write_ack`].
     pub fn write_request(&mut self, out: &mut Vec<u8>, method: Method, via: &[u8]) {
-        if method != Method::Ack {
-            self.local_cseq = self.local_cseq.wrapping_add(1) & 0x7fff_ffff;
-        }
-        let strict = self.route_set.first().is_some_and(|route| !is_loose(route));
-        let request_uri = if strict { &self.route_set[0] } else { &self.remote_target };
-        write::request(out, method.as_str(), request_uri);
+        self.local_cseq = self.local_cseq.wrapping_add(1) & 0x7fff_ffff;
+        self.write_head(out, method, via, self.local_cseq);
+    }
+
+    /// Writes an ACK to a 2xx, up to its CSeq, whose number is the INVITE's (§13.2.2.4).
+    pub fn write_ack(&self, out: &mut Vec<u8>, via: &[u8], invite_cseq: u32) {
+        self.write_head(out, Method::Ack, via, invite_cseq);
+    }
+
+    /// The Request-URI of the next request: the remote target, or the first route where that is a strict one (§12.2.1.1).
+    #[must_use]
+    pub fn request_uri(&self) -> &[u8] {
+        if self.is_strict() { &self.route_set[0] } else { &self.remote_target }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.route_set.first().is_some_and(|route| !is_loose(route))
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, method: Method, via: &[u8], cseq: u32) {
+        let strict = self.is_strict();
+        write::request(out, method.as_str(), self.request_uri());
         write::header(out, "Via", via);
         write::header(out, "Max-Forwards", b"70");
         let listed = self.route_set.iter().skip(usize::from(strict));
@@ -122,14 +140,15 @@ impl Dialog {
         write::header(out, "From", &tagged(&self.local_party, &self.local_tag));
         write::header(out, "To", &tagged(&self.remote_party, &self.remote_tag));
         write::header(out, "Call-ID", &self.call_id);
-        write::header(out, "CSeq", format!("{} {}", self.local_cseq, method.as_str()).as_bytes());
+        write::header(out, "CSeq", format!("{} {}", cseq, method.as_str()).as_bytes());
     }
 
     /// Where the next request goes; `None` when the URI names no host.
     #[must_use]
     pub fn next_hop(&self) -> Option<Hop<'_>> {
         let uri = Uri::parse(self.route_set.first().unwrap_or(&self.remote_target)).ok()?;
-        (!uri.host.is_empty()).then(|| Hop { host: uri.host, port: uri.port, transport: uri.params.get(b"transport") })
+        let (transport, is_sips) = (uri.params.get(b"transport"), uri.scheme == Scheme::Sips);
+        (!uri.host.is_empty()).then_some(Hop { host: uri.host, port: uri.port, transport, is_sips })
     }
 }
 

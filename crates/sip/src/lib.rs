@@ -5,6 +5,7 @@
 
 pub mod deadlines;
 pub mod dialog;
+pub mod digest;
 pub mod framing;
 pub mod limits;
 pub mod locate;

@@ -257,7 +257,7 @@ impl Target {
     pub fn address(&self) -> Option<SocketAddr> {
         match self.host {
             Host::Address(ip) => {
-                let port = self.port.unwrap_or_else(|| default_port(self.transport.unwrap_or(Transport::Udp)));
+                let port = self.port.unwrap_or_else(|| self.transport.unwrap_or(Transport::Udp).default_port());
                 Some(SocketAddr::new(ip, port))
             }
             Host::Name(_) => None,
@@ -339,13 +339,6 @@ impl Ways {
             IpAddr::V4(ip) => ip.is_broadcast() || ip.octets()[0] == 0,
         };
         !(ip.is_unspecified() || ip.is_multicast() || is_local || (ip.is_loopback() && !self.loopback))
-    }
-}
-
-/// RFC 3261 §19.1.2.
-const fn default_port(transport: Transport) -> u16 {
-    match transport {
-        Transport::Udp | Transport::Tcp => 5060,
     }
 }
 

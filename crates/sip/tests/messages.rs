@@ -166,6 +166,8 @@ fn odd_but_sound_messages_are_taken() {
         ("a display name of tokens", request_with("From", "From: caller one+two <sip:a@192.0.2.1>;tag=x"),
             |m| m.from().unwrap().display == b"caller one+two", Agrees),
         ("a Call-ID in another case of name", request_with("Call-ID", "CALL-id: Zz"), |m| m.call_id() == b"Zz", Agrees),
+        ("70 Vias", request_with("Via", &["Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa", &", SIP/2.0/UDP 192.0.2.2".repeat(69)].concat()), |m| m.vias().count() == 70, Agrees),
+        ("a Call-ID of 512 bytes", request_with("Call-ID", &format!("Call-ID: {}", "a".repeat(512))), |m| m.call_id().len() == 512, Agrees),
         ("the largest CSeq", request_with("CSeq", "CSeq: 2147483647 OPTIONS"), |m| m.cseq().number == 2_147_483_647, Agrees),
         ("a Content-Length in front of its colon", request_with("Content-Length", "Content-Length : 0"), |m| m.body().is_empty(), Agrees),
         ("no Content-Length", request_with("Content-Length", ""), |m| m.body().is_empty(), Agrees),
@@ -240,11 +242,25 @@ fn wrong_messages_are_turned_away_for_the_right_reason() {
         ("headers without an end", b"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP b\r\n".to_vec(), E::NoEndOfHeaders, false, Agrees),
         ("no Via", request_with("Via", ""), E::MissingVia, false, Agrees),
         ("an empty Via", request_with("Via", "Via: , ,"), E::MissingVia, false, Agrees),
-        ("no From", request_with("From", ""), E::MissingFrom, false, Agrees),
-        ("no To", request_with("To", ""), E::MissingTo, false, Agrees),
-        ("no Call-ID", request_with("Call-ID", ""), E::MissingCallId, false, Agrees),
-        ("an empty Call-ID", request_with("Call-ID", "Call-ID:"), E::MissingCallId, false, Agrees),
-        ("no CSeq", request_with("CSeq", ""), E::MissingCSeq, false, Agrees),
+        ("no From", request_with("From", ""), E::MissingFrom, true, Agrees),
+        ("no To", request_with("To", ""), E::MissingTo, true, Agrees),
+        ("no Call-ID", request_with("Call-ID", ""), E::MissingCallId, true, Agrees),
+        ("an empty Call-ID", request_with("Call-ID", "Call-ID:"), E::MissingCallId, true, Agrees),
+        ("no CSeq", request_with("CSeq", ""), E::MissingCSeq, true, Agrees),
+        ("NUL in Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1;\0branch=z9hG4bKa"), E::Via, true, Agrees),
+        ("NUL in a Via below", request_with("X", "v: SIP/2.0/UDP 192.0.2.1,\0,SIP/2.0/UDP b"), E::Via, true, Differs("reads the top one only")),
+        ("NUL in From", request_with("From", "From: <sip:a@192.0.2.1>;\0tag=x"), E::From, true, Agrees),
+        ("NUL in To", request_with("To", "To: a\0b <sip:a@192.0.2.1>"), E::To, true, Agrees),
+        ("a quote without an end in Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa;x=\"y"), E::Via, true, Agrees),
+        ("a quote without an end behind the URI", request_with("To", "To: <sip:a@192.0.2.1>;x=\"y"), E::To, true, Agrees),
+        ("an empty parameter in Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa;;rport"), E::Via, true, Agrees),
+        ("an empty element in Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa, ,SIP/2.0/UDP 192.0.2.2"), E::Via, true, Differs("skips it")),
+        ("71 Vias", request_with("Via", &["Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa", &", SIP/2.0/UDP 192.0.2.2".repeat(70)].concat()), E::TooManyVias, true, Differs("has no such limit")),
+        ("71 lines of Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n".repeat(71).trim_end()), E::TooManyVias, true, Differs("has no such limit")),
+        ("a branch of 513 bytes", request_with("Via", &format!("Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{}", "a".repeat(506))), E::IdentifierTooLong, true, Differs("has no such limit")),
+        ("a Call-ID of 513 bytes", request_with("Call-ID", &format!("Call-ID: {}", "a".repeat(513))), E::IdentifierTooLong, true, Differs("has no such limit")),
+        ("a From tag of 513 bytes", request_with("From", &format!("From: <sip:a@b>;tag={}", "a".repeat(513))), E::IdentifierTooLong, true, Differs("has no such limit")),
+        ("a To tag of 513 bytes", request_with("To", &format!("To: <sip:a@b>;tag={}", "a".repeat(513))), E::IdentifierTooLong, true, Differs("has no such limit")),
         ("port 0 in Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1:0;branch=z9hG4bKa"), E::Via, false, Differs("takes port 0")),
         ("a port above 65535 in Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1:65536;branch=z9hG4bKa"), E::Via, false, Agrees),
         ("a port that is none in Via", request_with("Via", "Via: SIP/2.0/UDP 192.0.2.1:x;branch=z9hG4bKa"), E::Via, false, Agrees),
@@ -315,7 +331,14 @@ fn wrong_messages_are_turned_away_for_the_right_reason() {
 
 #[test]
 fn every_limit_is_kept() {
-    let small = Limits { max_message: 600, max_start_line: 60, max_headers: 8, max_header_line: 70, max_body: 3 };
+    let small = Limits {
+        max_message: 600,
+        max_start_line: 60,
+        max_headers: 8,
+        max_header_line: 70,
+        max_body: 3,
+        ..Limits::default()
+    };
     let error = |text: Vec<u8>| {
         Message::parse(Bytes::from(text), &small)
             .map(drop)

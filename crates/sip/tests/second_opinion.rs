@@ -104,7 +104,7 @@ const SDP: &[u8] =
     b"v=0\r\no=- 1 1 IN IP4 203.0.113.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8\r\n";
 
 fn flow(transport: Transport) -> Flow {
-    Flow { transport, listener: 0, peer: "198.51.100.7:5060".parse().unwrap(), connection: 0 }
+    Flow::to(transport, 0, "198.51.100.7:5060".parse().unwrap())
 }
 
 fn layer() -> Layer<()> {

@@ -11,7 +11,8 @@ use sip::transaction::{ClientId, Event, Flow, Layer, Refusal, ServerId, Timers, 
 const PEER: &str = "198.51.100.7:5062";
 
 fn flow(transport: Transport) -> Flow {
-    Flow { transport, listener: 0, peer: PEER.parse().unwrap(), connection: u64::from(transport == Transport::Tcp) * 9 }
+    let connection = u64::from(transport.is_reliable()) * 9;
+    Flow { connection, ..Flow::to(transport, 0, PEER.parse().unwrap()) }
 }
 
 fn parse(text: impl AsRef<[u8]>) -> Message {
@@ -192,7 +193,7 @@ fn none() -> Vec<(u64, String)> {
     Vec::new()
 }
 
-use Transport::{Tcp, Udp};
+use Transport::{Tcp, Tls, Udp};
 
 // ---- INVITE client (§17.1.1, RFC 6026 §7.2) -------------------------------------------------------------------------
 
@@ -753,6 +754,17 @@ fn rfc_2543_peers_are_matched_by_the_whole_request() {
 }
 
 #[test]
+fn a_branch_that_is_only_the_cookie_tells_no_requests_apart() {
+    // RFC 4475 §3.2.1: every request of such a client has the same branch.
+    let mut world = World::new();
+    let options = incoming("OPTIONS", "UDP 198.51.100.7;branch=z9hG4bK");
+    for text in [&options, &options, &options.replace("9 OPTIONS", "10 OPTIONS")] {
+        world.receive(Udp, text);
+    }
+    assert_eq!(world.take_happened(), at(&[0, 0], "request OPTIONS"), "one was a repetition, one was not");
+}
+
+#[test]
 fn a_full_layer_takes_no_new_request_but_lets_calls_end() {
     let mut world = World::with_limit(4);
     for number in 0..5 {
@@ -793,10 +805,28 @@ fn responses_go_where_the_request_came_from() {
         world.layer.reply(flow(Udp), &request, Bytes::from_static(b"SIP/2.0 503 x\r\n\r\n"));
         assert_eq!(world.layer.poll_transmit().unwrap().flow.peer, expected, "{via}");
     }
-    let mut world = World::new();
-    world.receive(Tcp, incoming("OPTIONS", "TCP 10.0.0.1:5088;branch=z9hG4bKa"));
-    world.answer(200);
-    assert_eq!(world.sent[0].1.flow, flow(Tcp), "a stream's responses go back on it");
+}
+
+#[test]
+fn a_stream_s_responses_go_back_on_it_and_say_where_a_new_one_leads_when_it_is_gone() {
+    let peer: SocketAddr = PEER.parse().unwrap();
+    for (transport, via, port) in [
+        (Tcp, "TCP 10.0.0.1:5088;branch=z9hG4bKa", 5088),
+        (Tcp, "TCP 10.0.0.1;branch=z9hG4bKa;rport", 5060),
+        (Tls, "TLS 10.0.0.1;branch=z9hG4bKa", 5061),
+        // Never to a third party, and never elsewhere than the Via's port.
+        (Tls, "TLS 10.0.0.1:5090;branch=z9hG4bKa;received=192.0.2.200;rport=1;maddr=239.1.1.1", 5090),
+    ] {
+        let mut world = World::new();
+        world.receive(transport, incoming("OPTIONS", via));
+        world.answer(200);
+        let sent = world.sent[0].1.flow;
+        assert_eq!(sent, Flow { reopen: Some(port), ..flow(transport) }, "{via}");
+        assert_eq!(sent.opens_to(), Some(SocketAddr::new(peer.ip(), port)), "{via}");
+        let request = world.last_message.clone().unwrap();
+        world.layer.reply(flow(transport), &request, Bytes::from_static(b"SIP/2.0 503 x\r\n\r\n"));
+        assert_eq!(world.layer.poll_transmit().unwrap().flow.opens_to(), None, "not worth a stream: {via}");
+    }
 }
 
 #[test]
@@ -868,6 +898,46 @@ fn what_could_not_be_delivered_ends_and_what_was_heard_goes_on() {
     happened.sort();
     assert_eq!(happened, ["undelivered INVITE of 7", "undelivered OPTIONS of 7"]);
     assert_eq!(world.layer.len(), (1, 0));
+}
+
+#[test]
+fn what_went_by_a_stream_opened_anew_ends_with_it() {
+    let mut world = World::new();
+    let bye = Flow { reopen: Some(5088), ..flow(Tls) };
+    world.layer.send_request(world.now, bye, Method::Bye, 7, |out, via| {
+        write::request(out, "BYE", b"sip:b@198.51.100.7");
+        write::header(out, "Via", via);
+        write::finish(out, None, b"");
+    });
+    let anew = |transport, port| {
+        let peer = SocketAddr::new(bye.peer.ip(), port);
+        Flow { connection: 77, ..Flow::to(transport, 0, peer) }
+    };
+    // Another port, another transport, another stream to the port that ours came from.
+    for flow in [anew(Tls, 5089), anew(Tcp, 5088), Flow { connection: 77, ..bye }] {
+        assert!(world.layer.handle_transport_failure(flow).is_empty(), "{flow:?}");
+    }
+    assert_eq!(world.layer.handle_transport_failure(anew(Tls, 5088)).len(), 1);
+    assert_eq!(world.layer.len(), (0, 0));
+}
+
+#[test]
+fn a_transport_is_named_alike_in_every_writing() {
+    for transport in [Udp, Tcp, Tls] {
+        let name = transport.as_str();
+        for name in [name.to_owned(), name.to_ascii_lowercase(), format!("{}{}", &name[..1], name[1..].to_lowercase())]
+        {
+            assert_eq!(Transport::of_uri_param(name.as_bytes()), Some(transport), "{name}");
+        }
+        assert_eq!(transport.is_reliable(), transport != Udp);
+        let written = transport.uri_param().strip_prefix(";transport=");
+        let read = written.map_or(Some(Udp), |name| Transport::of_uri_param(name.as_bytes()));
+        assert_eq!(read, Some(transport), "{written:?}");
+    }
+    for name in ["", "sctp", "ws", "tls ", "tlsx", "ud"] {
+        assert_eq!(Transport::of_uri_param(name.as_bytes()), None, "{name}");
+    }
+    assert_eq!([Udp, Tcp, Tls].map(Transport::default_port), [5060, 5060, 5061]);
 }
 
 #[test]

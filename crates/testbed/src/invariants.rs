@@ -114,6 +114,13 @@ impl World {
                 | PhoneEvent::Answered { .. }
                 | PhoneEvent::MediaChanged { .. }
                 | PhoneEvent::ModificationRefused { .. }
+                | PhoneEvent::Pracked
+                | PhoneEvent::InfoDigit { .. }
+                | PhoneEvent::Requested { .. }
+                | PhoneEvent::RequestAnswered { .. }
+                | PhoneEvent::SessionTimer { .. }
+                | PhoneEvent::SessionExpired
+                | PhoneEvent::TriedAgain { .. }
                 | PhoneEvent::Hears(_)
                 | PhoneEvent::Breach(_) => {}
             }

@@ -201,7 +201,7 @@ pub(crate) fn note_of(command: &Command, names: &[String; 2], hearing: &mut [boo
     let (side, hear) = match command {
         Command::Record { .. } => return Some(Note::Records),
         Command::Hear { side, hear } => (*side, hear),
-        Command::SetRemote { .. } | Command::Close => return None,
+        Command::SetRemote { .. } | Command::Follow { .. } | Command::Digit { .. } | Command::Close => return None,
     };
     let to = names[side.index()].clone();
     let heard_before = std::mem::replace(&mut hearing[side.index()], *hear != Hear::Nothing);
@@ -287,13 +287,15 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
         (true, None) => " (sdp)".to_owned(),
         (false, _) => String::new(),
     };
+    let extras = extras(&message);
     let in_dialog = header(&message, "To").is_some_and(|to| to.contains(";tag="));
     let reason = header(&message, "Reason").map(|reason| format!("Reason: {reason}"));
     if let Some(rest) = start.strip_prefix("SIP/2.0 ") {
         let status = rest.get(..3).unwrap_or(rest);
         let to = if method == "INVITE" { String::new() } else { format!(" to {method}") };
         let after = header(&message, "Retry-After").map(|seconds| format!("Retry-After: {seconds}"));
-        let remark = [reason, after].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let all = [reason, after].into_iter().flatten().chain(extras);
+        let remark = all.collect::<Vec<_>>().join(", ");
         return Told { text: format!("{status}{to}{body}"), remark, called: None, begins_call: false };
     }
     let request = start.split(' ').next().unwrap_or_default();
@@ -301,7 +303,7 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
     if request != "INVITE" {
         return Told {
             text: format!("{request}{body}"),
-            remark: reason.unwrap_or_default(),
+            remark: reason.into_iter().chain(extras).collect::<Vec<_>>().join(", "),
             called,
             begins_call: false,
         };
@@ -312,11 +314,50 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
         (false, _) => " (no sdp)".to_owned(),
     };
     if in_dialog {
-        return Told { text: format!("re-INVITE{body}"), remark: String::new(), called, begins_call: false };
+        return Told { text: format!("re-INVITE{body}"), remark: extras.join(", "), called, begins_call: false };
     }
     let to = called.as_deref().map(&name).unwrap_or_default();
     let from = header(&message, "From").and_then(user).map(&name).unwrap_or_default();
-    Told { text: format!("INVITE {to}{body}"), remark: format!("From: {from}"), called, begins_call: true }
+    let remark = std::iter::once(format!("From: {from}")).chain(extras).collect::<Vec<_>>().join(", ");
+    Told { text: format!("INVITE {to}{body}"), remark, called, begins_call: true }
+}
+
+/// What else helps to read a message, in the order of the headers below. What a seed makes up is not told.
+fn extras(message: &str) -> Vec<String> {
+    let as_it_is = ["Require", "Unsupported", "Session-Expires", "Min-SE", "Event", "Refer-To"];
+    let mut told: Vec<String> = Vec::new();
+    for name in as_it_is {
+        // What RSeq makes plain need not be said twice.
+        let value = header(message, name).filter(|value| name != "Require" || !value.eq_ignore_ascii_case("100rel"));
+        told.extend(
+            value.filter(|value| name != "Require" || *value != "timer").map(|value| format!("{name}: {value}")),
+        );
+    }
+    let is_response = message.starts_with("SIP/2.0 ");
+    match (header(message, "RSeq"), header(message, "Require")) {
+        (Some(_), _) => told.push("reliable".to_owned()),
+        (None, Some(require)) if !is_response && require.eq_ignore_ascii_case("100rel") => {
+            told.push("Require: 100rel".to_owned());
+        }
+        (None, _) => {}
+    }
+    for name in ["WWW-Authenticate", "Proxy-Authenticate"] {
+        if let Some(challenge) = header(message, name) {
+            let stale = if challenge.to_ascii_lowercase().contains("stale=true") { ", stale" } else { "" };
+            told.push(format!("challenge{stale}"));
+        }
+    }
+    if header(message, "Authorization").or_else(|| header(message, "Proxy-Authorization")).is_some() {
+        told.push("with credentials".to_owned());
+    }
+    if header(message, "Route").is_some() {
+        told.push("routed".to_owned());
+    }
+    if let Some(kind) = header(message, "Content-Type").filter(|kind| !kind.contains("sdp")) {
+        let kind = kind.split(';').next().unwrap_or(kind).trim();
+        told.push(kind.strip_prefix("application/").unwrap_or(kind).to_owned());
+    }
+    told
 }
 
 /// Compares a world's ladder with what a test expects; `UPDATE_EXPECT=1` rewrites the test.
@@ -392,6 +433,26 @@ mod tests {
         assert_eq!(text("SIP/2.0 503 x\r\nCSeq: 2 INVITE\r\nRetry-After: 5\r\n\r\n"), "503 | Retry-After: 5 | false");
         assert_eq!(text("BYE sip:1@h SIP/2.0\r\nCSeq: 2 BYE\r\n\r\n"), "BYE |  | false");
         assert_eq!(text(""), " |  | false");
+        for (message, told) in [
+            ("SIP/2.0 183 x\r\nCSeq: 2 INVITE\r\nRequire: 100rel\r\nRSeq: 9\r\n\r\n", "183 | reliable | false"),
+            ("SIP/2.0 420 x\r\nCSeq: 2 INVITE\r\nUnsupported: foo\r\n\r\n", "420 | Unsupported: foo | false"),
+            (
+                "SIP/2.0 407 x\r\nCSeq: 2 INVITE\r\nProxy-Authenticate: Digest stale=TRUE\r\n\r\n",
+                "407 | challenge, stale | false",
+            ),
+            (
+                "UPDATE sip:1@h SIP/2.0\r\nCSeq: 2 UPDATE\r\nSession-Expires: 90;refresher=uac\r\n\r\n",
+                "UPDATE | Session-Expires: 90;refresher=uac | false",
+            ),
+            (
+                "INFO sip:1@h SIP/2.0\r\nCSeq: 2 INFO\r\nRoute: <sip:h;lr>\r\nContent-Type: application/dtmf-relay\r\n\r\n",
+                "INFO | routed, dtmf-relay | false",
+            ),
+        ] {
+            assert_eq!(text(message), told);
+        }
+        let required = invite.replace("\r\n\r\n", "\r\nRequire: 100rel\r\nProxy-Authorization: Digest\r\n\r\n");
+        assert_eq!(text(&required), "INVITE <1> | From: <2>, Require: 100rel, with credentials | true");
     }
 
     #[test]

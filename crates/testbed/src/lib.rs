@@ -26,7 +26,10 @@ pub use expect_test::{Expect, expect};
 pub use ladder::{Note, assert_ladder};
 pub use leak::{Kind, Leak, Secrets};
 pub use network::{Fate, Link, Network, Packet, Protocol, Random};
-pub use phone::{Direction, Heard, PhoneEvent, Reply, Script, Sound, State};
+pub use phone::{
+    Act, Algorithm, Challenge, Codec, Credentials, Direction, Heard, Offer, PhoneEvent, Provisional, Refresher,
+    Reliability, Reply, Script, SessionTimer, Sound, State, When,
+};
 pub use seeds::seeds;
 pub use setup::{A_TONE, B_TONE, Setup, prompt};
 pub use world::{A, B, PhoneId, World};

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use b2bua::core::Core;
 use b2bua::settings::{
-    App, AppPrompts, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings, Settings, Target, Trunk,
+    App, AppPrompts, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings, Reliability, SessionTimers,
+    Settings, Target, Trunk,
 };
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{
@@ -328,6 +329,7 @@ fn trunk(name: &str, place: u8) -> Trunk {
         sources: vec![format!("10.{place}.0.0/16").parse().expect("a network")],
         targets: vec![Target::at(Transport::Udp, gateway(place))],
         probe_every: Duration::ZERO,
+        from: Vec::new(),
         read: ReadRule::default(),
         write: WriteRule::default(),
         caller_in: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
@@ -335,8 +337,12 @@ fn trunk(name: &str, place: u8) -> Trunk {
         assert_identity: true,
         codecs: vec![Codec::Pcma, Codec::Pcmu],
         media_source: SourcePolicy::Learn,
+        reliability: Reliability::Supported,
+        session_timers: SessionTimers::default(),
         max_calls: 100,
         calls_per_second: 100,
+        auth: None,
+        challenge: None,
     }
 }
 

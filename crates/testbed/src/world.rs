@@ -205,7 +205,7 @@ impl World {
     /// Gives the core a SIP message as if it came from this address over UDP. What X answers to an address of no phone is
     /// in [`World::unclaimed`].
     pub fn inject_sip(&mut self, source: SocketAddr, bytes: &[u8]) {
-        let flow = Flow { transport: Transport::Udp, listener: 0, peer: source, connection: 0 };
+        let flow = Flow::to(Transport::Udp, 0, source);
         self.core.handle_message(self.now, flow, Bytes::copy_from_slice(bytes));
         self.settle();
     }

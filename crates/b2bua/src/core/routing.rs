@@ -12,7 +12,7 @@ use sip::transaction::Transport;
 
 use super::{Core, flow_to};
 use crate::call::Answered;
-use crate::leg::{ALLOW, Owner};
+use crate::leg::{ALLOW, LegKey, Owner};
 use crate::routes::{self, Route, RouteCounters};
 
 impl Core {
@@ -20,8 +20,8 @@ impl Core {
     /// stay keep their health; a trunk that is not configured has none.
     pub fn set_routes(&mut self, now: Duration, trunk: &str, mut routes: Vec<Route>) {
         let Some(id) = self.settings.trunk_named(trunk) else { return };
-        routes.retain(|route| flow_to(&self.settings, route).is_some());
         let trunk = self.settings.trunk(id);
+        routes.retain(|route| flow_to(&self.settings, trunk, route).is_some());
         self.routes.set(now, &trunk.name, trunk.probe_every, routes);
     }
 
@@ -51,7 +51,8 @@ impl Core {
     }
 
     pub(super) fn send_probe(&mut self, now: Duration, probe: &routes::Probe) {
-        let Some(flow) = flow_to(&self.settings, &probe.route) else {
+        let trunk = self.settings.trunk_named(&probe.trunk).map(|trunk| self.settings.trunk(trunk));
+        let Some(flow) = trunk.and_then(|trunk| flow_to(&self.settings, trunk, &probe.route)) else {
             self.routes.on_probe_lost(now, probe.id);
             return;
         };
@@ -80,7 +81,7 @@ impl Core {
             Owner::Probe(route) if response.status() >= 200 => {
                 self.routes.on_probe_answered(now, route, response.status(), retry_after);
             }
-            Owner::Leg { call, side: Side::B } if response.method() == Method::Invite => {
+            Owner::Leg(LegKey { call, side: Side::B }) if response.method() == Method::Invite => {
                 let call = self.calls.get_mut(call.index as usize).filter(|known| known.key == call);
                 let Some((route, answered)) = call.and_then(|call| call.route.as_mut()) else { return };
                 *answered = Answered(true);
@@ -91,7 +92,7 @@ impl Core {
                     _ => self.routes.on_alive(now, *route),
                 }
             }
-            Owner::Probe(_) | Owner::Leg { .. } => {}
+            Owner::Probe(_) | Owner::Leg(_) => {}
         }
     }
 
@@ -99,14 +100,14 @@ impl Core {
     pub(super) fn on_unheard(&mut self, now: Duration, owner: Owner, method: Method) {
         match owner {
             Owner::Probe(route) => self.routes.on_probe_lost(now, route),
-            Owner::Leg { call, side: Side::B } if method == Method::Invite => {
+            Owner::Leg(LegKey { call, side: Side::B }) if method == Method::Invite => {
                 let call = self.calls.get(call.index as usize).filter(|known| known.key == call);
                 // An INVITE that rang and was cancelled may end in silence too.
                 if let Some((route, Answered(false))) = call.and_then(|call| call.route) {
                     self.routes.on_unreachable(now, route);
                 }
             }
-            Owner::Leg { .. } => {}
+            Owner::Leg(_) => {}
         }
     }
 }
@@ -125,10 +126,7 @@ struct Probe<'a> {
 
 impl Probe<'_> {
     fn write(&self, out: &mut Vec<u8>, via: &[u8]) {
-        let parameter = match self.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
+        let parameter = self.transport.uri_param();
         let (target, us) = (format!("sip:{}{parameter}", self.target), format!("sip:{}{parameter}", self.advertised));
         write::request(out, "OPTIONS", target.as_bytes());
         write::header(out, "Via", via);

@@ -68,12 +68,16 @@ pub struct Media {
     pub formats: Vec<Format>,
     /// Where the peer wants its media.
     pub address: Address,
+    /// An address of the other IP version, where a second c= line beside that of [`Media::address`] has one.
+    pub alternative: Option<IpAddr>,
     /// Where the peer wants its RTCP, as far as `a=rtcp` says so (RFC 3605).
     pub rtcp: Option<(u16, Option<IpAddr>)>,
     /// What the peer does.
     pub direction: Attribute,
-    /// The packet time that the peer would like, `a=ptime` within `a=maxptime`, in milliseconds.
+    /// The packet time that the peer would like (`a=ptime`), in milliseconds.
     pub ptime_ms: Option<u16>,
+    /// The longest packet time that it can take (`a=maxptime`), in milliseconds.
+    pub max_ptime_ms: Option<u16>,
 }
 
 /// A payload type of an m= line.
@@ -183,7 +187,7 @@ pub enum SdpError {
     AddressMissing,
     /// The c= line of the audio holds no IP address.
     AddressNotIp,
-    /// The c= line of the audio is of the other IP version.
+    /// The c= lines of the audio are of the other IP version.
     AddressFamily,
     /// The c= line of the audio is a multicast or broadcast address.
     AddressNotUnicast,

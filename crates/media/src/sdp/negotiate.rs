@@ -8,7 +8,7 @@
 use super::write::write_answer;
 use super::{Address, Description, Encoding, Local, Media, Negotiated, SdpError};
 use crate::{Direction, LegFormat};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Packet times that we send prompts with, in milliseconds.
 const PTIME: std::ops::RangeInclusive<u16> = 10..=60;
@@ -82,6 +82,11 @@ fn settle(media: &Media, local: &Local, preference: Preference) -> Result<Negoti
     }
     .ok_or(SdpError::NoCommonCodec)?;
     let address = usable_address(media, local)?;
+    let telephone_event = telephone_event(media, local);
+    let telephone_event_offered = match preference {
+        Preference::Ours => None,
+        Preference::Theirs => local.telephone_event.filter(|ours| is_renamed(media, telephone_event, *ours)),
+    };
     let mut direction = both(media.direction.mirrored().into(), local.direction);
     // The old way to put on hold (RFC 3264 §8.4): there is nowhere to send to.
     direction.send &= !address.is_unspecified();
@@ -91,7 +96,8 @@ fn settle(media: &Media, local: &Local, preference: Preference) -> Result<Negoti
         format: LegFormat {
             codec,
             payload_type,
-            telephone_event: telephone_event(media, local),
+            telephone_event,
+            telephone_event_offered,
             ptime_ms: ptime(media, local),
         },
         direction,
@@ -99,15 +105,26 @@ fn settle(media: &Media, local: &Local, preference: Preference) -> Result<Negoti
 }
 
 fn usable_address(media: &Media, local: &Local) -> Result<IpAddr, SdpError> {
-    let address = match media.address {
+    let first = match media.address {
         Address::Ip(address) => address,
         Address::Unsupported => return Err(SdpError::AddressNotIp),
         Address::Missing => return Err(SdpError::AddressMissing),
     };
-    if address.is_ipv4() != local.address.is_ipv4() {
-        return Err(SdpError::AddressFamily);
-    }
+    let is_ours = |address: &IpAddr| address.is_ipv4() == local.address.is_ipv4();
+    let address = match [Some(first), media.alternative].into_iter().flatten().find(is_ours) {
+        Some(address) => address,
+        // Hold the old way is often written 0.0.0.0 where all else is IPv6.
+        None if first.is_unspecified() => unspecified_like(local.address),
+        None => return Err(SdpError::AddressFamily),
+    };
     if is_unicast(address) { Ok(address) } else { Err(SdpError::AddressNotUnicast) }
+}
+
+const fn unspecified_like(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
 }
 
 /// Whether one host at most is meant. A stream to more would make an amplifier of us.
@@ -136,9 +153,18 @@ fn telephone_event(media: &Media, local: &Local) -> Option<u8> {
     Some(format.payload_type)
 }
 
-/// The peer's wish within what we can, in milliseconds.
+/// Whether an answer gives telephone-event another number than `ours`, and `ours` no other meaning.
+fn is_renamed(media: &Media, telephone_event: Option<u8>, ours: u8) -> bool {
+    let has_other_meaning = |format: &super::Format| match format.encoding {
+        Encoding::Audio(_) | Encoding::Unknown => format.payload_type == ours,
+        Encoding::TelephoneEvent | Encoding::Unmapped => false,
+    };
+    telephone_event.is_some_and(|theirs| theirs != ours) && !media.formats.iter().any(has_other_meaning)
+}
+
+/// The peer's wish within what both can, in milliseconds.
 fn ptime(media: &Media, local: &Local) -> u8 {
-    let wish = media.ptime_ms.unwrap_or(u16::from(local.ptime_ms));
+    let wish = media.ptime_ms.unwrap_or(u16::from(local.ptime_ms)).min(media.max_ptime_ms.unwrap_or(u16::MAX));
     u8::try_from(wish.clamp(*PTIME.start(), *PTIME.end())).unwrap_or(local.ptime_ms)
 }
 

@@ -10,6 +10,10 @@ use super::{
 use crate::{Codec, rtp};
 use std::net::IpAddr;
 
+/// Payload types that RTCP packet types are mistaken for (RFC 3551 §6, RFC 5761 §4): whatever is said of them, they are not
+/// used.
+const RTCP_CONFLICT: std::ops::RangeInclusive<u8> = 72..=76;
+
 /// Reads a description.
 ///
 /// # Errors
@@ -57,15 +61,22 @@ pub fn parse(bytes: &[u8]) -> Result<Description, SdpError> {
 #[derive(Default)]
 struct Level {
     address: Option<Address>,
+    /// Of the other IP version.
+    alternative: Option<IpAddr>,
     direction: Option<Attribute>,
-    max_ptime: Option<u16>,
 }
 
 impl Level {
-    /// `IN IP4 192.0.2.1`, also with a TTL. The first of several counts.
+    /// `IN IP4 192.0.2.1`, also with a TTL. The first of several counts, and the first of the other IP version.
     fn on_connection(&mut self, value: &[u8]) {
         let address = tokens(value).nth(2).and_then(ip_address);
-        self.address.get_or_insert(address.map_or(Address::Unsupported, Address::Ip));
+        match (self.address, address) {
+            (None, _) => self.address = Some(address.map_or(Address::Unsupported, Address::Ip)),
+            (Some(Address::Ip(first)), Some(other)) if first.is_ipv4() != other.is_ipv4() => {
+                self.alternative.get_or_insert(other);
+            }
+            (Some(_), _) => {}
+        }
     }
 
     fn on_attribute(&mut self, value: &[u8]) {
@@ -79,11 +90,10 @@ impl Level {
 
     /// Completes an m= line with its level and, where that says nothing, the session's.
     fn over(self, session: &Level, mut media: Media) -> Media {
-        media.address = self.address.or(session.address).unwrap_or(Address::Missing);
+        let connection = if self.address.is_some() { &self } else { session };
+        media.address = connection.address.unwrap_or(Address::Missing);
+        media.alternative = connection.alternative;
         media.direction = self.direction.or(session.direction).unwrap_or_default();
-        if let Some(max) = self.max_ptime {
-            media.ptime_ms = media.ptime_ms.map(|ptime| ptime.min(max));
-        }
         media
     }
 }
@@ -105,9 +115,11 @@ fn parse_media(value: &[u8]) -> Result<Media, SdpError> {
         format_list: Box::default(),
         formats: Vec::new(),
         address: Address::Missing,
+        alternative: None,
         rtcp: None,
         direction: Attribute::default(),
         ptime_ms: None,
+        max_ptime_ms: None,
     };
     let mut format_list = Vec::new();
     for (count, token) in tokens.enumerate() {
@@ -135,7 +147,7 @@ fn on_media_attribute(media: &mut Media, level: &mut Level, value: &[u8]) {
     } else if name.eq_ignore_ascii_case(b"ptime") {
         media.ptime_ms = leading_number(value).or(media.ptime_ms);
     } else if name.eq_ignore_ascii_case(b"maxptime") {
-        level.max_ptime = leading_number(value).or(level.max_ptime);
+        media.max_ptime_ms = leading_number(value).or(media.max_ptime_ms);
     } else if name.eq_ignore_ascii_case(b"rtcp") {
         let mut tokens = tokens(value);
         if let Some(port) = tokens.next().and_then(number).filter(|port| *port != 0) {
@@ -156,7 +168,7 @@ fn on_rtpmap(media: &mut Media, value: &[u8]) {
     let name = parts.next().unwrap_or_default();
     let rate = parts.next().and_then(leading_number);
     let channels = parts.next().map_or(Some(1), leading_number);
-    let encoding = if (rate, channels) != (Some(8000), Some(1)) {
+    let encoding = if (rate, channels) != (Some(8000), Some(1)) || RTCP_CONFLICT.contains(&payload_type) {
         Encoding::Unknown
     } else if name.eq_ignore_ascii_case(b"PCMA") {
         Encoding::Audio(Codec::Pcma)

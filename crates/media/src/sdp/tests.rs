@@ -143,9 +143,11 @@ fn the_usual_offer_is_read_whole() {
         format_list: (*b"18 8 0 101 96").into(),
         formats: formats.map(|(payload_type, encoding)| Format { payload_type, encoding }).into(),
         address: Address::Ip([192, 0, 2, 1].into()),
+        alternative: None,
         rtcp: Some((53_020, Some([192, 0, 2, 9].into()))),
         direction: Attribute::RecvOnly,
         ptime_ms: Some(30),
+        max_ptime_ms: None,
     };
     let video = Media {
         media_type: (*b"video").into(),
@@ -177,7 +179,6 @@ fn the_same_thing_said_oddly_is_understood() {
         ("any case", b"v=0\r\nc=in ip4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8 101\r\na=RTPMAP:8 pcma/8000/1\r\na=rtpmap:101 Telephone-Event/8000\r\na=PTIME:20.0\r\na=SENDRECV\r\n"),
         ("a TTL, a port count, c= of the media", b"v=0\r\nc=IN IP4 198.51.100.1\r\nm=audio 4000/1 RTP/AVP 8 101\r\nc=IN IP4 192.0.2.1/127\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"),
         ("several c=: the first", b"v=0\r\nm=audio 4000 RTP/AVP 8 101\r\nc=IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.2\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"),
-        ("maxptime below ptime", b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8 101\r\na=maxptime:20\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:60\r\n"),
         ("an IPv4 address in IPv6", b"v=0\r\nc=IN IP6 ::ffff:192.0.2.1\r\nm=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"),
         ("broken attributes", b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8 101\r\na=rtpmap:\r\na=rtpmap:8\r\na=rtpmap:300 PCMU/8000\r\na=rtcp:\r\na=rtcp:x\r\na=ptime:x\r\na=ptime:20\r\na=ptime:99999\r\na=\r\na=:\r\na=rtpmap:101 telephone-event/8000\r\n"),
     ];
@@ -283,7 +284,13 @@ fn an_answer_is_written_line_by_line() {
         Negotiated {
             rtp: "192.0.2.1:4000".parse().unwrap(),
             rtcp: "192.0.2.1:4001".parse().unwrap(),
-            format: LegFormat { codec: Codec::Pcma, payload_type: 8, telephone_event: Some(96), ptime_ms: 40 },
+            format: LegFormat {
+                codec: Codec::Pcma,
+                payload_type: 8,
+                telephone_event: Some(96),
+                telephone_event_offered: None,
+                ptime_ms: 40,
+            },
             direction: BOTH,
         }
     );
@@ -355,7 +362,13 @@ fn an_offer_without_usable_audio_is_refused_with_the_first_reason() {
         (&[], SdpError::NoCommonMedia),
         (&["m=audio 4000 RTP/SAVP 8"], SdpError::NoCommonMedia),
         (&["m=audio 4000 RTP/SAVPF 8"], SdpError::NoCommonMedia),
+        (&["m=audio 4000 UDP/TLS/RTP/SAVP 8"], SdpError::NoCommonMedia),
         (&["m=audio 4000 UDP/TLS/RTP/SAVPF 8"], SdpError::NoCommonMedia),
+        (&["m=audio 4000 TCP/RTP/AVP 8"], SdpError::NoCommonMedia),
+        (&["m=audio 4000 RTP/SAVP 8", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x"], SdpError::NoCommonMedia),
+        (&["m=image 4000 udptl t38"], SdpError::NoCommonMedia),
+        (&["m=image 4000 UDPTL T38", "a=T38FaxVersion:0", "a=T38MaxBitRate:14400"], SdpError::NoCommonMedia),
+        (&["m=audio 0 RTP/AVP 8", "m=image 4000 udptl t38"], SdpError::NoCommonMedia),
         (&["m=audio 0 RTP/AVP 8"], SdpError::NoCommonMedia),
         (&["m=video 4000 RTP/AVP 8"], SdpError::NoCommonMedia),
         (&["m=audio 4000 RTP/AVP 9", "m=audio 1 RTP/AVP 8", "c=IN IP4 x"], SdpError::NoCommonCodec),
@@ -363,6 +376,9 @@ fn an_offer_without_usable_audio_is_refused_with_the_first_reason() {
         (&["m=audio 4000 RTP/AVP 8", "c=IN IP4"], SdpError::AddressNotIp),
         (&["m=audio 4000 RTP/AVP 8", "c=IN IP4 1.2.3"], SdpError::AddressNotIp),
         (&["m=audio 4000 RTP/AVP 8", "c=IN IP6 2001:db8::1"], SdpError::AddressFamily),
+        (&["m=audio 4000 RTP/AVP 8", "c=IN IP6 2001:db8::1", "c=IN IP6 2001:db8::2"], SdpError::AddressFamily),
+        (&["m=audio 4000 RTP/AVP 8", "c=IN IP4 x.example", "c=IN IP4 192.0.2.2"], SdpError::AddressNotIp),
+        (&["m=audio 4000 RTP/AVP 72", "a=rtpmap:72 PCMA/8000"], SdpError::NoCommonCodec),
         (&["m=audio 4000 RTP/AVP 8", "c=IN IP4 224.2.1.1/127/3"], SdpError::AddressNotUnicast),
         (&["m=audio 4000 RTP/AVP 8", "c=IN IP4 255.255.255.255"], SdpError::AddressNotUnicast),
     ];
@@ -434,11 +450,23 @@ fn rtcp_goes_to_the_next_port_or_where_the_peer_says() {
 
 #[test]
 fn the_packet_time_is_the_peers_wish_within_what_we_can() {
-    for (attribute, ptime_ms) in
-        [("a=x", 20), ("a=ptime:30", 30), ("a=ptime:0", 10), ("a=ptime:5", 10), ("a=ptime:200", 60)]
-    {
-        let (negotiated, lines) = answered(&["m=audio 4000 RTP/AVP 8", attribute], &local()).unwrap();
-        assert_eq!(negotiated.format.ptime_ms, ptime_ms);
+    let cases: &[(&[&str], u8)] = &[
+        (&[], 20),
+        (&["a=ptime:30"], 30),
+        (&["a=ptime:0"], 10),
+        (&["a=ptime:5"], 10),
+        (&["a=ptime:200"], 60),
+        (&["a=ptime:60", "a=maxptime:30"], 30),
+        (&["a=maxptime:30", "a=ptime:60"], 30),
+        (&["a=ptime:10", "a=maxptime:30"], 10),
+        (&["a=maxptime:10"], 10),
+        (&["a=maxptime:150"], 20),
+        (&["a=maxptime:0"], 10),
+        (&["a=ptime:99999", "a=maxptime:-1"], 20),
+    ];
+    for (attributes, ptime_ms) in cases {
+        let (negotiated, lines) = answered(&[&["m=audio 4000 RTP/AVP 8"], *attributes].concat(), &local()).unwrap();
+        assert_eq!(negotiated.format.ptime_ms, *ptime_ms, "{attributes:?}");
         assert!(lines.contains(&format!("a=ptime:{ptime_ms}")));
     }
 }
@@ -462,6 +490,194 @@ fn ipv6_is_answered_with_ipv6() {
     assert_eq!(negotiated.rtp, "[2001:db8::1]:4000".parse().unwrap());
     assert_eq!(negotiated.rtcp, "[2001:db8::2]:4005".parse().unwrap());
     assert!(lines.contains(&"c=IN IP6 2001:db8::5".to_owned()));
+}
+
+#[test]
+fn the_address_is_the_nearest_of_our_ip_version() {
+    let v6 = Local { address: "2001:db8::5".parse().unwrap(), ..local() };
+    /// Media lines below a session level with 192.0.2.1, and where they lead on IPv4 and on IPv6.
+    type Case<'a> = (&'a [&'a str], Result<&'a str, SdpError>, Result<&'a str, SdpError>);
+    let family = SdpError::AddressFamily;
+    let cases: &[Case] = &[
+        (&["m=audio 4000 RTP/AVP 8"], Ok("192.0.2.1:4000"), Err(family)),
+        (&["m=audio 4000 RTP/AVP 8", "c=IN IP4 192.0.2.2"], Ok("192.0.2.2:4000"), Err(family)),
+        // The media level's hides the session's, also where it is of no use to us.
+        (&["m=audio 4000 RTP/AVP 8", "c=IN IP6 2001:db8::1"], Err(family), Ok("[2001:db8::1]:4000")),
+        (
+            &["m=audio 4000 RTP/AVP 8", "c=IN IP6 2001:db8::1", "c=IN IP4 192.0.2.2", "c=IN IP4 192.0.2.3"],
+            Ok("192.0.2.2:4000"),
+            Ok("[2001:db8::1]:4000"),
+        ),
+        (&["c=IN IP6 2001:db8::1", "m=audio 4000 RTP/AVP 8"], Ok("192.0.2.1:4000"), Ok("[2001:db8::1]:4000")),
+        // Two lines for one stream, as RFC 4091 has it: the first that we can reach.
+        (
+            &[
+                "a=group:ANAT 1 2",
+                "m=audio 4000 RTP/AVP 8",
+                "c=IN IP6 2001:db8::1",
+                "a=mid:1",
+                "m=audio 4002 RTP/AVP 8",
+                "a=mid:2",
+            ],
+            Ok("192.0.2.1:4002"),
+            Ok("[2001:db8::1]:4000"),
+        ),
+    ];
+    for (media, on_v4, on_v6) in cases {
+        for (local, expected) in [(&local(), on_v4), (&v6, on_v6)] {
+            let rtp = answered(media, local).map(|(negotiated, lines)| {
+                let own = format!("c=IN {} {}", if local.address.is_ipv4() { "IP4" } else { "IP6" }, local.address);
+                assert!(lines.contains(&own));
+                negotiated.rtp
+            });
+            assert_eq!(rtp, expected.map(|address| address.parse().unwrap()), "{media:?} on {}", local.address);
+        }
+    }
+}
+
+/// Each attribute or address of a hold, in an offer and in an answer, on both IP versions, and the way back.
+#[test]
+fn a_hold_in_any_way_of_writing_it_holds_and_is_undone() {
+    let v6 = Local { address: "2001:db8::5".parse().unwrap(), ..local() };
+    let hold: &[(&[&str], bool, bool)] = &[
+        (&["a=sendonly"], false, true),
+        (&["a=inactive"], false, false),
+        (&["a=recvonly"], true, false),
+        (&["c=IN IP4 0.0.0.0"], false, true),
+        (&["c=IN IP6 ::"], false, true),
+        (&["c=IN IP4 0.0.0.0", "a=sendonly"], false, true),
+        (&["c=IN IP4 0.0.0.0", "a=inactive"], false, false),
+        (&[], true, true),
+        (&["a=sendrecv"], true, true),
+    ];
+    for (local, address) in [(&local(), "c=IN IP4 192.0.2.1"), (&v6, "c=IN IP6 2001:db8::1")] {
+        for (attributes, send, receive) in hold {
+            let has_address = attributes.iter().any(|line| line.starts_with("c="));
+            let address: &[&str] = if has_address { &[] } else { &[address] };
+            let media = [&["m=audio 4000 RTP/AVP 8"], address, *attributes].concat();
+            let expected = Direction { send: *send, receive: *receive };
+            let (negotiated, lines) = answered(&media, local).unwrap();
+            assert_eq!(negotiated.direction, expected, "{media:?}");
+            assert_eq!(negotiated.rtp.is_ipv4(), local.address.is_ipv4());
+            assert_eq!(lines.last().unwrap()[2..], *Attribute::from(expected).as_str(), "{media:?}");
+            assert_eq!(accept_answer(&offer(&media), local).unwrap().direction, expected);
+        }
+    }
+}
+
+/// What offers hold beside what we use. The answer to each is the one to the plain offer, line by line.
+#[test]
+fn nothing_that_we_cannot_do_is_answered() {
+    let plain = answered(&["m=audio 4000 RTP/AVP 8 101", "a=rtpmap:101 telephone-event/8000"], &local()).unwrap();
+    let before: &[&[&str]] = &[
+        &["a=group:BUNDLE audio"],
+        &["a=ice-lite", "a=ice-ufrag:F7gI", "a=ice-pwd:x9cml/YzichV2+XlhiMu8g", "a=ice-options:trickle"],
+        &["a=fingerprint:sha-256 00:11", "a=setup:actpass", "a=msid-semantic: WMS *", "a=extmap-allow-mixed"],
+        &["a=csup:foo-0", "a=creq:bar-1", "a=tcap:1 RTP/SAVP"],
+        &["b=AS:84", "b=TIAS:64000", "k=prompt", "z=2882844526 -1h 2898848070 0", "r=604800 3600 0 90000"],
+    ];
+    let after: &[&[&str]] = &[
+        &["a=rtcp-mux"],
+        &["a=rtcp-mux-only", "a=mid:audio", "a=bundle-only"],
+        &["a=candidate:1 1 UDP 2130706431 192.0.2.1 8998 typ host", "a=remote-candidates:1 192.0.2.1 4000"],
+        &["a=end-of-candidates", "a=ice-mismatch"],
+        &["a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20|1:4"],
+        &["a=rtcp-fb:* nack", "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level", "a=ssrc:7 cname:x"],
+        &["a=rtcp-xr:voip-metrics", "a=rtcp-rsize", "a=silenceSupp:on - - - -", "a=ecan:fb on -"],
+        &["a=pcfg:1 t=1", "a=acfg:1 t=1", "a=altc:1 IP6 2001:db8::1 4000", "a=des:qos mandatory local sendrecv"],
+        &["a=fmtp:101 0-16,32-49", "a=fmtp:8 annexb=no", "a=rtpmap:13 CN/8000", "a=gpmd:101 vbd=yes"],
+    ];
+    for session in before {
+        for media in after {
+            let audio = ["m=audio 4000 RTP/AVP 8 101", "a=rtpmap:101 telephone-event/8000"];
+            assert_eq!(
+                answered(&[*session, &audio, *media].concat(), &local()).unwrap(),
+                plain,
+                "{session:?} {media:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn all_that_is_wrong_around_a_good_audio_line_is_passed_over() {
+    let expected = answer(&offer(&["m=audio 4000 RTP/AVP 8"]), &local(), &mut Vec::new()).unwrap();
+    let huge = "9".repeat(400);
+    let cases: &[(&str, Vec<u8>)] = &[
+        ("huge numbers in o=", format!("v=0\r\no=- {huge} {huge} IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt={huge} {huge}\r\nm=audio 4000 RTP/AVP 8\r\n").into()),
+        ("negative numbers in o=", b"v=0\r\no=- -1 -1 IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\n".to_vec()),
+        ("an o= of one word", b"v=0\r\no=x\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\n".to_vec()),
+        ("bytes that are no UTF-8", b"v=0\r\ns=\xff\xfe\xc0\x80\r\ni=\xd5\xc5\x80\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\ni=\xed\xa0\x80\r\na=\xff:\xff\r\n".to_vec()),
+        ("LF alone", b"v=0\nc=IN IP4 192.0.2.1\nm=audio 4000 RTP/AVP 8\n".to_vec()),
+        ("CRLF and LF mixed", b"v=0\r\nc=IN IP4 192.0.2.1\nm=audio 4000 RTP/AVP 8\r\n\n\r".to_vec()),
+        ("neither s= nor t=", b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8".to_vec()),
+        ("garbage behind", b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\n\r\n--boundary--\r\n\x00\x01\x02 SIP/2.0 200 OK\r\n".to_vec()),
+        ("garbage before", b"garbage\r\n\r\nv=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\n".to_vec()),
+        ("v= of another version", b"v=1\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\n".to_vec()),
+        ("a huge packet time", format!("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 8\r\na=ptime:{huge}\r\na=maxptime:{huge}\r\na=rtcp:{huge}\r\na=rtpmap:{huge} PCMU/8000\r\na=rtpmap:8 PCMA/8000/1\r\n").into()),
+    ];
+    for (what, bytes) in cases {
+        let description = parse(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut out = Vec::new();
+        assert_eq!(answer(&description, &local(), &mut out), Ok(expected), "{what}");
+        check_with_another_reader(std::str::from_utf8(&out).unwrap());
+    }
+    for port in [&huge, "65536", "4000.5", "0x10", "４０００"] {
+        let offer = format!("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio {port} RTP/AVP 8\r\n");
+        assert!(parse(offer.as_bytes()).is_err_and(SdpError::is_malformed), "{port}");
+    }
+}
+
+#[test]
+fn telephone_events_are_those_at_8000_and_each_leg_has_its_own_number() {
+    let cases: &[(&[&str], Option<u8>)] = &[
+        (
+            &[
+                "m=audio 4000 RTP/AVP 8 97 101",
+                "a=rtpmap:97 telephone-event/16000",
+                "a=rtpmap:101 telephone-event/8000",
+            ],
+            Some(101),
+        ),
+        (&["m=audio 4000 RTP/AVP 8 101", "a=rtpmap:101 telephone-event/16000"], None),
+        (&["m=audio 4000 RTP/AVP 8 101", "a=rtpmap:101 telephone-event/48000"], None),
+        (&["m=audio 4000 RTP/AVP 8 100", "a=rtpmap:100 telephone-event/8000"], Some(100)),
+        (&["m=audio 4000 RTP/AVP 8 127", "a=rtpmap:127 TELEPHONE-EVENT/8000/1"], Some(127)),
+        (
+            &["m=audio 4000 RTP/AVP 8 96 101", "a=rtpmap:96 telephone-event/8000", "a=rtpmap:101 telephone-event/8000"],
+            Some(96),
+        ),
+        (&["m=audio 4000 RTP/AVP 8", "a=rtpmap:101 telephone-event/8000"], None),
+    ];
+    for (media, expected) in cases {
+        let (negotiated, lines) = answered(media, &local()).unwrap();
+        assert_eq!(negotiated.format.telephone_event, *expected, "{media:?}");
+        assert_eq!(negotiated.format.telephone_event_offered, None, "in an answer of ours both numbers are theirs");
+        let line = expected.map(|number| format!("a=rtpmap:{number} telephone-event/8000"));
+        assert!(line.is_none_or(|line| lines.contains(&line)));
+        assert!(!lines.iter().any(|line| line.contains("16000") || line.contains("48000")));
+    }
+    /// An answer, and the numbers that its sender is sent events with and that they are taken from it with besides.
+    type Case<'a> = (&'a [&'a str], Option<u8>, Option<u8>);
+    let cases: &[Case] = &[
+        (&["m=audio 4000 RTP/AVP 8 101", "a=rtpmap:101 telephone-event/8000"], Some(101), None),
+        (&["m=audio 4000 RTP/AVP 8 97", "a=rtpmap:97 telephone-event/8000"], Some(97), Some(101)),
+        (&["m=audio 4000 RTP/AVP 8 97 101", "a=rtpmap:97 telephone-event/8000"], Some(97), Some(101)),
+        (
+            &["m=audio 4000 RTP/AVP 8 97 101", "a=rtpmap:97 telephone-event/8000", "a=rtpmap:101 PCMU/8000"],
+            Some(97),
+            None,
+        ),
+        (&["m=audio 4000 RTP/AVP 8"], None, None),
+    ];
+    for (media, sent_with, taken_with) in cases {
+        let format = accept_answer(&offer(media), &local()).unwrap().format;
+        assert_eq!((format.telephone_event, format.telephone_event_offered), (*sent_with, *taken_with), "{media:?}");
+        for payload_type in 0..128 {
+            let is_event = Some(payload_type) == *sent_with || Some(payload_type) == *taken_with;
+            assert_eq!(format.takes_event(payload_type), is_event);
+        }
+    }
 }
 
 #[test]
@@ -523,7 +739,8 @@ fn an_answer_to_our_offer_is_taken() {
     ];
     for (media, expected) in cases {
         let settled = accept_answer(&offer(media), &local()).map(|settled| {
-            let LegFormat { codec, payload_type, telephone_event, ptime_ms } = settled.format;
+            let LegFormat { codec, payload_type, telephone_event, ptime_ms, telephone_event_offered: _ } =
+                settled.format;
             assert_eq!(ptime_ms, 20);
             (codec, payload_type, telephone_event)
         });

@@ -15,7 +15,8 @@ pub(super) fn write_answer(local: &Local, offered: &[Media], kept: usize, negoti
     session(out, local);
     for (place, theirs) in offered.iter().enumerate() {
         if place == kept {
-            let LegFormat { codec, payload_type, telephone_event, ptime_ms } = negotiated.format;
+            let LegFormat { codec, payload_type, telephone_event, ptime_ms, telephone_event_offered: _ } =
+                negotiated.format;
             let mut formats = vec![(payload_type, name(codec))];
             formats.extend(telephone_event.map(|payload_type| (payload_type, TELEPHONE_EVENT)));
             let feedback = theirs.protocol.eq_ignore_ascii_case(b"RTP/AVPF");

@@ -7,6 +7,9 @@ use crate::telephone_event::TelephoneEvent;
 use crate::{Codec, Direction, Hear, LegFormat, Prompt, Repeat, SourcePolicy, Then};
 use Side::{A, B};
 
+mod events;
+mod hostile;
+
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -26,8 +29,14 @@ fn party_rtcp(side: Side) -> SocketAddr {
     SocketAddr::new(party(side).ip(), party(side).port() + 1)
 }
 
-const PCMA: LegFormat = LegFormat { codec: Codec::Pcma, payload_type: 8, telephone_event: Some(101), ptime_ms: 20 };
-const PCMU: LegFormat = LegFormat { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some(96), ptime_ms: 20 };
+const PCMA: LegFormat = LegFormat {
+    codec: Codec::Pcma,
+    payload_type: 8,
+    telephone_event: Some(101),
+    telephone_event_offered: None,
+    ptime_ms: 20,
+};
+const PCMU: LegFormat = LegFormat { codec: Codec::Pcmu, payload_type: 0, telephone_event: Some(96), ..PCMA };
 const BOTH_WAYS: Direction = Direction { send: true, receive: true };
 
 fn remote(side: Side) -> Remote {
@@ -173,7 +182,7 @@ impl Call {
     fn prompt_ends(&self) -> Vec<(u64, Side)> {
         let end = |(at, event): &(Duration, Event)| match event {
             Event::PromptEnded { side, .. } => Some((at.as_millis() as u64, *side)),
-            Event::Dead | Event::Closed(_) => None,
+            Event::Digit { .. } | Event::Dead | Event::Closed(_) => None,
         };
         self.events.iter().filter_map(end).collect()
     }
@@ -899,6 +908,11 @@ impl Program {
             1..=4 => Command::Record { name: Arc::from("x.wav") },
             5..=14 => Command::Hear { side, hear: Hear::Peer },
             15 => Command::Hear { side, hear: Hear::Nothing },
+            23 => Command::Follow { side, then },
+            24..=27 => {
+                let digit = crate::Digit::from_event(self.below(16) as u8).unwrap();
+                Command::Digit { side, digit, ms: self.below(300) as u16 }
+            }
             16..=22 => {
                 let repeat = if self.below(2) == 0 { Repeat::Once } else { Repeat::Loop };
                 Command::Hear { side, hear: Hear::Prompt { prompt, repeat, then } }
@@ -908,6 +922,9 @@ impl Program {
                 remote.rtp = if self.below(4) == 0 { self.source(side) } else { remote.rtp };
                 remote.source = if self.below(2) == 0 { SourcePolicy::Learn } else { SourcePolicy::Signalled };
                 remote.format = if self.below(2) == 0 { PCMA } else { PCMU };
+                if self.below(3) == 0 {
+                    remote.format.telephone_event = None;
+                }
                 remote.format.ptime_ms = self.below(256) as u8;
                 remote.direction = Direction { send: self.below(4) != 0, receive: self.below(4) != 0 };
                 Command::SetRemote { side, remote }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Answer, Host, LocateError, Located, MAX_ADDRESSES, MAX_LOCATED, MAX_QUERIES, MAX_RECORDS, MAX_SERVICES, Naptr,
-    Outcome, Query, Record, RecordType, Srv, Step, Target, Ways, default_port, fold,
+    Outcome, Query, Record, RecordType, Srv, Step, Target, Ways, fold,
 };
 use crate::transaction::Transport;
 
@@ -238,7 +238,7 @@ impl Search {
             return self.fail(LocateError::NoService);
         }
         let (transport, host) = (self.transport, Arc::clone(&self.domain));
-        self.ask_addresses(vec![Hop { transport, host, port: default_port(transport), rank: (0, 0), weight: 0 }])
+        self.ask_addresses(vec![Hop { transport, host, port: transport.default_port(), rank: (0, 0), weight: 0 }])
     }
 
     fn ask_addresses(mut self, hops: Vec<Hop>) -> Step {
@@ -337,7 +337,7 @@ fn of_address(ways: &Ways, transport: Transport, ip: IpAddr, port: Option<u16>) 
     if ways.place(transport, ip.is_ipv4()).is_none() {
         return Outcome::error(LocateError::Transport);
     }
-    let address = SocketAddr::new(ip, port.unwrap_or_else(|| default_port(transport)));
+    let address = SocketAddr::new(ip, port.unwrap_or_else(|| transport.default_port()));
     let located = Located { transport, address, priority: 0, weight: 0, name: None };
     Step::Done(Outcome { located: Ok(vec![located]), ttl: None, left_out: 0, forbidden: 0 })
 }
@@ -359,12 +359,14 @@ const fn service_prefix(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "_sip._udp.",
         Transport::Tcp => "_sip._tcp.",
+        Transport::Tls => "_sips._tcp.",
     }
 }
 
 /// The transport of a NAPTR service that we might serve (RFC 3263 §4.1).
 fn transport_of(service: &[u8]) -> Option<Transport> {
-    const SERVICES: [(&[u8], Transport); 2] = [(b"SIP+D2U", Transport::Udp), (b"SIP+D2T", Transport::Tcp)];
+    const SERVICES: [(&[u8], Transport); 3] =
+        [(b"SIP+D2U", Transport::Udp), (b"SIP+D2T", Transport::Tcp), (b"SIPS+D2T", Transport::Tls)];
     SERVICES.iter().find(|(name, _)| service.eq_ignore_ascii_case(name)).map(|(_, transport)| *transport)
 }
 

@@ -2,12 +2,12 @@
 
 use super::*;
 
-const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
 
 fn ways(text: &str) -> Ways {
     let list = text.split_whitespace().map(|way| {
         let (transport, version) = way.split_once('/').unwrap();
-        let transport = BOTH.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(transport)).unwrap();
+        let transport = ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(transport)).unwrap();
         Way { transport, ipv4: version == "4" }
     });
     Ways { list: list.collect(), ..Ways::default() }
@@ -18,6 +18,7 @@ fn target(text: &str) -> Target {
     let (transport, rest) = match text.split_once(':') {
         Some(("udp", rest)) => (Some(Transport::Udp), rest),
         Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
+        Some(("tls", rest)) => (Some(Transport::Tls), rest),
         Some(_) | None => (None, text),
     };
     if let Ok(address) = rest.parse::<SocketAddr>() {
@@ -126,6 +127,7 @@ const EXAMPLE: &str = "
     _sip._udp.example    300 SRV 10 20 5062 Two.Example.
     _sip._udp.example    300 SRV 20  0 5060 three.example.
     _sip._tcp.example    300 SRV  1  1 5060 one.example.
+    _sips._tcp.example   300 SRV  1  1 5071 one.example.
     one.example           60 A    192.0.2.1
     one.example           60 AAAA 2001:db8::1
     two.example          120 A    192.0.2.2
@@ -183,6 +185,14 @@ fn each_form_of_a_target_asks_for_what_it_leaves_open() {
              tcp:192.0.2.1:5060 2/840",
         ),
         ("example", "tcp/4", &["naptr example", "srv _sip._tcp.example", "a one.example"], "tcp:192.0.2.1:5060 0/840"),
+        // TLS, where we serve it: the lower order is the domain's wish.
+        (
+            "example",
+            "udp/4 tls/4",
+            &["naptr example", "srv _sips._tcp.example", "a one.example"],
+            "tls:192.0.2.1:5071 0/840",
+        ),
+        ("tls:plain.example", "tls/4", &["srv _sips._tcp.plain.example", "a plain.example"], "tls:192.0.2.9:5061 0/0"),
         // Neither, without NAPTR: our transports in our order; the name itself when there is no SRV either.
         (
             "srv.example",

@@ -3,8 +3,8 @@
 use super::HeaderName;
 use super::text::{Field, Params, cut_field, decimal, is_token, token_len, trim_start, unquote};
 
-/// Parts of a multipart body that are looked at.
-const MAX_PARTS: usize = 16;
+/// Parts of a multipart body that are looked at, and of a multipart body inside it.
+pub const MAX_PARTS: usize = 16;
 /// Longest boundary (RFC 2046 §5.1.1).
 const MAX_BOUNDARY: usize = 70;
 

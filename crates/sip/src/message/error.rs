@@ -54,8 +54,10 @@ census! {
     Repeated "repeated_header" "Repeated Header";
     /// No Via.
     MissingVia "missing_via" "Missing Via";
-    /// The top Via cannot be read.
+    /// The top Via cannot be read, or has parameters or elements that are empty.
     Via "via" "Malformed Via";
+    /// More Vias than allowed.
+    TooManyVias "too_many_vias" "Too Many Vias";
     /// No From.
     MissingFrom "missing_from" "Missing From";
     /// From cannot be read.
@@ -68,6 +70,8 @@ census! {
     MissingCallId "missing_call_id" "Missing Call-ID";
     /// Call-ID holds blanks or controls.
     CallId "call_id" "Malformed Call-ID";
+    /// A Call-ID, tag or branch longer than allowed.
+    IdentifierTooLong "identifier_too_long" "Identifier Too Long";
     /// No CSeq.
     MissingCSeq "missing_cseq" "Missing CSeq";
     /// CSeq cannot be read or its number is above 2^31-1.
@@ -94,6 +98,50 @@ census! {
     TooManyRoutes "too_many_routes" "Too Many Record-Routes";
     /// A stream's message has no Content-Length (RFC 3261 §18.3).
     NoContentLength "no_content_length" "Missing Content-Length";
+}
+
+impl ParseError {
+    /// The status of the answer to a request that this is wrong with (RFC 3261 §21.4, §21.5).
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            ParseError::Version => 505,
+            ParseError::TooLong => 513,
+            ParseError::BodyTooLong => 413,
+            ParseError::StartLineTooLong => 414,
+            ParseError::Empty
+            | ParseError::StartLine
+            | ParseError::RequestUri
+            | ParseError::Status
+            | ParseError::NoEndOfHeaders
+            | ParseError::HeaderLine
+            | ParseError::TooManyHeaders
+            | ParseError::HeaderTooLong
+            | ParseError::Repeated
+            | ParseError::MissingVia
+            | ParseError::Via
+            | ParseError::TooManyVias
+            | ParseError::MissingFrom
+            | ParseError::From
+            | ParseError::MissingTo
+            | ParseError::To
+            | ParseError::MissingCallId
+            | ParseError::CallId
+            | ParseError::IdentifierTooLong
+            | ParseError::MissingCSeq
+            | ParseError::CSeq
+            | ParseError::CSeqMethod
+            | ParseError::ContentLength
+            | ParseError::ContentLengths
+            | ParseError::BodyTooShort
+            | ParseError::MaxForwards
+            | ParseError::Address
+            | ParseError::Uri
+            | ParseError::MissingContact
+            | ParseError::TooManyRoutes
+            | ParseError::NoContentLength => 400,
+        }
+    }
 }
 
 impl std::fmt::Display for ParseError {

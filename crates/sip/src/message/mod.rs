@@ -13,6 +13,7 @@ use bytes::Bytes;
 pub mod address;
 mod body;
 mod error;
+mod extensions;
 mod method;
 mod name;
 mod parse;
@@ -20,8 +21,9 @@ pub(crate) mod text;
 pub mod write;
 
 pub use address::{NameAddr, Scheme, Uri, Via};
-pub use body::{ContentType, Reason};
+pub use body::{ContentType, MAX_PARTS, Reason};
 pub use error::ParseError;
+pub use extensions::{RAck, Refresher, SessionExpires};
 pub use method::Method;
 pub use name::HeaderName;
 pub use text::{List, ParamIter, Params, trim};
@@ -212,7 +214,7 @@ impl Message {
         self.at(self.to_tag)
     }
 
-    /// Call-ID.
+    /// Call-ID; empty where a rejected request has none.
     #[must_use]
     pub fn call_id(&self) -> &[u8] {
         self.at(self.call_id)

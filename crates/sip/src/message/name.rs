@@ -100,6 +100,7 @@ names! {
     RSeq b"rseq";
     RAck b"rack";
     Event b"event", b"o";
+    InfoPackage b"info-package";
     Expires b"expires";
     Subject b"subject", b"s";
     Warning b"warning";

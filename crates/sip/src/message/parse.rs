@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::text::{Field, cut_field, cut_line, decimal, is_blank, is_graphic, is_token, is_word, token_len, trim};
+use super::text::{
+    Field, cut_field, cut_line, decimal, has_empty_part, has_stray_nul, is_blank, is_graphic, is_token, is_word,
+    token_len, trim,
+};
 use super::{HeaderName, Line, List, Message, Method, NameAddr, ParseError, Rejected, Span, Start, Via};
 use crate::limits::Limits;
 
@@ -15,8 +18,8 @@ impl Message {
     /// A body longer than Content-Length is cut (RFC 3261 §18.3); without Content-Length it goes to the end.
     ///
     /// # Errors
-    /// The first thing that is wrong. Where the message is a request with a sound top Via and with From, To, Call-ID and
-    /// CSeq, however odd, the request is given back with the error, so that it can be answered.
+    /// The first thing that is wrong. Where the message is a request with a readable top Via, the request is given back with
+    /// the error, so that it can be answered with what it has of From, To, Call-ID and CSeq (RFC 4475 §3.3.1).
     pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, Rejected> {
         let lines = Vec::with_capacity(USUAL_LINES);
         let mut reader = Reader { bytes: &bytes, limits, lines, error: None, found: Found::default() };
@@ -53,6 +56,8 @@ struct Found<'a> {
     cseq: Option<&'a [u8]>,
     max_forwards: Option<&'a [u8]>,
     content_length: Option<&'a [u8]>,
+    /// How many Vias, by lines and commas.
+    vias: usize,
 }
 
 struct Parts {
@@ -148,6 +153,15 @@ impl<'a> Reader<'a> {
     fn find(&mut self, name: HeaderName, value: &'a [u8]) {
         let slot = match name {
             HeaderName::Via => {
+                // Hardly ever are there two on a line, and never NUL.
+                let odd = memchr::memchr2(b',', 0, value).is_some();
+                self.found.vias += if odd { List::of(value).count() } else { 1 };
+                if odd && has_stray_nul(value) {
+                    self.blame(ParseError::Via);
+                }
+                if self.found.vias > self.limits.max_vias {
+                    self.blame(ParseError::TooManyVias);
+                }
                 self.found.via.get_or_insert(value);
                 return;
             }
@@ -174,20 +188,32 @@ impl<'a> Reader<'a> {
 
     /// What every message must have. What is merely wrong is blamed; what leaves no way to answer is an error.
     fn mandatory(&mut self, start: Start, body: &'a [u8]) -> Result<Parts, ParseError> {
-        let via = self.found.via.and_then(|via| List::of(via).next()).ok_or(ParseError::MissingVia)?;
-        let from = self.found.from.ok_or(ParseError::MissingFrom)?;
-        let to = self.found.to.ok_or(ParseError::MissingTo)?;
-        let call_id = self.found.call_id.filter(|id| !id.is_empty()).ok_or(ParseError::MissingCallId)?;
-        let cseq = self.found.cseq.ok_or(ParseError::MissingCSeq)?;
-        if Via::parse(via)?.version != b"2.0" {
+        let vias = self.found.via.ok_or(ParseError::MissingVia)?;
+        let via = List::of(vias).next().ok_or(ParseError::MissingVia)?;
+        let top = Via::parse(via)?;
+        if top.version != b"2.0" {
             self.blame(ParseError::Version);
         }
-        let from_tag = self.tag(from, ParseError::From);
-        let to_tag = self.tag(to, ParseError::To);
-        if !is_graphic(call_id) {
+        // RFC 4475 §3.1.2.1: whoever writes `;;` or `,,` there has lost something.
+        if has_empty_part(vias) || !top.params.is_closed() {
+            self.blame(ParseError::Via);
+        }
+        let from = self.needed(self.found.from, ParseError::MissingFrom);
+        let to = self.needed(self.found.to, ParseError::MissingTo);
+        let call_id = self.needed(self.found.call_id.filter(|id| !id.is_empty()), ParseError::MissingCallId);
+        let cseq = self.needed(self.found.cseq, ParseError::MissingCSeq);
+        let from_tag = from.map(|from| self.tag(from, ParseError::From)).unwrap_or_default();
+        let to_tag = to.map(|to| self.tag(to, ParseError::To)).unwrap_or_default();
+        if call_id.is_some_and(|call_id| !is_graphic(call_id)) {
             self.blame(ParseError::CallId);
         }
-        let cseq = self.cseq(start, cseq);
+        // An empty part of the message, not any empty slice: spans are made of these.
+        let nothing = &self.bytes[..0];
+        let call_id = call_id.unwrap_or(nothing);
+        if [call_id.len(), top.branch.len()].into_iter().any(|length| length > self.limits.max_identifier) {
+            self.blame(ParseError::IdentifierTooLong);
+        }
+        let cseq = self.cseq(start, cseq.unwrap_or(nothing));
         if self.found.max_forwards.is_some_and(|hops| decimal(hops).is_none_or(|hops| hops > 255)) {
             self.blame(ParseError::MaxForwards);
         }
@@ -196,10 +222,26 @@ impl<'a> Reader<'a> {
         Ok(Parts { start, via, from_tag, to_tag, call_id, cseq, body })
     }
 
+    /// A header that must be there; where it is not, the request may still be answered.
+    fn needed(&mut self, value: Option<&'a [u8]>, error: ParseError) -> Option<&'a [u8]> {
+        if value.is_none() {
+            self.blame(error);
+        }
+        value
+    }
+
     /// The tag of From or To; an empty span where there is none.
     fn tag(&mut self, value: &'a [u8], error: ParseError) -> Span {
-        match NameAddr::parse(value).map(|address| address.params.get(b"tag")) {
+        if has_stray_nul(value) {
+            self.blame(error);
+        }
+        let params = NameAddr::parse(value).map(|address| address.params);
+        if params.is_ok_and(|params| !params.is_closed()) {
+            self.blame(error);
+        }
+        match params.map(|params| params.get(b"tag")) {
             Ok(None) => {}
+            Ok(Some(tag)) if tag.len() > self.limits.max_identifier => self.blame(ParseError::IdentifierTooLong),
             Ok(Some(tag)) if is_word(tag) => return self.span(tag),
             Ok(Some(_)) | Err(_) => self.blame(error),
         }

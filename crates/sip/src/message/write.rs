@@ -47,7 +47,7 @@ pub fn finish(out: &mut Vec<u8>, content_type: Option<&[u8]>, body: &[u8]) {
 /// Status line, Vias, From, To, Call-ID and CSeq of a response (RFC 3261 §8.2.6.2).
 ///
 /// The top Via gets `received` and `rport` where `source` is given (§18.2.1, RFC 3581 §4); To gets `to_tag` where it has
-/// no tag and this one is not empty.
+/// no tag and this one is not empty. What a rejected request does not have is left away.
 pub fn response_to(
     out: &mut Vec<u8>,
     request: &Message,
@@ -63,16 +63,24 @@ pub fn response_to(
             None => header(out, "Via", via),
         }
     }
-    header(out, "From", request.header(HeaderName::From).unwrap_or_default());
-    out.extend_from_slice(b"To: ");
-    push_clean(out, request.header(HeaderName::To).unwrap_or_default());
-    if request.to_tag().is_empty() && !to_tag.is_empty() {
-        out.extend_from_slice(b";tag=");
-        push_clean(out, to_tag);
+    if let Some(from) = request.header(HeaderName::From) {
+        header(out, "From", from);
     }
-    out.extend_from_slice(b"\r\n");
-    header(out, "Call-ID", request.call_id());
-    header(out, "CSeq", request.header(HeaderName::CSeq).unwrap_or_default());
+    if let Some(to) = request.header(HeaderName::To) {
+        out.extend_from_slice(b"To: ");
+        push_clean(out, to);
+        if request.to_tag().is_empty() && !to_tag.is_empty() {
+            out.extend_from_slice(b";tag=");
+            push_clean(out, to_tag);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    if !request.call_id().is_empty() {
+        header(out, "Call-ID", request.call_id());
+    }
+    if let Some(cseq) = request.header(HeaderName::CSeq) {
+        header(out, "CSeq", cseq);
+    }
     // §8.2.6.1: a 100 gives the client its own time back.
     if let Some(timestamp) = request.header(HeaderName::Timestamp).filter(|_| code == 100) {
         header(out, "Timestamp", timestamp);
@@ -201,10 +209,12 @@ pub const fn reason_phrase(code: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         407 => "Proxy Authentication Required",
         408 => "Request Timeout",
         410 => "Gone",
         413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
         415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",

@@ -163,10 +163,17 @@ impl<O: Copy> Layer<O> {
     /// arrived end. An INVITE that rings has long since left and goes on. Over UDP only INVITEs end: any other request
     /// goes again by its own timer.
     pub fn handle_transport_failure(&mut self, flow: Flow) -> Vec<Event<O>> {
+        // What was for a stream that is gone went by one that was opened in its place.
+        let concerned = |own: &Flow| {
+            own.transport == flow.transport
+                && if own.peer == flow.peer {
+                    own.connection == 0 || own.connection == flow.connection
+                } else {
+                    own.opens_to() == Some(flow.peer)
+                }
+        };
         let failed = |client: &Client<O>| {
-            client.flow.transport == flow.transport
-                && client.flow.peer == flow.peer
-                && (client.flow.connection == 0 || client.flow.connection == flow.connection)
+            concerned(&client.flow)
                 && match &client.machine {
                     ClientMachine::Invite(machine) => machine.is_calling(),
                     ClientMachine::NonInvite(machine) => flow.transport.is_reliable() && machine.is_waiting(),
@@ -187,6 +194,14 @@ impl<O: Copy> Layer<O> {
     /// 64 bits that nobody outside can predict.
     pub fn draw(&mut self) -> u64 {
         self.tokens.draw()
+    }
+
+    /// Whose request a response answers, and where that was sent; nothing changes by asking.
+    #[must_use]
+    pub fn owner_of(&self, response: &Message) -> Option<(O, Flow)> {
+        let (id, random) = read_branch(response.top_via().branch)?;
+        let client = self.clients.get(id.index as usize).filter(|client| client.generation == id.generation)?;
+        (client.random == random).then_some((client.owner, client.flow))
     }
 
     // ---- client side ------------------------------------------------------------------------------------------
@@ -355,7 +370,7 @@ impl<O: Copy> Layer<O> {
 
     /// Answers a request that has no transaction.
     pub fn reply(&mut self, flow: Flow, request: &Message, bytes: Bytes) {
-        self.transmits.push_back(Transmit { flow: response_flow(flow, request), bytes });
+        self.transmits.push_back(Transmit { flow: reply_flow(flow, request), bytes });
     }
 
     fn on_request(&mut self, now: Duration, flow: Flow, message: Message) -> Option<Event<O>> {
@@ -582,7 +597,8 @@ fn read_branch(branch: &[u8]) -> Option<(ClientId, u64)> {
     Some((ClientId { index, generation }, read_hex(&digits[16..])?))
 }
 
-/// RFC 3261 §17.2.3. Without the magic cookie (RFC 2543 peers) the whole identity of the request takes the branch's place.
+/// RFC 3261 §17.2.3. Without the magic cookie (RFC 2543 peers), or with nothing behind it (RFC 4475 §3.2.1), the whole identity
+/// of the request takes the branch's place.
 fn server_key(message: &Message, method: Method) -> Box<[u8]> {
     let via = message.top_via();
     let mut key = Vec::with_capacity(96);
@@ -591,7 +607,7 @@ fn server_key(message: &Message, method: Method) -> Box<[u8]> {
         key.extend_from_slice(message.method_bytes());
         key.push(0);
     }
-    if via.branch.starts_with(COOKIE) {
+    if via.branch.len() > COOKIE.len() && via.branch.starts_with(COOKIE) {
         key.extend_from_slice(via.branch);
     } else {
         key.extend_from_slice(message.request_uri());
@@ -619,21 +635,27 @@ fn merge_key(message: &Message) -> Box<[u8]> {
     key.into_boxed_slice()
 }
 
-/// Where the response to a request goes (RFC 3261 §18.2.2, RFC 3581 §4): a stream's goes back on it; a datagram's to the
-/// address that it came from, at the port it came from when the client asked so (`rport`), else at the Via's.
+/// Where the response to a request goes (RFC 3261 §18.2.2, RFC 3581 §4): a stream's goes back on it, and when it is gone, by
+/// a new one to the Via's port; a datagram's to the address that it came from, at the port it came from when the client
+/// asked so (`rport`), else at the Via's.
 fn response_flow(flow: Flow, request: &Message) -> Flow {
+    let via = request.top_via();
+    let port = via.port.unwrap_or(flow.transport.default_port());
     match flow.transport {
-        Transport::Tcp => flow,
+        Transport::Tcp | Transport::Tls => Flow { reopen: Some(port), ..flow },
         Transport::Udp => {
-            let via = request.top_via();
             if via.rport.is_some() {
                 return flow;
             }
-            let port = via.port.unwrap_or(5060);
             let maddr = via.maddr.and_then(|maddr| std::str::from_utf8(maddr).ok()?.parse::<IpAddr>().ok());
             // A maddr that is neither the source nor multicast would let anyone aim our responses at a third party.
             let ip = maddr.filter(|ip| ip.is_multicast() || *ip == flow.peer.ip()).unwrap_or(flow.peer.ip());
             Flow { peer: SocketAddr::new(ip, port), ..flow }
         }
     }
+}
+
+/// The same for a request without transaction, from whomever: a stream that is gone is not worth another one.
+fn reply_flow(flow: Flow, request: &Message) -> Flow {
+    Flow { reopen: None, ..response_flow(flow, request) }
 }

@@ -26,6 +26,8 @@ pub enum Transport {
     Udp,
     /// A stream: the transport does.
     Tcp,
+    /// A stream that nobody on the way can read.
+    Tls,
 }
 
 impl Transport {
@@ -34,7 +36,7 @@ impl Transport {
     pub const fn is_reliable(self) -> bool {
         match self {
             Transport::Udp => false,
-            Transport::Tcp => true,
+            Transport::Tcp | Transport::Tls => true,
         }
     }
 
@@ -44,6 +46,35 @@ impl Transport {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+        }
+    }
+
+    /// What a `sip:` URI of ours ends with, so that peers come back by this transport (RFC 3261 §19.1.1): nothing for UDP,
+    /// which is what they take by themselves.
+    #[must_use]
+    pub const fn uri_param(self) -> &'static str {
+        match self {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+        }
+    }
+
+    /// The transport that the value of a `transport` parameter names, in capitals or not. `None` for one that we do not
+    /// speak.
+    #[must_use]
+    pub fn of_uri_param(value: &[u8]) -> Option<Transport> {
+        let known = [(&b"udp"[..], Transport::Udp), (b"tcp", Transport::Tcp), (b"tls", Transport::Tls)];
+        known.into_iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|(_, transport)| transport)
+    }
+
+    /// The port of a host that is written without one (RFC 3261 §19.1.2).
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
         }
     }
 }
@@ -59,6 +90,27 @@ pub struct Flow {
     pub peer: SocketAddr,
     /// The stream it came on; 0 for datagrams and for "whichever stream leads to the peer, or a new one".
     pub connection: u64,
+    /// When the stream that `connection` names is gone: the port of the peer's address at which it takes a new one
+    /// (RFC 3261 §18.2.2), since the port that its stream came from takes none. `None` sends nothing then. Of no account
+    /// where `connection` is 0.
+    pub reopen: Option<u16>,
+}
+
+impl Flow {
+    /// To a peer, or from one by datagram: by no stream in particular.
+    #[must_use]
+    pub const fn to(transport: Transport, listener: u16, peer: SocketAddr) -> Flow {
+        Flow { transport, listener, peer, connection: 0, reopen: None }
+    }
+
+    /// Where a new stream may be opened to when there is none.
+    #[must_use]
+    pub fn opens_to(&self) -> Option<SocketAddr> {
+        match self.connection {
+            0 => Some(self.peer),
+            _ => self.reopen.map(|port| SocketAddr::new(self.peer.ip(), port)),
+        }
+    }
 }
 
 /// Bytes to send.

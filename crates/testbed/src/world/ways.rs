@@ -82,7 +82,7 @@ impl World {
         }
         let protocol = match config.transport {
             phone::Transport::Udp => Protocol::Udp,
-            phone::Transport::Tcp => Protocol::Tcp,
+            phone::Transport::Tcp | phone::Transport::Tls => Protocol::Tcp,
         };
         let packet = Packet { protocol, source: config.contact, destination, bytes: bytes.clone() };
         if self.network.send(self.now, self.link, packet) == Fate::Lost {
@@ -158,7 +158,7 @@ impl World {
             Protocol::Udp => (Transport::Udp, 0, 0),
             Protocol::Tcp => (Transport::Tcp, 1, place as u64 + 1),
         };
-        let flow = Flow { transport, listener, peer: source, connection };
+        let flow = Flow { connection, ..Flow::to(transport, listener, source) };
         self.core.handle_message(self.now, flow, Bytes::copy_from_slice(bytes));
     }
 
@@ -187,6 +187,7 @@ impl World {
 fn protocol_of(transport: Transport) -> Protocol {
     match transport {
         Transport::Udp => Protocol::Udp,
-        Transport::Tcp => Protocol::Tcp,
+        // X listens by UDP and TCP here, so that no target has another transport.
+        Transport::Tcp | Transport::Tls => Protocol::Tcp,
     }
 }

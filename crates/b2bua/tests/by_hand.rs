@@ -1,0 +1,324 @@
+//! What no well-behaved phone does: a far side that is played message by message. Forks beyond count, answers to calls that are
+//! gone, responses from elsewhere, redirections to third parties.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use b2bua::observe::Drop;
+use b2bua::outcome::Cause;
+use b2bua::settings::Target;
+use sip::transaction::Transport;
+use testbed::{A, Reliability, Script, Setup, State, World, ms};
+
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 10.2.9.9\r\ns=-\r\nc=IN IP4 10.2.9.9\r\nt=0 0\r\nm=audio 41000 RTP/AVP 8\r\n";
+
+/// Carrier-b's gateway, played by hand.
+fn far() -> SocketAddr {
+    "10.2.9.9:5060".parse().expect("an address")
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// A calls, and carrier-b takes its calls where nobody but the test answers.
+fn setup(a: Script) -> Setup {
+    let mut setup = Setup::new(1).mute().a(a);
+    setup.settings.trunks[1].targets = vec![target(far())];
+    setup.phones.truncate(1);
+    setup
+}
+
+/// A has called, and the INVITE to the far side is out.
+fn called(setup: Setup) -> World {
+    let mut world = setup.world();
+    world.call(A);
+    world.run_until(ms(1));
+    world
+}
+
+fn target(address: SocketAddr) -> Target {
+    Target::at(Transport::Udp, address)
+}
+
+/// What X has sent to an address, in order.
+fn sent(world: &World, to: SocketAddr) -> Vec<String> {
+    let here = world.unclaimed().iter().filter(|packet| packet.destination == to);
+    here.map(|packet| String::from_utf8_lossy(&packet.bytes).into_owned()).collect()
+}
+
+fn first(world: &World, to: SocketAddr, method: &str) -> String {
+    let found = sent(world, to).into_iter().find(|message| message.starts_with(method));
+    found.unwrap_or_else(|| panic!("no {method} to {to}\n{}", world.ladder()))
+}
+
+fn count(world: &World, method: &str) -> usize {
+    sent(world, far()).iter().filter(|message| message.starts_with(method)).count()
+}
+
+fn header<'a>(message: &'a str, name: &str) -> &'a str {
+    let line =
+        message.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{}:", name.to_ascii_lowercase())));
+    line.and_then(|line| line.split_once(": ")).map(|(_, value)| value).unwrap_or_default()
+}
+
+/// A response to a request of X: `start` is status and reason, `more` further header lines, each with its line end.
+fn response(request: &str, start: &str, tag: &str, more: &str, body: &str) -> Vec<u8> {
+    let to = header(request, "To");
+    let to = if tag.is_empty() || to.contains(";tag=") { to.to_owned() } else { format!("{to};tag={tag}") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "SIP/2.0 {start}\r\nVia: {}\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\n{more}{kind}Content-Length: {}\r\n\r\n{body}",
+        header(request, "Via"),
+        header(request, "From"),
+        header(request, "Call-ID"),
+        header(request, "CSeq"),
+        body.len()
+    )
+    .into_bytes()
+}
+
+const CONTACT: &str = "Contact: <sip:b@10.2.9.9>\r\n";
+
+/// Answers every request of X to the far side that has not been answered yet, apart from INVITE and ACK, with 200.
+fn satisfy(world: &mut World, answered: &mut usize) {
+    loop {
+        let all = sent(world, far());
+        let Some(request) = all.get(*answered) else { return };
+        *answered += 1;
+        let method = request.split(' ').next().unwrap_or_default();
+        if !matches!(method, "INVITE" | "ACK" | "SIP/2.0") {
+            world.inject_sip(far(), &response(request, "200 OK", "", "", ""));
+        }
+    }
+}
+
+fn settle(mut world: World) -> World {
+    let mut answered = 0;
+    for _ in 0..100 {
+        satisfy(&mut world, &mut answered);
+        let now = world.now();
+        world.run_until(now + Duration::from_secs(2));
+    }
+    satisfy(&mut world, &mut answered);
+    assert!(world.run_until_idle(Duration::from_secs(300)), "{}", world.ladder());
+    assert!(world.core.is_idle(), "something is left\n{}", world.ladder());
+    world
+}
+
+#[test]
+fn a_2xx_for_a_call_that_is_gone_is_acknowledged_and_ended() {
+    let mut world = called(setup(Script::default().hangs_up(ms(2_000))));
+    let invite = first(&world, far(), "INVITE");
+    world.inject_sip(far(), &response(&invite, "200 OK", "one", CONTACT, SDP));
+    world.run_until(ms(2_500));
+    let bye = first(&world, far(), "BYE");
+    world.inject_sip(far(), &response(&bye, "200 OK", "", "", ""));
+    world.run_until(ms(12_000));
+    assert_eq!(world.core.gauges().calls, 0, "the call is over");
+    // Another branch of B's network answers now; then it has not heard our ACK.
+    for _ in 0..2 {
+        world.inject_sip(far(), &response(&invite, "200 OK", "two", CONTACT, SDP));
+    }
+    let to_two: Vec<String> =
+        sent(&world, far()).into_iter().filter(|message| header(message, "To").contains("tag=two")).collect();
+    let methods: Vec<&str> = to_two.iter().filter_map(|message| message.split(' ').next()).collect();
+    assert_eq!(methods, ["ACK", "BYE", "ACK", "BYE"], "each copy is acknowledged and ended");
+    assert!(to_two.iter().all(|message| header(message, "CSeq").starts_with(['1', '2'])), "{to_two:?}");
+    settle(world);
+}
+
+#[test]
+fn every_fork_but_the_first_is_ended_and_their_number_is_bounded() {
+    let mut world = called(setup(Script::default().hangs_up(ms(5_000))));
+    let invite = first(&world, far(), "INVITE");
+    for fork in 0..20 {
+        world.inject_sip(far(), &response(&invite, "180 Ringing", &format!("fork{fork}"), CONTACT, ""));
+        world.inject_sip(far(), &response(&invite, "183 Session Progress", &format!("fork{fork}"), CONTACT, SDP));
+    }
+    for fork in (0..20).rev() {
+        world.inject_sip(far(), &response(&invite, "200 OK", &format!("fork{fork}"), CONTACT, SDP));
+        world.inject_sip(far(), &response(&invite, "200 OK", &format!("fork{fork}"), CONTACT, SDP));
+    }
+    let up = sent(&world, far())
+        .into_iter()
+        .filter(|m| m.starts_with("ACK") && header(m, "To").contains("tag=fork19"))
+        .count();
+    assert_eq!(up, 2, "the fork that is up is acknowledged each time it says so");
+    assert_eq!(count(&world, "BYE"), 8, "as many others are ended as are told apart");
+    let world = settle(world);
+    assert_eq!(world.cdrs()[0].cause, Cause::HungUp, "{}", world.ladder());
+    let ended: std::collections::BTreeSet<String> =
+        sent(&world, far()).iter().filter(|m| m.starts_with("BYE")).map(|m| header(m, "To").to_owned()).collect();
+    assert_eq!(ended.len(), 9, "the call itself by its own BYE");
+}
+
+#[test]
+fn a_response_from_elsewhere_than_its_trunk_changes_nothing() {
+    let mut setup = setup(Script::default().hangs_up(ms(2_000)));
+    setup.settings.trunks[1].auth = Some(std::sync::Arc::new(sip::digest::Credentials {
+        user: "axbridge".into(),
+        password: sip::digest::Password::new(b"secret".to_vec()),
+        realm: None,
+    }));
+    let mut world = called(setup);
+    let invite = first(&world, far(), "INVITE");
+    let challenge = "Proxy-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\", algorithm=MD5\r\n";
+    // Carrier-a, which has seen the request, asks for our digest, answers for B, and redirects.
+    for (start, more, body) in [
+        ("407 Proxy Authentication Required", challenge, ""),
+        ("200 OK", CONTACT, SDP),
+        ("302 Moved", "Contact: <sip:10.1.0.1>\r\n", ""),
+        ("486 Busy Here", "", ""),
+    ] {
+        world.inject_sip(address("10.1.7.7:5060"), &response(&invite, start, "evil", more, body));
+    }
+    world.inject_sip(
+        address("192.0.2.66:5060"),
+        &response(&invite, "407 Proxy Authentication Required", "x", challenge, ""),
+    );
+    assert_eq!(sent(&world, far()).len(), 1, "nothing but the INVITE");
+    assert_eq!(world.core.counters().dropped[Drop::ForeignResponse as usize], 4);
+    assert_eq!(world.core.counters().dropped[Drop::Stranger as usize], 1);
+    world.inject_sip(far(), &response(&invite, "407 Proxy Authentication Required", "x", challenge, ""));
+    let second = sent(&world, far()).into_iter().filter(|message| message.starts_with("INVITE")).nth(1).expect("again");
+    assert!(header(&second, "Proxy-Authorization").starts_with("Digest username=\"axbridge\""), "{second}");
+    assert_eq!(header(&second, "CSeq"), "2 INVITE");
+    assert_eq!(
+        (header(&second, "Call-ID"), header(&second, "From")),
+        (header(&invite, "Call-ID"), header(&invite, "From"))
+    );
+    assert_ne!(header(&second, "Via"), header(&invite, "Via"));
+    // Wrong credentials: the second challenge without stale ends it, without another try.
+    world.inject_sip(far(), &response(&second, "407 Proxy Authentication Required", "x", challenge, ""));
+    assert_eq!(count(&world, "INVITE"), 2);
+    let world = settle(world);
+    assert_eq!(world.cdrs()[0].cause, Cause::Refused, "{}", world.ladder());
+}
+
+#[test]
+fn a_redirection_is_followed_to_the_same_number_at_a_target_of_the_trunk_only() {
+    let other: SocketAddr = address("10.2.8.8:5070");
+    let number = "+8613933334444";
+    for (contact, follows) in [
+        (format!("<sip:{number}@10.2.8.8:5070>"), true),
+        ("<sip:10.2.8.8:5070>;q=0.5".to_owned(), true),
+        (format!("<sip:{number}@192.0.2.1>, \"B\" <sip:008613933334444@10.2.8.8:5070;user=phone>"), true),
+        (format!("<sip:{number}@10.2.8.8>"), false),
+        (format!("<sip:{number}@192.0.2.1:5070>"), false),
+        // Whom B would have called instead is in no binding.
+        ("<sip:+8613000000000@10.2.8.8:5070>".to_owned(), false),
+        ("<tel:+8613000000000>".to_owned(), false),
+        ("*".to_owned(), false),
+        (String::new(), false),
+        // Where it has just been refused.
+        (format!("<sip:{number}@10.2.9.9>"), false),
+    ] {
+        let mut setup = setup(Script::default());
+        setup.settings.trunks[1].targets.push(target(other));
+        let mut world = called(setup);
+        let invite = first(&world, far(), "INVITE");
+        let more = if contact.is_empty() { String::new() } else { format!("Contact: {contact}\r\n") };
+        world.inject_sip(far(), &response(&invite, "302 Moved Temporarily", "x", &more, ""));
+        let followed = sent(&world, other);
+        assert_eq!(followed.len(), usize::from(follows), "{contact}\n{}", world.ladder());
+        if follows {
+            world.inject_sip(other, &response(&followed[0], "302 Moved Temporarily", "y", &more, ""));
+            assert_eq!(sent(&world, other).len(), 2, "its ACK, and no second try: {contact}");
+        }
+        let world = settle(world);
+        assert_eq!(world.cdrs().len(), 1, "{contact}");
+        assert!(matches!(world.cdrs()[0].cause, Cause::Unreachable), "{:?}", world.cdrs()[0].cause);
+    }
+}
+
+#[test]
+fn reliable_provisional_responses_are_taken_in_order_and_once() {
+    let mut world = called(setup(Script::default().hangs_up(ms(2_000))));
+    let invite = first(&world, far(), "INVITE");
+    let ringing =
+        |rseq: u32| response(&invite, "180 Ringing", "t", &format!("{CONTACT}Require: 100rel\r\nRSeq: {rseq}\r\n"), "");
+    for rseq in [7, 7, 9, 6, 8, 8, 4_294_967_295] {
+        world.inject_sip(far(), &ringing(rseq));
+    }
+    let racks: Vec<String> =
+        sent(&world, far()).iter().filter(|m| m.starts_with("PRACK")).map(|m| header(m, "RAck").to_owned()).collect();
+    assert_eq!(racks, ["7 1 INVITE", "8 1 INVITE"]);
+    world.inject_sip(far(), &response(&invite, "200 OK", "t", CONTACT, SDP));
+    let ack = first(&world, far(), "ACK");
+    assert_eq!(header(&ack, "CSeq"), "1 ACK", "the INVITE's number, whatever has been sent since");
+    world.run_until(ms(2_500));
+    let bye = first(&world, far(), "BYE");
+    assert_eq!(header(&bye, "CSeq"), "4 BYE");
+    settle(world);
+}
+
+#[test]
+fn what_the_far_side_may_not_ask_in_an_early_dialog_is_refused_and_the_call_goes_on() {
+    let mut world = called(setup(Script::default().hangs_up(ms(2_000))));
+    let invite = first(&world, far(), "INVITE");
+    world.inject_sip(far(), &response(&invite, "183 Session Progress", "t", CONTACT, SDP));
+    let request = |method: &str, cseq: u32, more: &str, body: &str| {
+        format!(
+            "{method} sip:10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.2.9.9;branch=z9hG4bKfar{cseq}\r\nMax-Forwards: 70\r\n\
+             From: {};tag=t\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n{CONTACT}{more}Content-Length: {}\r\n\r\n{body}",
+            header(&invite, "To"),
+            header(&invite, "From"),
+            header(&invite, "Call-ID"),
+            body.len()
+        )
+    };
+    let sdp = "Content-Type: application/sdp\r\n";
+    for (cseq, method, more, body, status) in [
+        (1, "BYE", "", "", "481"),
+        (2, "INVITE", sdp, SDP, "500"),
+        (3, "UPDATE", sdp, SDP, "491"),
+        (4, "REFER", "Refer-To: <sip:x@y>\r\n", "", "405"),
+        (5, "UPDATE", "", "", "200"),
+        (6, "INFO", "Content-Type: application/dtmf\r\n", "5", "200"),
+        (7, "INFO", "Info-Package: x\r\n", "", "469"),
+        (8, "NOTIFY", "Event: refer\r\n", "", "405"),
+        (9, "MESSAGE", "", "", "405"),
+        (10, "FROBNICATE", "", "", "501"),
+        (4, "OPTIONS", "", "", "500"),
+        (11, "OPTIONS", "", "", "200"),
+        (12, "OPTIONS", "Require: teleport\r\n", "", "420"),
+    ] {
+        let before = sent(&world, far()).len();
+        let bytes = request(method, cseq, more, body).replace(&format!("far{cseq}"), &format!("far{cseq}{method}"));
+        world.inject_sip(far(), bytes.as_bytes());
+        let answer = sent(&world, far()).get(before).cloned().unwrap_or_default();
+        assert!(answer.starts_with(&format!("SIP/2.0 {status} ")), "{method} {cseq}: {answer}");
+        if status != "200" && method == "INVITE" {
+            world.inject_sip(
+                far(),
+                request("ACK", cseq, "", "").replace(&format!("far{cseq}"), &format!("far{cseq}INVITE")).as_bytes(),
+            );
+        }
+    }
+    world.inject_sip(far(), &response(&invite, "200 OK", "t", CONTACT, SDP));
+    let world = settle(world);
+    assert_eq!(world.cdrs()[0].cause, Cause::HungUp, "{}", world.ladder());
+}
+
+/// The call's own tags, but from another carrier's address.
+#[test]
+fn a_request_with_the_right_tags_from_another_trunk_is_nobody_s() {
+    let mut world = called(setup(Script::default().reliably(Reliability::Supported)));
+    let invite = first(&world, far(), "INVITE");
+    world.inject_sip(far(), &response(&invite, "200 OK", "t", CONTACT, SDP));
+    world.run_until(ms(1_000));
+    let bye = format!(
+        "BYE sip:10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.7.7;branch=z9hG4bKspoof\r\nFrom: {};tag=t\r\nTo: {}\r\nCall-ID: {}\r\n\
+         CSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+        header(&invite, "To"),
+        header(&invite, "From"),
+        header(&invite, "Call-ID")
+    );
+    world.inject_sip(address("10.1.7.7:5060"), bye.as_bytes());
+    let answer = sent(&world, address("10.1.7.7:5060")).pop().unwrap_or_default();
+    assert!(answer.starts_with("SIP/2.0 481 "), "{answer}");
+    assert_eq!(world.phone(A).state(), State::Established);
+    world.hang_up(A);
+    settle(world);
+}
