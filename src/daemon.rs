@@ -352,3 +352,32 @@ fn random_seed() -> io::Result<u64> {
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
     Ok(u64::from_le_bytes(seed))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_keeps_the_listeners_and_what_trunks_call_them() {
+        let settings = |listen: &str, from: &str| {
+            let text = format!(
+                "[sip]\nlisten = [{listen}]\n[media]\nbind = \"127.0.0.1\"\n\
+                 [[trunk]]\nname = \"one\"\nsources = [\"192.0.2.1\"]\nfrom = [{from}]\n"
+            );
+            config::parse(&text, Path::new("c.toml")).unwrap().settings
+        };
+        let old = settings("\"udp:10.0.0.1:5060\", \"tcp:10.0.0.1:5060\", \"udp:10.0.0.2:5060\"", "");
+        // Another order, one gone, one new; by another protocol it is another listener.
+        let listen = "\"udp:10.0.0.3:5060\", \"udp:10.0.0.2:5060\", \"udp:10.0.0.1:5060\", \"tcp:10.0.0.2:5060\"";
+        for (from, expected) in [
+            ("\"udp:10.0.0.2:5060\", \"udp:10.0.0.1:5060\"", &[2, 0][..]),
+            ("\"udp:10.0.0.3:5060\", \"tcp:10.0.0.2:5060\"", &[]),
+        ] {
+            let mut new = settings(listen, from);
+            keep_listeners(&old, &mut new);
+            assert_eq!((&new.listeners, &new.trunks[0].from[..]), (&old.listeners, expected), "{from}");
+        }
+    }
+}

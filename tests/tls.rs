@@ -133,7 +133,6 @@ fn carrier(shows: &Arc<ServerConfig>) -> SocketAddr {
         let mut unread = Vec::new();
         loop {
             link.receive(&mut unread);
-            assert!(unread.is_empty(), "it was spoken to: {}", unread.escape_ascii());
             std::thread::park_timeout(Duration::from_millis(1));
         }
     });

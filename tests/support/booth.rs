@@ -45,7 +45,7 @@ enum Wire {
     Udp(UdpSocket),
     /// To the daemon, or from it once it has called.
     Tls {
-        link: Link,
+        link: Box<Link>,
         server: SocketAddr,
         unread: Vec<u8>,
     },
@@ -106,7 +106,7 @@ impl Booth {
         change: impl FnOnce(&mut Config),
     ) -> Who {
         let contact = link.local_address();
-        self.install(number, contact, Wire::Tls { link, server, unread: Vec::new() }, |config| {
+        self.install(number, contact, Wire::Tls { link: Box::new(link), server, unread: Vec::new() }, |config| {
             config.transport = Transport::Tls;
             change(config);
         })

@@ -35,6 +35,7 @@ impl Phone {
             local: format!("{display}<sip:{}@{}>;tag={local_tag}", self.config.number, self.config.contact),
             remote: format!("<{target}>"),
             local_tag,
+            contact_user: self.config.number.clone(),
             remote_tag: String::new(),
             local_cseq: 1,
             remote_cseq: 0,
@@ -56,6 +57,8 @@ impl Phone {
         let bytes = self.in_dialog(&dialog, &branch, "INVITE", dialog.local_cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         let at = self.config.script.cancel_after.map(|after| now + after);
+        self.pristine = Some(dialog.clone());
+        self.ended.clear();
         self.call = Call::Calling(Box::new(Calling {
             dialog,
             branch,
@@ -65,6 +68,7 @@ impl Phone {
             attempts: 1,
             extra: Vec::new(),
             early: false,
+            others: Vec::new(),
         }));
         self.path = None;
         self.ear.begin();
@@ -85,6 +89,7 @@ impl Phone {
         let cseq = calling.dialog.next_cseq();
         calling.dialog.invite_cseq = cseq;
         calling.dialog.remote_tag.clear();
+        self.pristine = Some(calling.dialog.clone());
         let body = calling.dialog.media.written();
         let mut headers = calling.extra.clone();
         let said = |name: &str| headers.iter().any(|(known, _)| known == name);
@@ -138,6 +143,7 @@ impl Phone {
             draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
         }
         if begins {
+            draft = draft.headers(&self.record_route());
             draft = draft.headers(&self.config.script.invite_headers);
         }
         if let Some(agent) = &self.config.user_agent {
@@ -155,6 +161,7 @@ impl Phone {
         let verdict = self.transactions.on_response(now, key, status, (&received.to, &received.to_tag));
         match verdict {
             Verdict::New => {}
+            Verdict::Forked if self.config.script.takes_forks => return self.on_second_answer(now, received),
             Verdict::Forked => {
                 self.breach(format!("a second {status} with another To tag"));
                 return;
@@ -214,6 +221,7 @@ impl Phone {
         match status {
             ..=100 => self.on_provisional(now, status, received),
             101..=299 => {
+                self.check_record_route(status, received);
                 self.on_early_dialog(received);
                 if status < 200 {
                     self.on_provisional(now, status, received);
@@ -240,11 +248,15 @@ impl Phone {
         let Call::Calling(calling) = &mut self.call else {
             return;
         };
-        let dialog = &mut calling.dialog;
-        if dialog.exists() && dialog.remote_tag != received.to_tag {
+        let dialog = &calling.dialog;
+        if dialog.exists() && dialog.remote_tag != received.to_tag && !self.change_branch(received) {
             self.breach("a response with another To tag".to_owned());
             return;
         }
+        let Call::Calling(calling) = &mut self.call else {
+            return;
+        };
+        let dialog = &mut calling.dialog;
         dialog.remote.clone_from(&received.to);
         dialog.remote_tag.clone_from(&received.to_tag);
         dialog.retarget(received.contact.as_ref());

@@ -266,13 +266,10 @@ impl Phone {
             What::Update(offer) => self.on_updated(now, status, received, offer),
             What::Other(_) => {}
         }
-        if let Some(method) = match what {
-            What::Prack { .. } => None,
-            What::Update(_) => Some("UPDATE".to_owned()),
-            What::Other(method) => Some(method),
-        } {
-            self.event(PhoneEvent::RequestAnswered { method, status });
+        if let What::Prack { .. } = what {
+            return;
         }
+        self.event(PhoneEvent::RequestAnswered { method, status });
         if matches!(status, 408 | 481) {
             self.send_bye(now);
         }
@@ -453,7 +450,8 @@ impl Phone {
             return;
         }
         if let Some(status) = self.timer_too_short(request) {
-            return self.respond_with(now, key, request, status, None, &self.min_se());
+            self.respond_with(now, key, request, status, None, &self.min_se());
+            return;
         }
         let collision = self.collides(now, request);
         let Call::Established(up) = &mut self.call else {
@@ -496,7 +494,8 @@ impl Phone {
             self.breach("UPDATE without Contact".to_owned());
         }
         if let Some(status) = self.timer_too_short(request) {
-            return self.respond_with(now, key, request, status, None, &self.min_se());
+            self.respond_with(now, key, request, status, None, &self.min_se());
+            return;
         }
         if let Some(status) = self.collides(now, request) {
             return self.refuse_change(now, key, request, status);

@@ -22,8 +22,10 @@ mod caller;
 mod change;
 mod digest;
 mod ear;
+mod fork;
 mod random;
 mod reliable;
+mod route;
 mod script;
 mod sdp;
 mod session_timer;
@@ -34,16 +36,18 @@ mod wire;
 pub use digest::{Algorithm, Challenge, Credentials};
 pub use ear::{Ear, Fault, Heard, Known, Run, tone_part};
 pub use script::{
-    Act, Config, Provisional, RefreshBy, Refresher, Reliability, Reply, Script, SessionTimer, Timers, Transport, When,
+    Act, Config, Fork, Provisional, RefreshBy, Refresher, Reliability, Reply, Script, SessionTimer, Timers, Transport,
+    When,
 };
 pub use sdp::{Codec, Direction, Offer};
 pub use voice::{PTIME, Sound};
 
-use call::{Call, Cancel, Pending};
+use call::{Call, Cancel, Dialog, Pending};
 use digest::{Answering, Asking};
+use fork::Branch;
 use random::Random;
 use sdp::Path;
-use transaction::{Expired, Transactions};
+use transaction::{Expired, Key, Transactions};
 use voice::Voice;
 use wire::{Received, Start};
 
@@ -159,6 +163,8 @@ pub enum PhoneEvent {
     },
     /// The call is over, and not properly.
     Failed(Failure),
+    /// A branch of a fork was ended: called, by a BYE of its own; calling, by us, since another had answered before.
+    BranchReleased,
     /// A digit came in an INFO.
     InfoDigit {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
@@ -221,6 +227,15 @@ pub struct Phone {
     min_se_asked: u32,
     answering: Option<Answering>,
     asking: Asking,
+    /// Other phones behind the same proxy, and the INVITE that they got too.
+    branches: Vec<Branch>,
+    forked: Option<(Key, Received)>,
+    /// Our INVITE's dialog before any response, for each new To tag.
+    pristine: Option<Dialog>,
+    /// To tags of second 200s that we have ended.
+    ended: Vec<String>,
+    /// Where the RTP of the voice comes from.
+    speaks_from: SocketAddr,
 }
 
 impl Phone {
@@ -240,6 +255,11 @@ impl Phone {
             min_se_asked: 0,
             answering: None,
             asking: Asking::default(),
+            branches: Vec::new(),
+            forked: None,
+            pristine: None,
+            ended: Vec::new(),
+            speaks_from: config.rtp,
             random,
             config,
         }
@@ -296,7 +316,7 @@ impl Phone {
     /// No call, no transaction, nothing to send.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.call, Call::Idle | Call::Ended) && self.transactions.is_empty()
+        matches!(self.call, Call::Idle | Call::Ended) && self.transactions.is_empty() && self.branches.is_empty()
     }
 
     /// A datagram, or one message of a stream, came from `source`.
@@ -337,7 +357,10 @@ impl Phone {
         let report = self.config.cname.as_ref().and_then(|_| self.voice.report_timeout());
         let deed = self.agenda.iter().map(|(at, _)| *at).min();
         let call = self.call.poll_timeout(self.answers());
-        [self.transactions.poll_timeout(), call, self.voice.poll_timeout(), report, deed].into_iter().flatten().min()
+        [self.transactions.poll_timeout(), call, self.voice.poll_timeout(), report, deed, self.branch_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
@@ -365,6 +388,7 @@ impl Phone {
                 Call::Idle | Call::Answered(_) | Call::Ending(_) | Call::Ended => break,
             }
         }
+        self.on_branches(now);
         self.follow_agenda(now);
     }
 
@@ -379,7 +403,7 @@ impl Phone {
 
     /// The next RTP or RTCP packet that is due.
     pub fn poll_rtp(&mut self, now: Duration) -> Option<Packet> {
-        let source = self.call.dialog().map_or(self.config.rtp, |dialog| dialog.media.local_rtp());
+        let source = self.speaks_from;
         if let Some((path, bytes)) = self.voice.poll(now) {
             return Some(Packet { source, destination: path.remote, bytes });
         }
@@ -449,12 +473,14 @@ impl Phone {
             }
             (Expired::NoResponse { branch, .. }, _) => self.on_no_response(now, &branch),
             (Expired::NoAck { .. }, _) => {}
+            (Expired::NoAckOfMore { tag }, _) => self.on_branch_unacknowledged(&tag),
         }
     }
 
     /// Offer and answer stand: listen and speak.
     fn media_settled(&mut self, now: Duration, sound: Option<Sound>) {
         self.path = self.call.dialog().and_then(|dialog| dialog.media.path(&self.config));
+        self.speaks_from = self.call.dialog().map_or(self.config.rtp, |dialog| dialog.media.local_rtp());
         if let Some(sound) = sound {
             self.voice.say(&sound);
             self.voice.set_path(now, self.path);
@@ -486,6 +512,7 @@ impl Phone {
         self.path = None;
         self.pending.clear();
         self.agenda.clear();
+        self.branches.retain(|branch| branch.answered);
         self.voice.set_path(now, None);
     }
 
@@ -514,12 +541,20 @@ impl Phone {
     }
 
     fn contact(&self) -> String {
+        self.contact_by(self.call.dialog().map_or(&self.config.number, |dialog| &dialog.contact_user))
+    }
+
+    fn contact_of(&self, dialog: &Dialog) -> String {
+        self.contact_by(&dialog.contact_user)
+    }
+
+    fn contact_by(&self, user: &str) -> String {
         let transport = match self.config.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
             Transport::Tls => ";transport=tls",
         };
-        format!("<sip:{}@{}{transport}>", self.config.number, self.config.contact)
+        format!("<sip:{user}@{}{transport}>", self.config.contact)
     }
 
     /// Takes what is settled by a description; a breach is told, and nothing changes.

@@ -151,7 +151,7 @@ struct Local {
 }
 
 /// Whose turn it is (RFC 3264 §4): a second offer must wait for the answer to the first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Turn {
     /// Anybody's.
     Free,
@@ -162,7 +162,7 @@ enum Turn {
 }
 
 /// Offer and answer of one call, from one phone's side.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Negotiation {
     session_id: u64,
     /// The highest version that was ever written.

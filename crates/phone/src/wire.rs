@@ -202,7 +202,9 @@ fn check_counts(received: &Received, headers: &Headers, breaches: &mut Vec<Strin
     }
     count("Content-Type", 0..=1);
     // A user agent next to us puts in no route, and its responses carry our one Via only.
-    count("Record-Route", 0..=0);
+    if is_request {
+        count("Record-Route", 0..=0);
+    }
     count("Via", 1..=1);
     count("Max-Forwards", if is_request { 1..=1 } else { 0..=0 });
     let establishes = match received.start {

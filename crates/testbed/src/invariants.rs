@@ -115,6 +115,7 @@ impl World {
                 | PhoneEvent::MediaChanged { .. }
                 | PhoneEvent::ModificationRefused { .. }
                 | PhoneEvent::Pracked
+                | PhoneEvent::BranchReleased
                 | PhoneEvent::InfoDigit { .. }
                 | PhoneEvent::Requested { .. }
                 | PhoneEvent::RequestAnswered { .. }

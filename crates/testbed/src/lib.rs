@@ -27,7 +27,7 @@ pub use ladder::{Note, assert_ladder};
 pub use leak::{Kind, Leak, Secrets};
 pub use network::{Fate, Link, Network, Packet, Protocol, Random};
 pub use phone::{
-    Act, Algorithm, Challenge, Codec, Credentials, Direction, Heard, Offer, PhoneEvent, Provisional, Refresher,
+    Act, Algorithm, Challenge, Codec, Credentials, Direction, Fork, Heard, Offer, PhoneEvent, Provisional, Refresher,
     Reliability, Reply, Script, SessionTimer, Sound, State, When,
 };
 pub use seeds::seeds;
