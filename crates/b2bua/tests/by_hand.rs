@@ -38,7 +38,7 @@ fn called(setup: Setup) -> World {
 }
 
 fn target(address: SocketAddr) -> Target {
-    Target { transport: Transport::Udp, address }
+    Target::at(Transport::Udp, address)
 }
 
 /// What X has sent to an address, in order.

@@ -209,7 +209,7 @@ impl Setup {
             phone.transport = phone::Transport::Tcp;
         }
         for target in self.settings.trunks.iter_mut().flat_map(|trunk| &mut trunk.targets) {
-            target.transport = Transport::Tcp;
+            target.transport = Some(Transport::Tcp);
         }
         self
     }
@@ -348,7 +348,8 @@ fn trunk(name: &str, place: u8) -> Trunk {
     Trunk {
         name: name.into(),
         sources: vec![format!("10.{place}.0.0/16").parse().expect("a network")],
-        targets: vec![Target { transport: Transport::Udp, address: gateway(place) }],
+        targets: vec![Target::at(Transport::Udp, gateway(place))],
+        probe_every: Duration::ZERO,
         from: Vec::new(),
         read: ReadRule::default(),
         write: WriteRule::default(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
-use b2bua::settings::Settings;
+use b2bua::settings::{Settings, Target};
 use bytes::Bytes;
 use media::session::Session;
 use numbering::Bindings;
@@ -136,7 +136,7 @@ impl World {
                 Slot { phone, column: Column::Left, ssrcs: BTreeSet::new() }
             })
             .collect();
-        let gateways = settings.trunks.iter().flat_map(|trunk| &trunk.targets).map(|target| target.address).collect();
+        let gateways = settings.trunks.iter().flat_map(|trunk| &trunk.targets).filter_map(Target::address).collect();
         let secrets = setup.phones.iter().map(secrets_of).collect();
         World {
             now: Duration::ZERO,
