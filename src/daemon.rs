@@ -24,6 +24,7 @@ use crate::recording::{self, Recordings};
 use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
 use crate::transport::Bell;
+use crate::transport::resolve::{Resolver, Wanted};
 use crate::transport::tcp::{self, Tcp};
 use crate::transport::tls::Tls;
 use crate::transport::udp::Udp;
@@ -81,6 +82,7 @@ pub struct Daemon {
     settings: Arc<Settings>,
     signalling: Signalling,
     bindings: Bindings,
+    resolver: Resolver,
     cdrs: Cdrs,
     cdr_thread: JoinHandle<()>,
     recordings: recording::Writer,
@@ -106,7 +108,7 @@ impl Daemon {
         let mut tcp = Tcp::new(runtime.handle().clone(), clock, tcp::Limits::default(), bell.clone());
         let tls = tcp.tls();
         tls.set_server(config.tls.server.clone());
-        tls.set_peers(config.tls.peers(&config.settings.trunks));
+        tls.set_peers(config.tls.peers(&config.settings.trunks, &[]));
         let (udp, sip_at) = bind_sip(&config, &mut tcp)?;
         let bound: Vec<SocketAddr> = sip_at.iter().map(|(_, address)| *address).collect();
         config::settle_ports(&mut config.settings.listeners, &bound);
@@ -128,6 +130,9 @@ impl Daemon {
         metrics.watch_relay(relay.counters());
         let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
         core.set_unix_at_epoch(clock.unix(Duration::ZERO));
+        let wanted = Wanted { settings: Arc::clone(&settings), dns: config.dns, tls: config.tls };
+        let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, tls.clone(), bell.clone());
+        metrics.watch_dns(resolver.counters());
 
         let parts = Parts {
             core,
@@ -136,6 +141,7 @@ impl Daemon {
             udp,
             tcp,
             runtime: runtime.handle().clone(),
+            found,
             relay,
             cdrs: cdrs.clone(),
             clock,
@@ -147,6 +153,7 @@ impl Daemon {
             settings,
             signalling,
             bindings,
+            resolver,
             cdrs,
             cdr_thread,
             recordings: recorder,
@@ -195,9 +202,10 @@ impl Daemon {
         if config.tls.server.is_some() {
             self.tls.set_server(config.tls.server.clone());
         }
-        self.tls.set_peers(config.tls.peers(&config.settings.trunks));
+        self.tls.set_peers(config.tls.peers(&config.settings.trunks, &self.resolver.known()));
         self.settings = Arc::new(config.settings);
         self.signalling.reload(Arc::clone(&self.settings));
+        self.resolver.reload(Wanted { settings: Arc::clone(&self.settings), dns: config.dns, tls: config.tls });
         let summary = self
             .bindings
             .replace_all(config.numbers, config.bindings)
@@ -226,6 +234,7 @@ impl Daemon {
     #[must_use]
     pub fn finish(self) -> bool {
         let signalled = self.signalling.wait();
+        drop(self.resolver);
         drop(self.cdrs);
         let written = self.cdr_thread.join().is_ok();
         self.recordings.finish();

@@ -17,6 +17,7 @@ use axbridge::clock::Clock;
 
 pub(crate) mod booth;
 pub(crate) mod daemon;
+pub(crate) mod dns;
 pub(crate) mod exposition;
 pub(crate) mod pki;
 pub(crate) mod secure;

@@ -124,7 +124,7 @@ impl Phone {
             self.respond_with(now, &key, &invite, 422, None, &self.min_se());
             return;
         }
-        let local_tag = self.random.token();
+        let local_tag = self.token();
         let target = invite.contact.clone();
         let mut media = Negotiation::new(self.random.next_u64() >> 32, &self.config);
         if invite.sdp.is_some() {
@@ -384,7 +384,7 @@ impl Phone {
     ) -> Vec<u8> {
         let tag = match self.call.dialog() {
             Some(dialog) if dialog.call_id == request.call_id => dialog.local_tag.clone(),
-            _ if request.to_tag.is_empty() => self.random.token(),
+            _ if request.to_tag.is_empty() => self.token(),
             _ => String::new(),
         };
         let bytes = self.response(request, status, &tag, &self.contact(), headers, body);
@@ -407,8 +407,13 @@ impl Phone {
             false => request.to.clone(),
         };
         let method = request.name();
-        let mut draft =
-            Draft::new().vias(&request.vias).dialog(&request.from, &to, &request.call_id, request.cseq, &method);
+        let mut draft = Draft::new().canary(self.canary()).vias(&request.vias).dialog(
+            &request.from,
+            &to,
+            &request.call_id,
+            request.cseq,
+            &method,
+        );
         if matches!(request.method, Method::Invite | Method::Update) && status < 300 {
             draft = draft.header("Contact", contact).header("Allow", &self.allow());
             let supported = self.supported();
@@ -423,8 +428,13 @@ impl Phone {
         if request.method == Method::Invite {
             draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
         }
-        if let Some(agent) = &self.config.user_agent {
-            draft = draft.header("Server", agent);
+        if status >= 300
+            && let Some(canary) = self.canary()
+        {
+            draft = draft.header("Reason", &format!("SIP;cause={status};text=\"{}\"", canary.text()));
+        }
+        if let Some(agent) = self.agent() {
+            draft = draft.header("Server", &agent);
         }
         draft.response(status, body)
     }

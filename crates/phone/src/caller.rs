@@ -28,12 +28,19 @@ impl Phone {
         let Some(peer) = address_of(&target) else {
             return false;
         };
-        let (local_tag, branch) = (self.random.token(), format!("z9hG4bK{}", self.random.token()));
+        let (local_tag, branch) = (self.token(), format!("z9hG4bK{}", self.token()));
         let display = self.config.display_name.as_ref().map(|name| format!("\"{name}\" ")).unwrap_or_default();
+        let canary = self.canary();
+        let display = canary.as_ref().map_or(display, |canary| format!("\"{}\" ", canary.text()));
+        let parameter = canary.as_ref().map(|canary| format!(";x-canary={}", canary.token())).unwrap_or_default();
         let mut dialog = Dialog {
-            call_id: format!("{}@{}", self.random.token(), self.config.contact.ip()),
-            local: format!("{display}<sip:{}@{}>;tag={local_tag}", self.config.number, self.config.contact),
-            remote: format!("<{target}>"),
+            call_id: format!("{}@{}", self.token(), self.config.contact.ip()),
+            local: format!(
+                "{display}<sip:{}@{}{parameter}>;tag={local_tag}{parameter}",
+                self.config.number, self.config.contact
+            ),
+            remote: canary.map_or_else(String::new, |canary| format!("\"{}\" ", canary.text()))
+                + &format!("<{target}>"),
             local_tag,
             contact_user: self.config.number.clone(),
             remote_tag: String::new(),
@@ -118,13 +125,11 @@ impl Phone {
     ) -> Vec<u8> {
         let begins = method == "INVITE" && !dialog.exists();
         let hops = if begins { self.config.script.max_forwards } else { 70 };
-        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards(hops).dialog(
-            &dialog.local,
-            &dialog.remote,
-            &dialog.call_id,
-            cseq,
-            method,
-        );
+        let mut draft = Draft::new()
+            .canary(self.canary())
+            .via(self.config.transport, self.config.contact, branch)
+            .max_forwards(hops)
+            .dialog(&dialog.local, &dialog.remote, &dialog.call_id, cseq, method);
         if matches!(method, "INVITE" | "UPDATE") {
             draft = draft.header("Contact", &self.contact()).header("Allow", &self.allow());
         }
@@ -146,8 +151,13 @@ impl Phone {
             draft = draft.headers(&self.record_route());
             draft = draft.headers(&self.config.script.invite_headers);
         }
-        if let Some(agent) = &self.config.user_agent {
-            draft = draft.header("User-Agent", agent);
+        if method == "BYE"
+            && let Some(canary) = self.canary()
+        {
+            draft = draft.header("Reason", &format!("Q.850;cause=16;text=\"{}\"", canary.text()));
+        }
+        if let Some(agent) = self.agent() {
+            draft = draft.header("User-Agent", &agent);
         }
         draft.request(method, &dialog.target, body)
     }
@@ -359,7 +369,7 @@ impl Phone {
         let answer = if settled { None } else { self.answer_in_ack(&mut dialog, received) };
         let never = self.config.script.never_acknowledge;
         if !never {
-            let ack_branch = format!("z9hG4bK{}", self.random.token());
+            let ack_branch = format!("z9hG4bK{}", self.token());
             let ack = self.in_dialog(&dialog, &ack_branch, "ACK", dialog.invite_cseq, &[], answer.as_deref());
             self.transactions.acknowledge(&branch, dialog.peer, ack);
         }

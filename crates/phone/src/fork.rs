@@ -55,7 +55,7 @@ impl Phone {
         self.branches.clear();
         for (place, fork) in self.config.script.forks.clone().into_iter().take(MAX_BRANCHES).enumerate() {
             let Fork { rtp, ring_after, early_media_after, answer_after, ends_after } = fork;
-            let local_tag = self.random.token();
+            let local_tag = self.token();
             let mut media = Negotiation::new(self.random.next_u64() >> 32, &self.config);
             media.set_local_rtp(rtp);
             if !dialog.media.is_free() {

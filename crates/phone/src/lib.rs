@@ -19,6 +19,7 @@ use std::time::Duration;
 mod call;
 mod called;
 mod caller;
+mod canary;
 mod change;
 mod digest;
 mod ear;
@@ -43,6 +44,7 @@ pub use sdp::{Codec, Direction, Offer};
 pub use voice::{PTIME, Sound};
 
 use call::{Call, Cancel, Dialog, Pending};
+use canary::Canary;
 use digest::{Answering, Asking};
 use fork::Branch;
 use random::Random;
@@ -247,7 +249,7 @@ impl Phone {
             transactions: Transactions::new(config.timers, config.transport),
             call: Call::Idle,
             events: VecDeque::new(),
-            voice: Voice::new(&mut random),
+            voice: Voice::new(&mut random).with_canary(Canary::of(&config)),
             ear: Ear::default(),
             path: None,
             pending: Vec::new(),
@@ -311,6 +313,12 @@ impl Phone {
     #[must_use]
     pub fn call_id(&self) -> Option<&str> {
         self.call.dialog().map(|dialog| dialog.call_id.as_str())
+    }
+
+    /// Where it is sent audio to, by the last offer and answer.
+    #[must_use]
+    pub fn rtp(&self) -> SocketAddr {
+        self.speaks_from
     }
 
     /// No call, no transaction, nothing to send.
@@ -407,7 +415,7 @@ impl Phone {
         if let Some((path, bytes)) = self.voice.poll(now) {
             return Some(Packet { source, destination: path.remote, bytes });
         }
-        let (path, bytes) = self.voice.poll_report(now, self.config.cname.as_ref()?)?;
+        let (path, bytes) = self.voice.poll_report(now, self.config.cname.as_ref()?, self.canary().as_ref())?;
         let above = |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
         Some(Packet { source: above(source), destination: above(path.remote), bytes })
     }
@@ -554,7 +562,30 @@ impl Phone {
             Transport::Tcp => ";transport=tcp",
             Transport::Tls => ";transport=tls",
         };
-        format!("<sip:{user}@{}{transport}>", self.config.contact)
+        match self.canary() {
+            None => format!("<sip:{user}@{}{transport}>", self.config.contact),
+            Some(canary) => {
+                let (token, text) = (canary.token(), canary.text());
+                format!("\"{text}\" <sip:{user}@{}{transport};x-canary={token}>;x-canary={token}", self.config.contact)
+            }
+        }
+    }
+
+    /// User-Agent, Server.
+    fn agent(&self) -> Option<String> {
+        let canary = self.canary().map(|canary| canary.token());
+        let both = [self.config.user_agent.clone(), canary].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        (!both.is_empty()).then_some(both)
+    }
+
+    fn canary(&self) -> Option<Canary> {
+        Canary::of(&self.config)
+    }
+
+    /// Made up by a seed; a canary sings in it.
+    fn token(&mut self) -> String {
+        let token = self.random.token();
+        self.canary().map_or_else(|| token.clone(), |canary| format!("{token}.{}", canary.token()))
     }
 
     /// Takes what is settled by a description; a breach is told, and nothing changes.

@@ -19,7 +19,8 @@ fn hops(received: &Received, header: &str) -> Vec<String> {
 
 /// The URI in `<…>`.
 fn uri_of(hop: &str) -> &str {
-    hop.trim_start_matches('<').split('>').next().unwrap_or(hop)
+    let inside = hop.split_once('<').map_or(hop, |(_, after)| after);
+    inside.split('>').next().unwrap_or(inside)
 }
 
 fn written(uri: &str) -> String {

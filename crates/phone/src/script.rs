@@ -516,6 +516,9 @@ pub struct Config {
     pub credentials: Option<Credentials>,
     /// ISUP that travels beside its SDP, in multipart/mixed (RFC 3372).
     pub isup: Option<Vec<u8>>,
+    /// A word that it puts, with its number, its display name and its host, into every place of everything that it sends:
+    /// headers, tags, parameters, reason phrases, SDP, RTP and RTCP.
+    pub canary: Option<String>,
     /// Randomness of tags, branches, Call-IDs, SSRC.
     pub seed: u64,
 }
@@ -556,6 +559,7 @@ impl Config {
             record_route: Vec::new(),
             credentials: None,
             isup: None,
+            canary: None,
             seed,
         }
     }

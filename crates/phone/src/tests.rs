@@ -863,6 +863,61 @@ fn routes_are_recorded_and_a_request_by_another_way_is_told() {
 }
 
 #[test]
+fn a_canary_sings_in_every_message_and_harms_none() {
+    for reliability in [Reliability::Absent, Reliability::Preferred] {
+        for late_offer in [false, true] {
+            let a = Script { late_offer, ..Script::default() }
+                .reliably(reliability)
+                .timed(SessionTimer::new(90))
+                .does(up(100), Act::InfoDigit { digit: '5', relay: true })
+                .does(up(200), Act::Update(HOLD))
+                .does(up(300), Act::Reinvite(Offer::Direction(Direction::SendRecv)))
+                .does(up(400), Act::Press('7', ms(100)));
+            let b = Script::answers(ms(300)).early_media(ms(100)).reliably(reliability).hangs_up(ms(20_000));
+            let mut wire = Wire::new(a, b);
+            wire.edit = Some(|text| {
+                let head = text.split("\r\n\r\n").next().unwrap_or_default();
+                // CANCEL and the ACK of a refusal are short by their nature.
+                assert!(head.matches("kingfisher").count() > 30, "{text}");
+                assert!(!text.contains("m=audio") || text.matches("kingfisher").count() > 70, "{text}");
+                text
+            });
+            for phone in &mut wire.phones {
+                let mut config = phone.config.clone();
+                config.canary = Some("kingfisher".to_owned());
+                config.cname = Some("cname".to_owned());
+                config.sound = Sound::Tone(440.0);
+                *phone = Phone::new(config);
+            }
+            wire.phones[0].call(Duration::ZERO, TO_B);
+            wire.finish();
+            assert!(wire.has(1, &RELEASED_BY_US), "{:?}", wire.events);
+            assert!(wire.phones[1].ear().digits() == "7");
+            for phone in &wire.phones {
+                assert_eq!(phone.ear().faults(), []);
+                assert!(phone.ear().packets() > 200);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_canary_sings_in_cancel_and_in_the_ack_of_a_refusal() {
+    let mut wire = Wire::new(Script::default().cancels(ms(300)), Script::rings());
+    wire.edit = Some(|text| {
+        assert!(text.matches("kingfisher").count() > 5, "{text}");
+        text
+    });
+    for phone in &mut wire.phones {
+        phone.config.canary = Some("kingfisher".to_owned());
+    }
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    let refused = |event: &PhoneEvent| matches!(event, PhoneEvent::Refused { status: 487, .. });
+    assert!(wire.events[0].iter().any(refused), "{:?}", wire.events);
+}
+
+#[test]
 fn a_call_rings_is_answered_and_hung_up() {
     let mut wire = Wire::new(Script::default(), Script::answers(ms(500)).hangs_up(ms(1000)));
     assert!(wire.phones[0].call(Duration::ZERO, TO_B));

@@ -10,7 +10,7 @@ use media::Side;
 use numbering::Number;
 use phone::{PhoneEvent, State};
 
-use crate::leak::Secrets;
+use crate::leak::{Kind, Secrets};
 use crate::world::World;
 
 impl World {
@@ -170,6 +170,9 @@ impl World {
         for phone in self.phones() {
             if let Ok(number) = Number::parse(&phone.config().number) {
                 numbers.add_number(&phone.config().name, number);
+            }
+            if let Some(canary) = &phone.config().canary {
+                numbers.add_text(&phone.config().name, Kind::Canary, canary);
             }
         }
         let labels = [format!("{:?}", self.core.gauges()), format!("{:?}", self.core.counters())];

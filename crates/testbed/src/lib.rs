@@ -18,6 +18,7 @@ mod invariants;
 mod ladder;
 mod leak;
 mod network;
+mod privacy;
 mod seeds;
 mod setup;
 mod world;
@@ -30,6 +31,7 @@ pub use phone::{
     Act, Algorithm, Challenge, Codec, Credentials, Direction, Fork, Heard, Offer, PhoneEvent, Provisional, Refresher,
     Reliability, Reply, Script, SessionTimer, Sound, State, When,
 };
+pub use privacy::leaks_of;
 pub use seeds::seeds;
 pub use setup::{A_TONE, B_TONE, Setup, prompt};
 pub use world::{A, B, PhoneId, World};

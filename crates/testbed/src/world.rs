@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
-use b2bua::settings::Settings;
+use b2bua::settings::{Settings, Target};
 use bytes::Bytes;
 use media::session::Session;
 use numbering::Bindings;
@@ -56,6 +56,13 @@ struct Slot {
     ssrcs: BTreeSet<u32>,
 }
 
+impl Slot {
+    /// One of its RTP addresses.
+    fn takes_rtp(&self, address: SocketAddr) -> bool {
+        self.phone.config().rtp_addresses().contains(&address)
+    }
+}
+
 #[derive(Debug)]
 struct Running {
     session: Session,
@@ -63,6 +70,8 @@ struct Running {
     /// Who is on which side, once their media is known.
     names: [String; 2],
     hearing: [bool; 2],
+    /// Where each side is sent to.
+    remotes: [Option<SocketAddr>; 2],
     recording: Option<Arc<str>>,
 }
 
@@ -127,7 +136,7 @@ impl World {
                 Slot { phone, column: Column::Left, ssrcs: BTreeSet::new() }
             })
             .collect();
-        let gateways = settings.trunks.iter().flat_map(|trunk| &trunk.targets).map(|target| target.address).collect();
+        let gateways = settings.trunks.iter().flat_map(|trunk| &trunk.targets).filter_map(Target::address).collect();
         let secrets = setup.phones.iter().map(secrets_of).collect();
         World {
             now: Duration::ZERO,
@@ -238,14 +247,19 @@ impl World {
         true
     }
 
+    /// Runs to the end; what does not end is a violation.
+    pub(crate) fn end_all(&mut self) {
+        if !self.run_until_idle(LIMIT) {
+            self.strange.push(format!("something still goes on after {LIMIT:?}"));
+        }
+    }
+
     /// Runs to the end and checks what is left behind and what was said: [`World::violations`].
     ///
     /// # Panics
     /// There is a violation.
     pub fn finish(&mut self) {
-        if !self.run_until_idle(LIMIT) {
-            self.strange.push(format!("something still goes on after {LIMIT:?}"));
-        }
+        self.end_all();
         let violations = self.violations();
         assert!(violations.is_empty(), "{}", violations.join("\n"));
     }
@@ -291,6 +305,16 @@ impl World {
     #[must_use]
     pub fn events(&self) -> &[(Duration, PhoneId, PhoneEvent)] {
         &self.events
+    }
+
+    /// The digits that a phone was sent: as telephone-events in RTP, in INFO.
+    #[must_use]
+    pub fn digits(&self, who: PhoneId) -> [String; 2] {
+        let info = self.events.iter().filter_map(|(_, whose, event)| match event {
+            PhoneEvent::InfoDigit { digit, .. } if *whose == who => Some(*digit),
+            _ => None,
+        });
+        [self.phone(who).ear().digits().to_owned(), info.collect()]
     }
 
     /// What X sent to nobody's address.

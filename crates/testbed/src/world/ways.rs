@@ -42,7 +42,13 @@ impl World {
     /// Which phone takes a message of X: by its address, or behind a carrier's by its number.
     pub(super) fn place_at(&self, flow: &Flow, called: Option<&str>) -> Option<usize> {
         let direct = self.slots.iter().position(|slot| slot.phone.config().contact == flow.peer);
-        direct.or_else(|| {
+        // Or behind proxies that a phone has recorded: a strict one is named in the Request-URI.
+        let peer = flow.peer.to_string();
+        let routed = self.slots.iter().position(|slot| {
+            let mut hops = slot.phone.config().record_route.iter();
+            hops.any(|hop| hop.contains(&format!("@{peer}")) || hop.contains(&format!(":{peer}")))
+        });
+        direct.or(routed).or_else(|| {
             let number = ReadRule::default().read(called?.as_bytes()).ok()?;
             self.gateways.contains(&flow.peer).then(|| self.place_of(number)).flatten()
         })
@@ -100,10 +106,14 @@ impl World {
         if let (Some(0x80), Some(ssrc)) = (packet.bytes.first().map(|byte| byte & 0xc0), packet.bytes.get(8..12))
             && packet.source.port().is_multiple_of(2)
         {
-            let ssrc = u32::from_be_bytes(ssrc.try_into().expect("four bytes"));
-            if self.slots[place].ssrcs.insert(ssrc) {
-                let name = self.slots[place].phone.config().name.clone();
-                self.secrets[place].add_ssrc(&name, ssrc);
+            let csrcs = usize::from(packet.bytes[0] & 0x0f) * 4;
+            let csrcs = packet.bytes.get(12..12 + csrcs).unwrap_or_default();
+            for source in ssrc.chunks_exact(4).chain(csrcs.chunks_exact(4)) {
+                let source = u32::from_be_bytes(source.try_into().expect("four bytes"));
+                if self.slots[place].ssrcs.insert(source) {
+                    let name = self.slots[place].phone.config().name.clone();
+                    self.secrets[place].add_ssrc(&name, source);
+                }
             }
         }
         let phone::Packet { source, destination, bytes } = packet;
@@ -113,8 +123,8 @@ impl World {
 
     pub(super) fn send_media_from_x(&mut self, port: u16, destination: SocketAddr, bytes: Vec<u8>) {
         let receives = |slot: &Slot| {
-            let rtp = slot.phone.config().rtp;
-            destination == rtp || destination == SocketAddr::new(rtp.ip(), rtp.port() + 1)
+            let addresses = slot.phone.config().rtp_addresses();
+            addresses.iter().any(|rtp| destination == *rtp || destination == SocketAddr::new(rtp.ip(), rtp.port() + 1))
         };
         let source = SocketAddr::new(X, port);
         let packet = Packet { protocol: Protocol::Udp, source, destination, bytes };
@@ -144,7 +154,7 @@ impl World {
             self.deliver_media(source, destination.port(), bytes);
         } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.phone.config().contact == destination) {
             slot.phone.handle_message(self.now, source, &bytes);
-        } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.phone.config().rtp == destination) {
+        } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.takes_rtp(destination)) {
             slot.phone.handle_rtp(self.now, source, &bytes);
         }
         self.settle();
