@@ -17,11 +17,11 @@ use bytes::Bytes;
 use media::session::Session;
 use numbering::Bindings;
 use phone::{Known, Phone, PhoneEvent};
-use sip::transaction::{Flow, Transport};
+use sip::transaction::Flow;
 
 use crate::ladder::{self, Column, Ladder};
 use crate::leak::Secrets;
-use crate::network::{Link, Network, Packet};
+use crate::network::{Link, Network, Packet, Protocol};
 use crate::setup::{NUMBERS, SIP_PORT, Setup, X};
 
 mod secrets;
@@ -82,6 +82,21 @@ pub(crate) struct Sent {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A SIP message as X sent it or was given it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OnWire {
+    /// When.
+    pub at: Duration,
+    /// X sent it; else it came to X.
+    pub by_x: bool,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// How it travelled.
+    pub protocol: Protocol,
+    /// What was said.
+    pub bytes: Bytes,
+}
+
 /// X, its peers, and the network between them.
 #[derive(Debug)]
 pub struct World {
@@ -107,6 +122,8 @@ pub struct World {
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
     pub(crate) events: Vec<(Duration, PhoneId, PhoneEvent)>,
     pub(crate) sent: BTreeSet<Sent>,
+    /// Every SIP message of X and to X, in order.
+    pub(crate) wire: Vec<OnWire>,
     /// By phone: what must not reach anybody else.
     pub(crate) secrets: Vec<Secrets>,
     /// Found on the way, and things that no phone should ever do.
@@ -149,6 +166,7 @@ impl World {
             recordings: BTreeMap::new(),
             events: Vec::new(),
             sent: BTreeSet::new(),
+            wire: Vec::new(),
             secrets,
             strange: Vec::new(),
             unclaimed: Vec::new(),
@@ -205,8 +223,21 @@ impl World {
     /// Gives the core a SIP message as if it came from this address over UDP. What X answers to an address of no phone is
     /// in [`World::unclaimed`].
     pub fn inject_sip(&mut self, source: SocketAddr, bytes: &[u8]) {
-        let flow = Flow::to(Transport::Udp, 0, source);
-        self.core.handle_message(self.now, flow, Bytes::copy_from_slice(bytes));
+        self.inject_sip_by(Protocol::Udp, source, bytes);
+    }
+
+    /// The same, by the protocol of one's choice.
+    pub fn inject_sip_by(&mut self, protocol: Protocol, source: SocketAddr, bytes: &[u8]) {
+        let place = self.slots.iter().position(|slot| slot.phone.config().contact == source);
+        self.give_to_x(protocol, source, place.unwrap_or(self.slots.len()), bytes);
+        self.settle();
+    }
+
+    /// The transport tells X that what it sent to this peer did not arrive.
+    pub fn fail(&mut self, protocol: Protocol, peer: SocketAddr) {
+        let place = self.slots.iter().position(|slot| slot.phone.config().contact == peer);
+        let flow = ways::flow(protocol, peer, place.unwrap_or(self.slots.len()));
+        self.core.handle_transport_failure(self.now, flow);
         self.settle();
     }
 
@@ -291,6 +322,12 @@ impl World {
     #[must_use]
     pub fn events(&self) -> &[(Duration, PhoneId, PhoneEvent)] {
         &self.events
+    }
+
+    /// Every SIP message that X sent or was given, in order.
+    #[must_use]
+    pub fn wire(&self) -> &[OnWire] {
+        &self.wire
     }
 
     /// What X sent to nobody's address.
