@@ -69,14 +69,16 @@ impl World {
     }
 
     fn check_phones(&self, harm: &Harm, wrong: &mut Vec<String>) {
-        for phone in self.phones() {
+        for (place, phone) in self.phones().enumerate() {
             let name = &phone.config().name;
+            // A call in its name may have its RTP address too.
+            let heard_for = harm.heard_for || harm.called_for || harm.spoken_for.contains(&PhoneId(place));
             if !matches!(phone.state(), State::Idle | State::Ended) {
                 wrong.push(format!("{name} still has a call: {:?}", phone.state()));
             } else if !phone.is_idle() {
                 wrong.push(format!("{name} still has a transaction"));
             }
-            if self.media_is_perfect() && !harm.heard_for {
+            if self.media_is_perfect() && !heard_for {
                 let faults = phone.ear().faults().iter();
                 wrong.extend(faults.map(|(at, fault)| format!("{name} heard at {at:?}: {fault:?}")));
             }

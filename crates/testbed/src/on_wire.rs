@@ -41,12 +41,16 @@ impl World {
             }
             let message = match Message::parse(said.bytes.clone(), &Limits::default()) {
                 Ok(message) => message,
+                // A request that cannot be read is answered with what of it can.
+                Err(_) if [b"400", b"403", b"413", b"414", b"505", b"513"].iter().any(|status| {
+                    said.bytes.strip_prefix(b"SIP/2.0 ").is_some_and(|rest| rest.starts_with(*status))
+                }) => continue,
                 Err(rejected) => {
                     wrong.push(format!("X said what it would refuse itself: {:?}: {}", rejected.error, said.bytes.escape_ascii()));
                     continue;
                 }
             };
-            if message.is_request() && self.settings.trunk_of(said.peer.ip()).is_none() {
+            if message.is_request() && self.is_nobody(said.peer.ip()) {
                 wrong.push(format!("{} to {}, who is of no trunk", message.method().as_str(), said.peer));
             }
             if !message.is_request() && !asked.contains(&said.peer.ip()) {
@@ -65,10 +69,19 @@ impl World {
         self.check_others(wrong);
     }
 
+    /// On no trunk, under any settings that X has had.
+    fn is_nobody(&self, ip: IpAddr) -> bool {
+        self.former.iter().chain([&self.settings]).all(|settings| settings.trunk_of(ip).is_none())
+    }
+
     /// What X says to those who are no phone: nothing of a phone on another trunk, save what they have said themselves, which
     /// comes back to them in From, To, Via and Call-ID.
     fn check_others(&self, wrong: &mut Vec<String>) {
         let is_phone = |said: &OnWire| self.phones().any(|phone| phone.config().contact == said.peer);
+        let is_target = |ip: IpAddr| {
+            let all = self.former.iter().chain([&self.settings]).flat_map(|settings| &settings.trunks);
+            all.flat_map(|trunk| &trunk.targets).any(|target| target.address.ip() == ip)
+        };
         let to_others: BTreeSet<(IpAddr, &Bytes)> =
             self.wire.iter().filter(|said| said.by_x && !is_phone(said)).map(|said| (said.peer.ip(), &said.bytes)).collect();
         let mut told: BTreeMap<(IpAddr, usize), BTreeSet<Kind>> = BTreeMap::new();
@@ -81,6 +94,12 @@ impl World {
                 let mut leaks = self.secrets[place].scan(bytes);
                 if leaks.is_empty() {
                     continue;
+                }
+                // Who is called is named to the trunk that shall call it.
+                let number = phone.config().number.as_str();
+                let is_called = bytes.split(|byte| *byte == b'\r').find(|line| line.starts_with(b"\nTo: "));
+                if is_called.is_some_and(|to| String::from_utf8_lossy(to).contains(number)) && is_target(to) {
+                    leaks.retain(|leak| leak.kind != Kind::Number);
                 }
                 let known = told.entry((to, place)).or_insert_with(|| self.told_by(to, place));
                 leaks.retain(|leak| !known.contains(&leak.kind));

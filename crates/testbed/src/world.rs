@@ -112,11 +112,12 @@ pub struct World {
     /// No earlier link lost, doubled or reordered anything.
     link_was_perfect: bool,
     media_link: Link,
-    gateways: Vec<SocketAddr>,
     refusing: BTreeSet<SocketAddr>,
     failures: Vec<Flow>,
     ladder: Ladder,
     pub(crate) settings: Arc<Settings>,
+    /// Those before a reload: calls that began under them go on under them.
+    pub(crate) former: Vec<Arc<Settings>>,
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) logs: Vec<String>,
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
@@ -144,7 +145,6 @@ impl World {
                 Slot { phone, column: Column::Left, ssrcs: BTreeSet::new() }
             })
             .collect();
-        let gateways = settings.trunks.iter().flat_map(|trunk| &trunk.targets).map(|target| target.address).collect();
         let secrets = setup.phones.iter().map(secrets_of).collect();
         World {
             now: Duration::ZERO,
@@ -156,11 +156,11 @@ impl World {
             link: setup.link,
             link_was_perfect: true,
             media_link: setup.media_link,
-            gateways,
             refusing: BTreeSet::new(),
             failures: Vec::new(),
             ladder: Ladder::default(),
             settings,
+            former: Vec::new(),
             cdrs: Vec::new(),
             logs: Vec::new(),
             recordings: BTreeMap::new(),
@@ -212,6 +212,13 @@ impl World {
     /// From now on X's messages to this address come back as undeliverable.
     pub fn refuse(&mut self, address: SocketAddr) {
         self.refusing.insert(address);
+    }
+
+    /// New settings for new calls.
+    pub fn reload(&mut self, settings: Settings) {
+        let settings = Arc::new(settings);
+        self.core.reload(Arc::clone(&settings));
+        self.former.push(std::mem::replace(&mut self.settings, settings));
     }
 
     /// Changes how SIP travels from now on.
@@ -328,6 +335,14 @@ impl World {
     #[must_use]
     pub fn wire(&self) -> &[OnWire] {
         &self.wire
+    }
+
+    /// The bytes hold a secret of another phone than the one at this address; `false` where there is none.
+    #[must_use]
+    pub fn tells_of_others(&self, address: SocketAddr, bytes: &[u8]) -> bool {
+        let there = self.slots.iter().position(|slot| slot.phone.config().contact == address);
+        let mut others = self.secrets.iter().enumerate().filter(|(place, _)| there.is_some_and(|there| there != *place));
+        others.any(|(_, secrets)| !secrets.scan(bytes).is_empty())
     }
 
     /// What X sent to nobody's address.

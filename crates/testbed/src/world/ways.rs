@@ -45,7 +45,8 @@ impl World {
         let direct = self.slots.iter().position(|slot| slot.phone.config().contact == flow.peer);
         direct.or_else(|| {
             let number = ReadRule::default().read(called?.as_bytes()).ok()?;
-            self.gateways.contains(&flow.peer).then(|| self.place_of(number)).flatten()
+            let place = self.place_of(number)?;
+            (self.slots[place].phone.config().gateway == Some(flow.peer)).then_some(place)
         })
     }
 
