@@ -97,7 +97,11 @@ impl Play {
             9 => self.call(input),
             10 => {
                 let (who, script) = (self.who(input), setting::script(input));
-                self.world.with_phone(who, |phone, _| phone.set_script(script));
+                if matches!(self.world.phone(who).state(), State::Idle | State::Ended) {
+                    // The oracle asks the last script why a phone was in no call; it may have been the one before.
+                    self.harm.cut_off = true;
+                    self.world.with_phone(who, |phone, _| phone.set_script(script));
+                }
             }
             11..=18 => self.shoot(input),
             19 => self.cut_off(input),
@@ -144,9 +148,10 @@ impl Play {
         let of_trunk = self.world.wire().iter().filter(|said| trunk_of(said.peer.ip()) == trunk);
         // So does whoever has a phone's address: what X answers goes to the phone.
         let is_phone = self.world.phones().any(|phone| phone.config().contact == shot.source);
-        let speaks_for_somebody = is_phone || of_trunk.map(|said| String::from_utf8_lossy(&said.bytes)).any(|said| {
-            [header(&said, "Call-ID"), branch(&said)].into_iter().flatten().any(|known| text.contains(known))
-        });
+        let speaks_for_somebody = is_phone
+            || of_trunk.map(|said| String::from_utf8_lossy(&said.bytes)).any(|said| {
+                [header(&said, "Call-ID"), branch(&said)].into_iter().flatten().any(|known| text.contains(known))
+            });
         if speaks_for_somebody && !shot.is_repetition {
             let phones = self.world.phones().enumerate();
             let on_trunk = phones.filter(|(_, phone)| trunk_of(phone.config().contact.ip()) == trunk);
@@ -219,7 +224,7 @@ impl Play {
         assert!(wrong.is_empty(), "{}\n{:#?}", wrong.join("\n"), self.harm);
     }
 
-    /// What hostile messages hold goes to nobody but those on the trunk that they came from; what phones hold beside what
+    /// What hostile messages hold goes to nobody but those on a trunk that has said it; what phones hold beside what
     /// signalling needs goes to nobody.
     fn check_canaries(&self, wrong: &mut Vec<String>) {
         for said in self.world.wire().iter().filter(|said| said.by_x) {
@@ -228,7 +233,9 @@ impl Play {
             for (place, word) in ["a", "b", "s"].into_iter().enumerate().filter(|(place, _)| *place != trunk) {
                 let word = format!("{CANARY}-{word}");
                 let has_said_it = |heard: &&OnWire| {
-                    !heard.by_x && heard.peer.ip() == said.peer.ip() && String::from_utf8_lossy(&heard.bytes).contains(&word)
+                    !heard.by_x
+                        && trunk_of(heard.peer.ip()) == trunk
+                        && String::from_utf8_lossy(&heard.bytes).contains(&word)
                 };
                 if text.contains(&word) && self.world.wire().iter().find(has_said_it).is_none() {
                     wrong.push(format!("a canary of {place} to {}: {text}", said.peer));

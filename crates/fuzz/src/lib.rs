@@ -38,5 +38,12 @@ pub use wav::wav;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: &[(&str, Target)] =
-    &[("message", message), ("stream", stream), ("sdp", sdp), ("rtp", rtp), ("wav", wav), ("number", number), ("calls", calls)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("message", message),
+    ("stream", stream),
+    ("sdp", sdp),
+    ("rtp", rtp),
+    ("wav", wav),
+    ("number", number),
+    ("calls", calls),
+];

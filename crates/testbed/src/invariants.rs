@@ -120,9 +120,10 @@ impl World {
                 calling.clone().filter(answered).count(),
                 called.clone().filter(|cdr| cdr.forwarded.is_some()).count(),
             ];
-            // Over a perfect network both are in every call that was answered, save one who never acknowledges.
+            // Over a perfect network both are in every call that was answered, save one who never acknowledges, or hears nothing.
             let hears_all = self.signalling_is_perfect() && !harm.cut_off && !harm.spoken_for.contains(&PhoneId(place));
-            let wanted = match (hears_all, phone.config().script.never_acknowledge) {
+            let script = &phone.config().script;
+            let wanted = match (hears_all, script.never_acknowledge || script.dead) {
                 (true, false) if harm.called_for => [0, called.filter(answered).count()],
                 (true, false) => [calling.filter(answered).count(), called.filter(answered).count()],
                 (true, true) | (false, _) => [0, 0],

@@ -42,11 +42,19 @@ impl World {
             let message = match Message::parse(said.bytes.clone(), &Limits::default()) {
                 Ok(message) => message,
                 // A request that cannot be read is answered with what of it can.
-                Err(_) if [b"400", b"403", b"413", b"414", b"505", b"513"].iter().any(|status| {
-                    said.bytes.strip_prefix(b"SIP/2.0 ").is_some_and(|rest| rest.starts_with(*status))
-                }) => continue,
+                Err(_)
+                    if [b"400", b"403", b"413", b"414", b"505", b"513"].iter().any(|status| {
+                        said.bytes.strip_prefix(b"SIP/2.0 ").is_some_and(|rest| rest.starts_with(*status))
+                    }) =>
+                {
+                    continue;
+                }
                 Err(rejected) => {
-                    wrong.push(format!("X said what it would refuse itself: {:?}: {}", rejected.error, said.bytes.escape_ascii()));
+                    wrong.push(format!(
+                        "X said what it would refuse itself: {:?}: {}",
+                        rejected.error,
+                        said.bytes.escape_ascii()
+                    ));
                     continue;
                 }
             };
@@ -82,8 +90,12 @@ impl World {
             let all = self.former.iter().chain([&self.settings]).flat_map(|settings| &settings.trunks);
             all.flat_map(|trunk| &trunk.targets).any(|target| target.address.ip() == ip)
         };
-        let to_others: BTreeSet<(IpAddr, &Bytes)> =
-            self.wire.iter().filter(|said| said.by_x && !is_phone(said)).map(|said| (said.peer.ip(), &said.bytes)).collect();
+        let to_others: BTreeSet<(IpAddr, &Bytes)> = self
+            .wire
+            .iter()
+            .filter(|said| said.by_x && !is_phone(said))
+            .map(|said| (said.peer.ip(), &said.bytes))
+            .collect();
         let mut told: BTreeMap<(IpAddr, usize), BTreeSet<Kind>> = BTreeMap::new();
         for (to, bytes) in to_others {
             for (place, phone) in self.phones().enumerate() {

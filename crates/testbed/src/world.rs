@@ -341,7 +341,8 @@ impl World {
     #[must_use]
     pub fn tells_of_others(&self, address: SocketAddr, bytes: &[u8]) -> bool {
         let there = self.slots.iter().position(|slot| slot.phone.config().contact == address);
-        let mut others = self.secrets.iter().enumerate().filter(|(place, _)| there.is_some_and(|there| there != *place));
+        let mut others =
+            self.secrets.iter().enumerate().filter(|(place, _)| there.is_some_and(|there| there != *place));
         others.any(|(_, secrets)| !secrets.scan(bytes).is_empty())
     }
 

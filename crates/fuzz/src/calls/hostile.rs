@@ -23,13 +23,25 @@ pub(super) const CANARY: &str = "hoopoe";
 const NETWORK_MAY_REPEAT: Duration = Duration::from_secs(30);
 
 const METHODS: [&str; 14] = [
-    "BYE", "CANCEL", "ACK", "INVITE", "PRACK", "UPDATE", "INFO", "OPTIONS", "REFER", "NOTIFY", "MESSAGE", "SUBSCRIBE", "PUBLISH",
+    "BYE",
+    "CANCEL",
+    "ACK",
+    "INVITE",
+    "PRACK",
+    "UPDATE",
+    "INFO",
+    "OPTIONS",
+    "REFER",
+    "NOTIFY",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "PUBLISH",
     "FROBNICATE",
 ];
 
 const STATUSES: [u16; 28] = [
-    200, 180, 183, 486, 487, 481, 100, 199, 181, 182, 202, 299, 300, 302, 401, 407, 408, 422, 420, 488, 491, 500, 503, 504, 580,
-    603, 699, 403,
+    200, 180, 183, 486, 487, 481, 100, 199, 181, 182, 202, 299, 300, 302, 401, 407, 408, 422, 420, 488, 491, 500, 503,
+    504, 580, 603, 699, 403,
 ];
 
 /// Numbers that may be called, or said to call: the phones' own, X, nobody's, a fixed line, none at all.
@@ -169,7 +181,8 @@ fn request(world: &World, input: &mut Input<'_>, number: usize) -> Option<Shot> 
         });
         theirs = answer.unwrap_or(theirs);
     }
-    let (from, to) = (spoil(&theirs, input), spoil(header(&text, "To").filter(|_| ours == "To").or(header(&text, ours))?, input));
+    let (from, to) =
+        (spoil(&theirs, input), spoil(header(&text, "To").filter(|_| ours == "To").or(header(&text, ours))?, input));
     let source = source(world, input, said.peer);
     let method = input.pick(&METHODS);
     let cseq: u32 = header(&text, "CSeq").and_then(|cseq| cseq.split(' ').next()?.parse().ok()).unwrap_or(1);
@@ -236,7 +249,9 @@ fn response(world: &World, input: &mut Input<'_>, number: usize) -> Option<Shot>
         let name = if status == 401 { "WWW-Authenticate" } else { "Proxy-Authenticate" };
         let realm = input.pick(&["carrier", "elsewhere"]);
         let stale = if input.byte() % 2 == 1 { ", stale=true" } else { "" };
-        out += &format!("{name}: Digest realm=\"{realm}\", nonce=\"{CANARY}{number}\", qop=\"auth\", algorithm=MD5{stale}\r\n");
+        out += &format!(
+            "{name}: Digest realm=\"{realm}\", nonce=\"{CANARY}{number}\", qop=\"auth\", algorithm=MD5{stale}\r\n"
+        );
     }
     extras(&mut out, input, source);
     finish(&mut out, input, source, &text);
@@ -273,7 +288,11 @@ fn extras(out: &mut String, input: &mut Input<'_>, source: SocketAddr) {
             2 => format!("Contact: <sip:{word}@192.0.2.66;transport=tcp>\r\n"),
             3 => format!("Require: 100rel\r\nRSeq: {}\r\n", input.pick(&["1", "2", "7", "4294967295", "0"])),
             4 => format!("RAck: {} 1 INVITE\r\n", input.byte() % 4),
-            5 => format!("Session-Expires: {};refresher={}\r\n", input.pick(&["90", "1800", "0", "4294967295"]), input.pick(&["uac", "uas"])),
+            5 => format!(
+                "Session-Expires: {};refresher={}\r\n",
+                input.pick(&["90", "1800", "0", "4294967295"]),
+                input.pick(&["uac", "uas"])
+            ),
             6 => "Supported: timer, 100rel\r\n".to_owned(),
             7 => format!("Min-SE: {}\r\n", input.pick(&["90", "3600", "86400", "4294967295"])),
             8 => format!("Require: {}\r\n", input.pick(&["timer", "100rel", "teleport", "100rel, timer"])),
@@ -296,7 +315,9 @@ fn extras(out: &mut String, input: &mut Input<'_>, source: SocketAddr) {
 fn finish(out: &mut String, input: &mut Input<'_>, source: SocketAddr, said: &str) {
     let ip = source.ip();
     let sdp = |port: u16, rest: &str| {
-        format!("v=0\r\no={CANARY} {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {rest}\r\n")
+        format!(
+            "v=0\r\no={CANARY} {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {rest}\r\n"
+        )
     };
     let (kind, body) = match input.byte() % 12 {
         0..=3 => ("", String::new()),

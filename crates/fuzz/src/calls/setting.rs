@@ -11,8 +11,8 @@ use numbering::CallDirection;
 use sip::digest::{Account, Credentials, Hash, Password};
 use sip::transaction::Transport;
 use testbed::{
-    Act, Algorithm, Challenge, Direction, Link, Offer, Provisional, Refresher, Reliability, Reply, Script, SessionTimer,
-    Setup, When, ms,
+    Act, Algorithm, Challenge, Direction, Link, Offer, Provisional, Refresher, Reliability, Reply, Script,
+    SessionTimer, Setup, When, ms,
 };
 
 use crate::input::Input;
@@ -196,15 +196,13 @@ fn trunk(trunk: &mut Trunk, place: usize, input: &mut Input<'_>) {
 fn phone(setup: &mut Setup, place: usize, input: &mut Input<'_>) {
     let script = script(input);
     let phone = &mut setup.phones[place];
-    phone.script = if place == 1 && input.byte() == 0 && script == Script::default() {
-        Script::answers(ms(900))
-    } else {
-        script
-    };
+    phone.script =
+        if place == 1 && input.byte() == 0 && script == Script::default() { Script::answers(ms(900)) } else { script };
     let flags = input.byte();
     let has = |bit: u8| flags & (1 << bit) != 0;
     if has(0) {
-        phone.credentials = Some(testbed::Credentials { username: "carrier".to_owned(), password: "secret".to_owned() });
+        phone.credentials =
+            Some(testbed::Credentials { username: "carrier".to_owned(), password: "secret".to_owned() });
     }
     if has(1) {
         phone.isup = Some(b"\x01\x00kingfisher".to_vec());
@@ -247,7 +245,8 @@ pub(super) fn script(input: &mut Input<'_>) -> Script {
             let status = input.pick(&[486, 603, 404, 480, 503, 488, 300, 302, 305, 400, 408, 491, 500, 600, 699]);
             let reason = (input.byte() % 4 == 1).then(|| format!("Q.850;cause={}", input.byte()));
             if (300..400).contains(&status) {
-                let target = input.pick(&["sip:10.2.0.1:5060", "sip:10.2.3.1", "sip:+8613811112222@10.2.0.1", "tel:110", "x"]);
+                let target =
+                    input.pick(&["sip:10.2.0.1:5060", "sip:10.2.3.1", "sip:+8613811112222@10.2.0.1", "tel:110", "x"]);
                 script.refusal_headers.push(("Contact".to_owned(), format!("<{target}>;q=0.5")));
             }
             Reply::Refuse { after: time(input), status, reason }
@@ -275,7 +274,8 @@ pub(super) fn script(input: &mut Input<'_>) -> Script {
     }
     if has(8) {
         for _ in 0..input.byte() % 4 {
-            let headers = if input.byte() % 8 == 1 { vec![("Alert-Info".to_owned(), "<urn:x>".to_owned())] } else { Vec::new() };
+            let headers =
+                if input.byte() % 8 == 1 { vec![("Alert-Info".to_owned(), "<urn:x>".to_owned())] } else { Vec::new() };
             let after = time(input);
             let status = input.pick(&[180, 181, 182, 183, 199, 101, 150, 189]);
             script.provisionals.push(Provisional { after, status, sdp: input.byte() % 2 == 1, headers });
@@ -348,7 +348,10 @@ pub(super) fn act(input: &mut Input<'_>) -> Act {
             let headers = [("Content-Type".to_owned(), "text/plain".to_owned())].to_vec();
             Act::Send { method: "MESSAGE".to_owned(), headers, body: Some(b"kingfisher".to_vec()) }
         }
-        _ => Act::sends(input.pick(&["SUBSCRIBE", "NOTIFY", "OPTIONS", "FROBNICATE", "INFO", "PUBLISH"]), &[("Event", "refer")]),
+        _ => Act::sends(
+            input.pick(&["SUBSCRIBE", "NOTIFY", "OPTIONS", "FROBNICATE", "INFO", "PUBLISH"]),
+            &[("Event", "refer")],
+        ),
     }
 }
 

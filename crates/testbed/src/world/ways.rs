@@ -17,13 +17,13 @@ impl World {
         let Transmit { flow, bytes } = transmit;
         let told = ladder::tell(&bytes, |number| self.name_of(number));
         let place = self.place_at(&flow, told.called.as_deref());
+        let protocol = protocol_of(flow.transport);
+        self.note_on_wire(true, protocol, flow.peer, &bytes);
         if self.refusing.contains(&flow.peer) {
             self.failures.push(flow);
             return;
         }
         let source = SocketAddr::new(X, SIP_PORT);
-        let protocol = protocol_of(flow.transport);
-        self.note_on_wire(true, protocol, flow.peer, &bytes);
         let Some(place) = place else {
             self.unclaimed.push(Packet { protocol, source, destination: flow.peer, bytes: bytes.to_vec() });
             return;
