@@ -107,11 +107,16 @@ fn setup(callee: &dyn Agent, caller: &dyn Agent, transport: &str) -> Setup {
     let mut setup = Setup::new();
     let target = format!("{transport}:{}", callee.address());
     if transport == "tcp" {
-        setup.trunk_by("carrier", "127.0.0.1".to_owned(), target);
+        setup.trunk_at("carrier", "127.0.0.1", target, "");
         setup.bind(X, A, B, "carrier");
     } else {
-        setup.trunk_by("carrier-of-callee", callee.address().ip().to_string(), target);
-        setup.trunk_by("carrier-of-caller", caller.address().ip().to_string(), format!("udp:{}", caller.address()));
+        setup.trunk_at("carrier-of-callee", &callee.address().ip().to_string(), target, "");
+        setup.trunk_at(
+            "carrier-of-caller",
+            &caller.address().ip().to_string(),
+            format!("udp:{}", caller.address()),
+            "",
+        );
         setup.bind(X, A, B, "carrier-of-callee");
     }
     setup
@@ -373,7 +378,7 @@ fn calls_pass_a_record_routing_proxy_on_both_legs_and_from_tcp_to_udp() {
     let mut b = Baresip::start(PARTY_B, &Line { proxy: by("udp"), ..Line::default() });
     // One carrier, in both directions; it knows where its subscribers are.
     let mut setup = Setup::new();
-    setup.trunk_by("carrier", proxy.ip().to_string(), format!("udp:{proxy}"));
+    setup.trunk_at("carrier", &proxy.ip().to_string(), format!("udp:{proxy}"), "");
     setup.bind(X, A, B, "carrier");
     let exchange = Exchange::start(&setup);
     let routes = [

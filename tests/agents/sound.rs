@@ -17,7 +17,7 @@ const SPEECH: usize = 60 * RATE;
 const WINDOW: usize = 800;
 /// How far the length that an agent heard may lie from the one that the call record states: machines are slow, and no
 /// agent begins to record, or stops, exactly when the daemon does.
-const TOLERANCE: Duration = Duration::from_millis(1_000);
+const TOLERANCE: Duration = Duration::from_millis(1_500);
 
 fn tone(hertz: f64) -> impl Iterator<Item = i16> {
     let step = std::f64::consts::TAU * hertz / RATE as f64;

@@ -1,7 +1,7 @@
 //! Scripted phones on real sockets of the loopback: the parties and their carriers.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
 use phone::{Config, Known, Phone, PhoneEvent, Transport};
 
+use super::secure::Link;
 use super::{PATIENCE, VOICE_OF_A, VOICE_OF_B, sip};
 
 /// The longest wait for a packet: what is waited for beside the sockets is looked at this often.
@@ -42,7 +43,18 @@ pub(crate) enum Pace {
 
 enum Wire {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, server: SocketAddr, pace: Pace, unread: Vec<u8> },
+    /// To the daemon, or from it once it has called.
+    Tls {
+        link: Box<Link>,
+        server: SocketAddr,
+        unread: Vec<u8>,
+    },
+    Tcp {
+        stream: TcpStream,
+        server: SocketAddr,
+        pace: Pace,
+        unread: Vec<u8>,
+    },
 }
 
 struct Line {
@@ -77,12 +89,27 @@ impl Booth {
     }
 
     /// A phone that speaks UDP from an address. `change` says who it is and what it does.
-    pub(crate) fn add(&mut self, number: &str, at: Ipv4Addr, change: impl FnOnce(&mut Config)) -> Who {
-        let mut socket = UdpSocket::bind((at, 0).into()).unwrap();
+    pub(crate) fn add(&mut self, number: &str, at: impl Into<IpAddr>, change: impl FnOnce(&mut Config)) -> Who {
+        let mut socket = UdpSocket::bind((at.into(), 0).into()).unwrap();
         let token = Token(self.lines.len() * SOCKETS);
         self.poll.registry().register(&mut socket, token, Interest::READABLE).unwrap();
         let contact = socket.local_addr().unwrap();
         self.install(number, contact, Wire::Udp(socket), change)
+    }
+
+    /// A phone that speaks TLS: to the daemon, or to whoever calls it where it listens.
+    pub(crate) fn add_tls(
+        &mut self,
+        number: &str,
+        server: SocketAddr,
+        link: Link,
+        change: impl FnOnce(&mut Config),
+    ) -> Who {
+        let contact = link.local_address();
+        self.install(number, contact, Wire::Tls { link: Box::new(link), server, unread: Vec::new() }, |config| {
+            config.transport = Transport::Tls;
+            change(config);
+        })
     }
 
     /// A phone that speaks TCP to the daemon.
@@ -278,6 +305,7 @@ impl Wire {
         match self {
             // What the loopback refuses is sent again by the phone's own timers.
             Wire::Udp(socket) => drop(socket.send_to(bytes, peer)),
+            Wire::Tls { link, .. } => link.send(bytes),
             Wire::Tcp { stream, pace: Pace::Whole, .. } => stream.write_all(bytes).unwrap(),
             Wire::Tcp { stream, pace: Pace::ByteByByte, .. } => {
                 for byte in bytes {
@@ -291,6 +319,10 @@ impl Wire {
         match self {
             Wire::Udp(socket) => {
                 or_empty(socket.recv_from(buffer)).map(|(length, source)| (source, buffer[..length].to_vec()))
+            }
+            Wire::Tls { link, server, unread } => {
+                link.receive(unread);
+                sip::cut(unread).map(|message| (*server, message))
             }
             Wire::Tcp { stream, server, unread, .. } => loop {
                 if let Some(message) = sip::cut(unread) {

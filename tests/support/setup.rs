@@ -28,6 +28,7 @@ static SITES: AtomicU16 = AtomicU16::new(0);
 struct Trunk {
     name: &'static str,
     source: String,
+    /// As the file spells it.
     target: Option<String>,
     more: &'static str,
 }
@@ -44,6 +45,10 @@ struct Bound {
 /// What is written into the configuration beside the addresses, which the system gives.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    /// Where SIP is served: at least one address of UDP and one of TCP.
+    pub(crate) listen: &'static str,
+    /// Where media is.
+    pub(crate) media: &'static str,
     /// More lines of `[sip]`.
     pub(crate) sip: &'static str,
     /// Lines of `[log]`.
@@ -55,7 +60,19 @@ pub(crate) struct Setup {
 impl Setup {
     /// One app, and nobody who could call.
     pub(crate) fn new() -> Setup {
-        Setup { sip: "", log: "", trunks: Vec::new(), bindings: Vec::new() }
+        Setup {
+            listen: r#""udp:127.0.0.1:0", "tcp:127.0.0.1:0""#,
+            media: "127.0.0.1",
+            sip: "",
+            log: "",
+            trunks: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
+    /// The same, served elsewhere.
+    pub(crate) fn serving(listen: &'static str, sip: &'static str) -> Setup {
+        Setup { listen, sip, ..Setup::new() }
     }
 
     /// A's carrier at 127.0.0.1, B's at 127.0.0.2, and the binding A–X–B.
@@ -79,9 +96,9 @@ impl Setup {
         self.trunks.push(Trunk { name, source: source.to_owned(), target, more });
     }
 
-    /// A carrier whose target says its transport, e.g. `tcp:127.0.0.2:5060`.
-    pub(crate) fn trunk_by(&mut self, name: &'static str, source: String, target: String) {
-        self.trunks.push(Trunk { name, source, target: Some(target), more: "" });
+    /// The same, where calls go by another protocol than UDP: `tls:192.0.2.1:5061`.
+    pub(crate) fn trunk_at(&mut self, name: &'static str, source: &str, target: String, more: &'static str) {
+        self.trunks.push(Trunk { name, source: source.to_owned(), target: Some(target), more });
     }
 
     /// Binds two numbers.
@@ -97,10 +114,10 @@ impl Setup {
     fn text(&self, first_port: u16) -> String {
         let mut text = format!(
             r#"[sip]
-listen = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]
+listen = [{}]
 {}
 [media]
-bind = "127.0.0.1"
+bind = "{}"
 ports = "{first_port}-{}"
 quarantine = "1s"
 
@@ -122,7 +139,9 @@ hint_tone = "zh/hint_tone.wav"
 recording = true
 prompts.no_binding = ""
 "#,
+            self.listen,
             self.sip,
+            self.media,
             first_port + PORTS - 1,
             self.log,
         );

@@ -18,12 +18,13 @@ use numbering::{AppId, Number};
 use sip::transaction::ClientId;
 
 use crate::cdr::{Cdr, Recording};
-use crate::core::{Context, Output, SessionId};
-use crate::leg::{CallKey, EarlyMedia, Leg, LegCommand, LegEvent, Owner, Parties, Place, Progress};
+use crate::core::{Context, Output, SessionId, flow_to};
+use crate::leg::{CallKey, EarlyMedia, Leg, LegCommand, LegEvent, LegKey, Parties, Place, Progress};
 use crate::observe::LogLine;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::{Cause, RefusalPrompt};
-use crate::settings::{App, Settings, Target, TrunkId};
+use crate::routes::{Candidate, RouteId};
+use crate::settings::{App, Settings, TrunkId};
 
 /// A prompt that should have ended by now and has not is not waited for any longer than this.
 const PROMPT_GRACE: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ pub(crate) struct Plan {
     pub(crate) callee: Number,
     pub(crate) trunk_out: TrunkId,
     /// Where the trunk takes calls: those that have not been tried, the next one first.
-    pub(crate) targets: VecDeque<Target>,
+    pub(crate) routes: VecDeque<Candidate>,
     /// What the caller hears instead of ringback.
     pub(crate) announcement: Option<Arc<Prompt>>,
     /// What both hear on the answer.
@@ -129,6 +130,10 @@ enum Waiting {
     Ready,
 }
 
+/// Whether anything has answered an INVITE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Answered(pub(crate) bool);
+
 /// One call.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -136,6 +141,8 @@ pub(crate) struct Call {
     settings: Arc<Settings>,
     pub(crate) a: Leg,
     pub(crate) b: Option<Leg>,
+    /// Where B's INVITE went, and whether anything has answered it.
+    pub(crate) route: Option<(RouteId, Answered)>,
     media: Option<MediaPorts>,
     phase: Phase,
     pub(crate) cdr: Box<Cdr>,
@@ -148,7 +155,7 @@ impl Call {
     pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Plan, Cause>) -> Call {
         let Arrival { key, settings, leg, media, cdr } = arrival;
         let phase = Phase::Over { media_open: false };
-        let mut call = Call { key, settings, a: leg, b: None, media: None, phase, cdr, armed: None };
+        let mut call = Call { key, settings, a: leg, b: None, route: None, media: None, phase, cdr, armed: None };
         if let Some(media) = media {
             call.open_media(cx, media);
         }
@@ -386,7 +393,6 @@ impl Call {
             }
         };
         self.cdr.answered = Some(cx.now);
-        self.cdr.status_a = 200;
         self.cdr.status_b = 200;
         cx.out.push_back(Output::Log(LogLine::Answered { session_id: Arc::clone(&self.cdr.session_id) }));
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
@@ -439,13 +445,10 @@ impl Call {
     /// has not been tried (RFC 3261 §8.1.3.4); else it is a refusal.
     fn on_redirected(&mut self, cx: &mut Context<'_>, status: u16, to: &[Place]) {
         if let Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } = &mut self.phase {
-            let is_at = |target: &Target, place: &Place| {
-                let port = place.port.unwrap_or(target.transport.default_port());
-                place.host.parse() == Ok(target.address.ip()) && port == target.address.port()
-            };
-            let next = to.iter().find_map(|place| plan.targets.iter().position(|target| is_at(target, place)));
-            if let Some(target) = next.and_then(|place| plan.targets.remove(place)) {
-                plan.targets.push_front(target);
+            let is_at = |candidate: &Candidate, place: &Place| candidate.route.is_at(&place.host, place.port);
+            let next = to.iter().find_map(|place| plan.routes.iter().position(|candidate| is_at(candidate, place)));
+            if let Some(candidate) = next.and_then(|place| plan.routes.remove(place)) {
+                plan.routes.push_front(candidate);
                 self.try_next(cx);
                 return;
             }
@@ -457,7 +460,7 @@ impl Call {
     fn try_next(&mut self, cx: &mut Context<'_>) -> bool {
         let over = Phase::Over { media_open: true };
         match std::mem::replace(&mut self.phase, over) {
-            Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } if !plan.targets.is_empty() => {
+            Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } if !plan.routes.is_empty() => {
                 self.invite(cx, plan);
                 true
             }
@@ -494,17 +497,20 @@ impl Call {
         if side == Side::B {
             self.cdr.q850_b = q850.or(self.cdr.q850_b);
         }
+        let gave_up = side == Side::A && !self.a.was_answered();
         let cause = match &self.phase {
             // Why the call was refused says more than that the caller did not listen to the end.
             Phase::Refusing { cause, .. } => *cause,
-            Phase::Dialling { .. } if self.cdr.alerting.is_some() => Cause::CancelledAfterRinging,
-            Phase::Dialling { .. } => Cause::CancelledBeforeRinging,
-            Phase::Greeting { .. } | Phase::Talking { .. } => Cause::HungUp,
+            Phase::Greeting { .. } | Phase::Talking { .. } if !gave_up => Cause::HungUp,
+            // Also where B has answered, but A had not acknowledged what it must before it can be told.
+            Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } if self.cdr.alerting.is_some() => {
+                Cause::CancelledAfterRinging
+            }
+            Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } => Cause::CancelledBeforeRinging,
             Phase::Over { .. } => return,
         };
-        let was_answered = self.cdr.answered.is_some();
         self.end(cx, cause, Some(side));
-        if !was_answered && side == Side::A {
+        if gave_up {
             self.cdr.status_a = 487;
         }
     }
@@ -598,21 +604,24 @@ impl Call {
         self.cdr.app.and_then(|app| self.settings.app(app))
     }
 
-    /// Sends the INVITE to the next target of the outgoing trunk.
+    /// Sends the INVITE to the next route of the outgoing trunk.
     fn invite(&mut self, cx: &mut Context<'_>, mut plan: Plan) {
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk(plan.trunk_out);
-        let route = plan.targets.pop_front().and_then(|target| cx.flow_to(&settings, trunk, &target));
-        let (Some(flow), Some(media)) = (route, self.media) else {
+        let candidate = plan.routes.pop_front();
+        let flow = candidate.as_ref().and_then(|candidate| flow_to(&settings, trunk, &candidate.route));
+        let (Some(candidate), Some(flow), Some(media)) = (candidate, flow, self.media) else {
             self.turn_away(cx, Cause::NoRoute);
             return;
         };
+        self.route = Some((candidate.id, Answered(false)));
         let (mut x, mut callee) = (Vec::new(), Vec::new());
         trunk.write.write(plan.x, &mut x);
         trunk.write.write(plan.callee, &mut callee);
         let parties = Parties {
             x,
             callee,
+            host: candidate.route.host_port(),
             number: plan.callee,
             max_forwards: plan.max_forwards,
             local_tag: cx.local_tag(self.key, Side::B),
@@ -620,7 +629,7 @@ impl Call {
         };
         let session_id = cx.tokens.draw() >> 2;
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
-        let owner = Owner { call: self.key, side: Side::B };
+        let owner = LegKey { call: self.key, side: Side::B };
         self.b = Some(Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, parties, offer));
         self.cdr.forwarded.get_or_insert(cx.now);
         let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
@@ -658,9 +667,7 @@ impl Call {
         self.cdr.ended = cx.now;
         self.cdr.cause = cause;
         self.cdr.released_by = by.or(self.cdr.released_by);
-        if self.cdr.answered.is_none() {
-            self.cdr.status_a = cause.row().status.max(400);
-        }
+        self.cdr.status_a = if self.a.was_answered() { 200 } else { cause.refusal() };
         self.phase = Phase::Over { media_open: self.media.is_some() };
         let settings = Arc::clone(&self.settings);
         self.a.command(&mut cx.io(&settings), LegCommand::Release(cause));

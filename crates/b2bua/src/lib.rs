@@ -21,6 +21,7 @@ mod live;
 pub mod observe;
 mod offer_answer;
 pub mod outcome;
+pub mod routes;
 pub mod settings;
 
 pub use crate::core::{Core, Output, SessionId};

@@ -7,6 +7,7 @@ use media::Side;
 use numbering::Number;
 
 use crate::outcome::Cause;
+use crate::routes::{Change, RouteGauge};
 
 /// Things that were turned away or cut short because of a limit or a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -144,6 +145,8 @@ pub struct Gauges {
     pub ports_in_use: usize,
     /// Calls in progress by trunk (in and out), in the order of the configuration.
     pub trunk_calls: Vec<(Arc<str>, u32)>,
+    /// Routes by trunk and target.
+    pub routes: Vec<RouteGauge>,
 }
 
 /// Something that an operator may want to read.
@@ -192,6 +195,8 @@ pub enum LogLine {
         /// Of the conversation, from B's answer; `None` when there was none.
         talked: Option<Duration>,
     },
+    /// A route of a trunk was taken out or has returned.
+    Route(Change),
     /// A request from an address of no trunk (said at most ten times a second).
     Stranger {
         /// Its address.

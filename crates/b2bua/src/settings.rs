@@ -11,7 +11,10 @@ use ipnet::IpNet;
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{AppId, ReadRule, WriteRule};
 use sip::digest::{Account, Credentials};
+use sip::locate::{Host, Way, Ways};
 use sip::transaction::Transport;
+
+pub use sip::locate::Target;
 
 /// Everything the core is told by the operator.
 #[derive(Clone, Debug)]
@@ -82,15 +85,6 @@ pub enum CalledIn {
     To,
 }
 
-/// Where a trunk takes our calls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Target {
-    /// Its protocol.
-    pub transport: Transport,
-    /// Its address.
-    pub address: SocketAddr,
-}
-
 /// Whether provisional responses are acknowledged (100rel, RFC 3262).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reliability {
@@ -131,8 +125,10 @@ pub struct Trunk {
     pub name: Arc<str>,
     /// Addresses it calls from. A request from an address of no trunk is a stranger's.
     pub sources: Vec<IpNet>,
-    /// Where it takes calls, tried in order. Empty: this trunk only calls.
+    /// Where it takes calls: addresses, and names that the driver looks up. Tried in order. Empty: this trunk only calls.
     pub targets: Vec<Target>,
+    /// How often each of its routes is asked by OPTIONS whether it lives; zero: never.
+    pub probe_every: Duration,
     /// The listeners that it knows us by: their places in [`Settings::listeners`]. Empty: any will do.
     pub from: Vec<u16>,
     /// How it spells numbers to us.
@@ -255,9 +251,25 @@ impl Settings {
             }
         }
         best.map(|(_, id)| id).or_else(|| {
-            let place = self.trunks.iter().position(|trunk| trunk.targets.iter().any(|t| t.address.ip() == source))?;
+            let place =
+                self.trunks.iter().position(|trunk| trunk.targets.iter().any(|t| t.host == Host::Address(source)))?;
             u16::try_from(place).ok().map(TrunkId)
         })
+    }
+
+    /// By what we can send, as the listeners are: where a name leaves the choice to us, the first of them comes first.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        let mut ways = Ways::default();
+        for listener in &self.listeners {
+            let way = Way { transport: listener.transport, ipv4: listener.bind.is_ipv4() };
+            if !ways.list.contains(&way) {
+                ways.list.push(way);
+            }
+            ways.loopback |= listener.bind.ip().is_loopback();
+            ways.own.push((listener.transport, listener.bind));
+        }
+        ways
     }
 
     /// The listener that what goes to a peer of a trunk leaves by: the first of its protocol and IP version, one of

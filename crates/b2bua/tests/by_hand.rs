@@ -38,7 +38,7 @@ fn called(setup: Setup) -> World {
 }
 
 fn target(address: SocketAddr) -> Target {
-    Target { transport: Transport::Udp, address }
+    Target::at(Transport::Udp, address)
 }
 
 /// What X has sent to an address, in order.
@@ -321,4 +321,68 @@ fn a_request_with_the_right_tags_from_another_trunk_is_nobody_s() {
     assert_eq!(world.phone(A).state(), State::Established);
     world.hang_up(A);
     settle(world);
+}
+
+/// One A may have several calls at once, to several pairs of its X or twice to the same: each is a call of its own.
+#[test]
+fn calls_of_one_number_overlap() {
+    let mut setup = setup(Script::default());
+    setup.phones.clear();
+    let mut world = setup.world();
+    let a = address("10.1.7.7:5060");
+    let invite = |number: u32| {
+        format!(
+            "INVITE sip:+8617055556666@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.7.7;branch=z9hG4bKa{number}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+8613811112222@10.1.7.7>;tag=a{number}\r\nTo: <sip:+8617055556666@10.0.0.1>\r\n\
+             Call-ID: overlap-{number}\r\nCSeq: 1 INVITE\r\nContact: <sip:10.1.7.7>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}",
+            SDP.len()
+        )
+    };
+    for number in 0..3 {
+        world.inject_sip(a, invite(number).as_bytes());
+    }
+    let invites: Vec<String> = sent(&world, far()).into_iter().filter(|m| m.starts_with("INVITE")).collect();
+    assert_eq!(invites.len(), 3, "{}", world.ladder());
+    world.inject_sip(far(), &response(&invites[1], "486 Busy Here", "busy", "", ""));
+    let refused =
+        sent(&world, a).into_iter().any(|m| m.starts_with("SIP/2.0 183") && header(&m, "Call-ID") == "overlap-1");
+    assert!(refused, "the busy prompt, on the call that is busy");
+    assert_eq!(world.core.gauges().calls, 3);
+    for (number, invite) in [(0, &invites[0]), (2, &invites[2])] {
+        let cancel = format!(
+            "CANCEL sip:+8617055556666@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.7.7;branch=z9hG4bKa{number}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+8613811112222@10.1.7.7>;tag=a{number}\r\nTo: <sip:+8617055556666@10.0.0.1>\r\n\
+             Call-ID: overlap-{number}\r\nCSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n"
+        );
+        world.inject_sip(a, cancel.as_bytes());
+        world.inject_sip(far(), &response(invite, "180 Ringing", "late", CONTACT, ""));
+        world.inject_sip(far(), &response(invite, "487 Request Terminated", "late", "", ""));
+    }
+    let world = settle(world);
+    assert_eq!(world.cdrs().len(), 3);
+    let ids: std::collections::BTreeSet<_> = world.cdrs().iter().map(|cdr| cdr.session_id.clone()).collect();
+    assert_eq!(ids.len(), 3, "three records of three calls");
+}
+
+/// A call that a carrier has brought back to us has an X as its caller, and would go round for ever. (X bound to X: `outcomes.rs`.)
+#[test]
+fn a_call_that_comes_back_with_one_of_our_numbers_as_its_caller_is_caught() {
+    let mut setup = setup(Script::default());
+    let other_x = numbering::Number::parse("+8617055557777").expect("a number in global form");
+    let mine = setup.numbers[0].clone();
+    // Bound while the number was nobody's X; it became one later.
+    setup.binding.a = other_x;
+    let mut world = setup.world();
+    world.bindings.add_number(numbering::VirtualNumber { number: other_x, ..mine }).expect("a new number");
+    let a = address("10.1.7.7:5060");
+    let invite = "INVITE sip:+8617055556666@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.7.7;branch=z9hG4bKback\r\n\
+         Max-Forwards: 60\r\nFrom: <sip:+8617055557777@10.1.7.7>;tag=back\r\nTo: <sip:+8617055556666@10.0.0.1>\r\n\
+         Call-ID: back\r\nCSeq: 1 INVITE\r\nContact: <sip:10.1.7.7>\r\nContent-Length: 0\r\n\r\n";
+    world.inject_sip(a, invite.as_bytes());
+    let answer = sent(&world, a).pop().unwrap_or_default();
+    assert!(answer.starts_with("SIP/2.0 482 "), "{answer}");
+    assert!(sent(&world, far()).is_empty(), "nobody is called");
+    let world = settle(world);
+    assert_eq!(world.cdrs()[0].cause, Cause::Loop);
 }

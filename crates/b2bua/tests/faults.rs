@@ -69,7 +69,7 @@ fn last(world: &World, address: SocketAddr, is_it: impl Fn(&Message) -> bool) ->
 fn world(change: impl FnOnce(&mut Setup)) -> World {
     let mut setup = Setup::new(1).mute();
     setup.phones.clear();
-    setup.settings.trunks[1].targets[0].address = b();
+    setup.settings.trunks[1].targets = vec![b2bua::settings::Target::at(sip::transaction::Transport::Udp, b())];
     change(&mut setup);
     setup.world()
 }

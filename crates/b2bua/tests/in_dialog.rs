@@ -1,7 +1,7 @@
 //! What comes within calls: digits in every form, transfers, other requests, bodies with more in them than audio. A ladder each.
 
 use b2bua::outcome::Cause;
-use testbed::{A, Act, Expect, Script, Setup, When, World, assert_ladder, expect, ms};
+use testbed::{A, Act, Expect, Offer, Script, Setup, When, World, assert_ladder, expect, ms};
 
 /// A calls; runs to the end, checks what is left and what was said, and compares.
 fn story(setup: Setup, cause: Cause, ladder: &Expect) -> World {
@@ -276,6 +276,45 @@ fn of_several_streams_the_audio_is_kept() {
         3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
         3.000         X ◀─ B   200 to BYE
         3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
+               A heard  hint tone 1.200
+               B heard  hint tone 1.200
+    "#]],
+    );
+}
+
+/// A re-INVITE without SDP: our offer says the refused streams again, in their places (RFC 3264 §8).
+#[test]
+fn an_offer_of_ours_keeps_the_streams_of_the_dialog() {
+    let setup = {
+        let mut setup = Setup::new(1)
+            .mute()
+            .a(Script::default().does(When::Up(ms(1_500)), Act::Reinvite(Offer::None)).hangs_up(ms(3_000)))
+            .b(Script::answers(ms(1_000)));
+        setup.phones[0].streams_before = vec!["m=video 41000 RTP/AVP 96".to_owned()];
+        setup
+    };
+    story(
+        setup,
+        Cause::HungUp,
+        &expect![[r#"
+        0.000  A ─▶ X          INVITE X          From: A
+        0.000  A ◀─ X          100
+        0.000         X ─▶ B   INVITE B          From: X
+        0.040         X ◀─ B   180
+        0.040  A ◀─ X          180
+        1.000         X ◀─ B   200 (sdp)
+        1.000         X ─▶ B   ACK
+        1.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
+        1.000  A ─▶ X          ACK
+        2.200                                    ♪ joined
+        2.500  A ─▶ X          re-INVITE (no sdp)
+        2.500  A ◀─ X          200 (sdp)
+        2.500  A ─▶ X          ACK (sdp)
+        4.000  A ─▶ X          BYE
+        4.000  A ◀─ X          200 to BYE
+        4.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+        4.000         X ◀─ B   200 to BYE
+        4.000  CDR  hung_up by A, rang 0.960, talked 3.000, A 200, B 200
                A heard  hint tone 1.200
                B heard  hint tone 1.200
     "#]],

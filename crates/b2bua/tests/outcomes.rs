@@ -592,7 +592,7 @@ fn b_shares_no_codec() {
 fn a_second_target_takes_what_the_first_refuses() {
     let mut setup = Setup::new(1).b(Script::answers(ms(500)).hangs_up(ms(2_000)));
     let away: SocketAddr = "10.2.0.77:5060".parse().expect("an address");
-    let first = b2bua::settings::Target { address: away, ..setup.settings.trunks[1].targets[0] };
+    let first = b2bua::settings::Target::at(sip::transaction::Transport::Udp, away);
     setup.settings.trunks[1].targets.insert(0, first);
     let mut world = setup.world();
     world.refuse(away);

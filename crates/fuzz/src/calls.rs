@@ -96,7 +96,8 @@ impl Play {
             }
             9 => self.call(input),
             10 => {
-                let (who, script) = (self.who(input), setting::script(input));
+                let who = self.who(input);
+                let script = setting::script(input, who.0);
                 if matches!(self.world.phone(who).state(), State::Idle | State::Ended) {
                     // The oracle asks the last script why a phone was in no call; it may have been the one before.
                     self.harm.cut_off = true;
@@ -224,8 +225,7 @@ impl Play {
         assert!(wrong.is_empty(), "{}\n{:#?}", wrong.join("\n"), self.harm);
     }
 
-    /// What hostile messages hold goes to nobody but those on a trunk that has said it; what phones hold beside what
-    /// signalling needs goes to nobody.
+    /// What hostile messages hold goes to nobody but those on a trunk that has said it, and into no log.
     fn check_canaries(&self, wrong: &mut Vec<String>) {
         for said in self.world.wire().iter().filter(|said| said.by_x) {
             let text = String::from_utf8_lossy(&said.bytes);
@@ -240,9 +240,6 @@ impl Play {
                 if text.contains(&word) && self.world.wire().iter().find(has_said_it).is_none() {
                     wrong.push(format!("a canary of {place} to {}: {text}", said.peer));
                 }
-            }
-            if text.contains("kingfisher") {
-                wrong.push(format!("a canary to {}: {text}", said.peer));
             }
         }
         let canary = |line: &&String| line.contains(CANARY) || line.contains("kingfisher");

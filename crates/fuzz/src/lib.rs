@@ -11,7 +11,7 @@
 //! | [`number`] | a trunk's rules and a spelling | what was read, written in any form, reads back as the same number; no mask shows it |
 //!
 //! The same functions run under libFuzzer (`targets/`) and, over [`seeds`] and their mutations, in `tests/smoke.rs` on every
-//! build. A further target needs a function here, a line in [`TARGETS`], seeds, and six lines in `targets/`.
+//! build. A further target needs a function here, a line in [`TARGETS`], seeds, a test in `tests/smoke.rs`, and a file in `targets/`.
 
 mod calls;
 mod input;

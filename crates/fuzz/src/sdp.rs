@@ -23,6 +23,7 @@ pub fn sdp(data: &[u8]) {
         telephone_event: (flags & 1 == 0).then_some(sdp::TELEPHONE_EVENT),
         ptime_ms: 20,
         direction: Direction { send: flags & 2 == 0, receive: flags & 4 == 0 },
+        beside: media::sdp::Beside::default(),
     };
     let bytes = input.rest();
     let Ok(description) = sdp::parse(bytes) else { return };

@@ -28,13 +28,21 @@ impl Phone {
         let Some(peer) = address_of(&target) else {
             return false;
         };
-        let (local_tag, branch) = (self.random.token(), format!("z9hG4bK{}", self.random.token()));
+        let (local_tag, branch) = (self.token(), format!("z9hG4bK{}", self.token()));
         let display = self.config.display_name.as_ref().map(|name| format!("\"{name}\" ")).unwrap_or_default();
+        let canary = self.canary();
+        let display = canary.as_ref().map_or(display, |canary| format!("\"{}\" ", canary.text()));
+        let parameter = canary.as_ref().map(|canary| format!(";x-canary={}", canary.token())).unwrap_or_default();
         let mut dialog = Dialog {
-            call_id: format!("{}@{}", self.random.token(), self.config.contact.ip()),
-            local: format!("{display}<sip:{}@{}>;tag={local_tag}", self.config.number, self.config.contact),
-            remote: format!("<{target}>"),
+            call_id: format!("{}@{}", self.token(), self.config.contact.ip()),
+            local: format!(
+                "{display}<sip:{}@{}{parameter}>;tag={local_tag}{parameter}",
+                self.config.number, self.config.contact
+            ),
+            remote: canary.map_or_else(String::new, |canary| format!("\"{}\" ", canary.text()))
+                + &format!("<{target}>"),
             local_tag,
+            contact_user: self.config.number.clone(),
             remote_tag: String::new(),
             local_cseq: 1,
             remote_cseq: 0,
@@ -56,6 +64,8 @@ impl Phone {
         let bytes = self.in_dialog(&dialog, &branch, "INVITE", dialog.local_cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         let at = self.config.script.cancel_after.map(|after| now + after);
+        self.pristine = Some(dialog.clone());
+        self.ended.clear();
         self.call = Call::Calling(Box::new(Calling {
             dialog,
             branch,
@@ -65,6 +75,7 @@ impl Phone {
             attempts: 1,
             extra: Vec::new(),
             early: false,
+            others: Vec::new(),
         }));
         self.path = None;
         self.ear.begin();
@@ -85,6 +96,7 @@ impl Phone {
         let cseq = calling.dialog.next_cseq();
         calling.dialog.invite_cseq = cseq;
         calling.dialog.remote_tag.clear();
+        self.pristine = Some(calling.dialog.clone());
         let body = calling.dialog.media.written();
         let mut headers = calling.extra.clone();
         let said = |name: &str| headers.iter().any(|(known, _)| known == name);
@@ -113,13 +125,11 @@ impl Phone {
     ) -> Vec<u8> {
         let begins = method == "INVITE" && !dialog.exists();
         let hops = if begins { self.config.script.max_forwards } else { 70 };
-        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards(hops).dialog(
-            &dialog.local,
-            &dialog.remote,
-            &dialog.call_id,
-            cseq,
-            method,
-        );
+        let mut draft = Draft::new()
+            .canary(self.canary())
+            .via(self.config.transport, self.config.contact, branch)
+            .max_forwards(hops)
+            .dialog(&dialog.local, &dialog.remote, &dialog.call_id, cseq, method);
         if matches!(method, "INVITE" | "UPDATE") {
             draft = draft.header("Contact", &self.contact()).header("Allow", &self.allow());
         }
@@ -138,10 +148,16 @@ impl Phone {
             draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
         }
         if begins {
+            draft = draft.headers(&self.record_route());
             draft = draft.headers(&self.config.script.invite_headers);
         }
-        if let Some(agent) = &self.config.user_agent {
-            draft = draft.header("User-Agent", agent);
+        if method == "BYE"
+            && let Some(canary) = self.canary()
+        {
+            draft = draft.header("Reason", &format!("Q.850;cause=16;text=\"{}\"", canary.text()));
+        }
+        if let Some(agent) = self.agent() {
+            draft = draft.header("User-Agent", &agent);
         }
         draft.request(method, &dialog.target, body)
     }
@@ -155,6 +171,7 @@ impl Phone {
         let verdict = self.transactions.on_response(now, key, status, (&received.to, &received.to_tag));
         match verdict {
             Verdict::New => {}
+            Verdict::Forked if self.config.script.takes_forks => return self.on_second_answer(now, received),
             Verdict::Forked => {
                 self.breach(format!("a second {status} with another To tag"));
                 return;
@@ -214,6 +231,7 @@ impl Phone {
         match status {
             ..=100 => self.on_provisional(now, status, received),
             101..=299 => {
+                self.check_record_route(status, received);
                 self.on_early_dialog(received);
                 if status < 200 {
                     self.on_provisional(now, status, received);
@@ -240,11 +258,15 @@ impl Phone {
         let Call::Calling(calling) = &mut self.call else {
             return;
         };
-        let dialog = &mut calling.dialog;
-        if dialog.exists() && dialog.remote_tag != received.to_tag {
+        let dialog = &calling.dialog;
+        if dialog.exists() && dialog.remote_tag != received.to_tag && !self.change_branch(received) {
             self.breach("a response with another To tag".to_owned());
             return;
         }
+        let Call::Calling(calling) = &mut self.call else {
+            return;
+        };
+        let dialog = &mut calling.dialog;
         dialog.remote.clone_from(&received.to);
         dialog.remote_tag.clone_from(&received.to_tag);
         dialog.retarget(received.contact.as_ref());
@@ -347,7 +369,7 @@ impl Phone {
         let answer = if settled { None } else { self.answer_in_ack(&mut dialog, received) };
         let never = self.config.script.never_acknowledge;
         if !never {
-            let ack_branch = format!("z9hG4bK{}", self.random.token());
+            let ack_branch = format!("z9hG4bK{}", self.token());
             let ack = self.in_dialog(&dialog, &ack_branch, "ACK", dialog.invite_cseq, &[], answer.as_deref());
             self.transactions.acknowledge(&branch, dialog.peer, ack);
         }

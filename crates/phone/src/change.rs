@@ -81,8 +81,9 @@ impl Phone {
             Act::Reinvite(offer) => self.reinvite(now, offer),
             Act::Update(offer) => self.update(now, offer),
             Act::InfoDigit { digit, relay } => {
+                let canary = self.canary().map(|canary| format!("X-Canary={}\r\n", canary.text())).unwrap_or_default();
                 let (kind, body) = match relay {
-                    true => ("application/dtmf-relay", format!("Signal={digit}\r\nDuration=160\r\n")),
+                    true => ("application/dtmf-relay", format!("Signal={digit}\r\nDuration=160\r\n{canary}")),
                     false => ("application/dtmf", digit.to_string()),
                 };
                 self.send_request(now, "INFO", &[("Content-Type".to_owned(), kind.to_owned())], Some(body.as_bytes()))
@@ -161,7 +162,15 @@ impl Phone {
         let peer = dialog.peer;
         let bytes = self.in_dialog(dialog, &branch, "INVITE", cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
+        self.speak_from_here();
         Outcome::Done
+    }
+
+    /// Who moves has left its old address when it tells of the new one; who may not move goes back.
+    fn speak_from_here(&mut self) {
+        if let Some(dialog) = self.call.dialog() {
+            self.speaks_from = dialog.media.local_rtp();
+        }
     }
 
     /// An UPDATE waits for its response; or a PRACK does, which would come out of order were it overtaken.
@@ -193,11 +202,12 @@ impl Phone {
         let body = dialog.media.offer(&config, offer);
         let headers = self.timer_request();
         self.request(now, "UPDATE", &headers, body.as_deref(), What::Update(offer.clone()));
+        self.speak_from_here();
         Outcome::Done
     }
 
     pub(crate) fn branch(&mut self) -> String {
-        format!("z9hG4bK{}", self.random.token())
+        format!("z9hG4bK{}", self.token())
     }
 
     /// Sends a request other than INVITE and ACK within the dialog.
@@ -266,13 +276,10 @@ impl Phone {
             What::Update(offer) => self.on_updated(now, status, received, offer),
             What::Other(_) => {}
         }
-        if let Some(method) = match what {
-            What::Prack { .. } => None,
-            What::Update(_) => Some("UPDATE".to_owned()),
-            What::Other(method) => Some(method),
-        } {
-            self.event(PhoneEvent::RequestAnswered { method, status });
+        if let What::Prack { .. } = what {
+            return;
         }
+        self.event(PhoneEvent::RequestAnswered { method, status });
         if matches!(status, 408 | 481) {
             self.send_bye(now);
         }
@@ -313,6 +320,7 @@ impl Phone {
     pub(crate) fn on_change_refused(&mut self, now: Duration, status: u16, received: &Received, act: &Act) {
         let retry_after = received.value("Retry-After").and_then(|seconds| seconds.parse::<u64>().ok());
         self.event(PhoneEvent::ModificationRefused { status });
+        self.speak_from_here();
         let owner = self.call.dialog().is_some_and(|dialog| dialog.owner);
         match (status, retry_after) {
             (491, _) => {
@@ -453,7 +461,8 @@ impl Phone {
             return;
         }
         if let Some(status) = self.timer_too_short(request) {
-            return self.respond_with(now, key, request, status, None, &self.min_se());
+            self.respond_with(now, key, request, status, None, &self.min_se());
+            return;
         }
         let collision = self.collides(now, request);
         let Call::Established(up) = &mut self.call else {
@@ -496,7 +505,8 @@ impl Phone {
             self.breach("UPDATE without Contact".to_owned());
         }
         if let Some(status) = self.timer_too_short(request) {
-            return self.respond_with(now, key, request, status, None, &self.min_se());
+            self.respond_with(now, key, request, status, None, &self.min_se());
+            return;
         }
         if let Some(status) = self.collides(now, request) {
             return self.refuse_change(now, key, request, status);

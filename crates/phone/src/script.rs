@@ -19,6 +19,8 @@ pub enum Transport {
     Udp,
     /// A stream: only the 200 to an INVITE is.
     Tcp,
+    /// The same, in private.
+    Tls,
 }
 
 /// What a called phone does in the end. Times count from the INVITE.
@@ -134,6 +136,47 @@ pub struct Provisional {
     pub headers: Vec<(String, String)>,
 }
 
+/// Another phone that the same INVITE reaches, behind a forking proxy. Times count from the INVITE.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fork {
+    /// Its RTP address.
+    pub rtp: SocketAddr,
+    /// 180.
+    pub ring_after: Option<Duration>,
+    /// 183 with its SDP.
+    pub early_media_after: Option<Duration>,
+    /// 200: the first of all is the call, a later one is to be acknowledged and ended.
+    pub answer_after: Option<Duration>,
+    /// 199 (RFC 6228): it has refused.
+    pub ends_after: Option<Duration>,
+}
+
+impl Fork {
+    /// Rings, and nothing more.
+    #[must_use]
+    pub const fn rings(rtp: SocketAddr, after: Duration) -> Fork {
+        Fork { rtp, ring_after: Some(after), early_media_after: None, answer_after: None, ends_after: None }
+    }
+
+    /// Sends early media.
+    #[must_use]
+    pub const fn early_media(self, after: Duration) -> Fork {
+        Fork { early_media_after: Some(after), ..self }
+    }
+
+    /// Answers.
+    #[must_use]
+    pub const fn answers(self, after: Duration) -> Fork {
+        Fork { answer_after: Some(after), ..self }
+    }
+
+    /// 199.
+    #[must_use]
+    pub const fn ends(self, after: Duration) -> Fork {
+        Fork { ends_after: Some(after), ..self }
+    }
+}
+
 /// From when a time of [`Script::deeds`] counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
@@ -213,6 +256,10 @@ pub struct Script {
     pub refuses_offers: Option<u16>,
     /// Called: an INVITE needs credentials.
     pub challenge: Option<Challenge>,
+    /// Called: others that the INVITE reaches too.
+    pub forks: Vec<Fork>,
+    /// Calling: bears with responses of several To tags; without, they are a breach, for X is one user agent.
+    pub takes_forks: bool,
     /// Calling: more headers in the INVITE, e.g. an unknown Require or Proxy-Require.
     pub invite_headers: Vec<(String, String)>,
     /// Calling: Max-Forwards of the INVITE.
@@ -242,6 +289,8 @@ impl Default for Script {
             lacks: Vec::new(),
             refuses_offers: None,
             challenge: None,
+            forks: Vec::new(),
+            takes_forks: false,
             invite_headers: Vec::new(),
             max_forwards: 70,
             refusal_headers: Vec::new(),
@@ -377,6 +426,13 @@ impl Script {
         self
     }
 
+    /// The INVITE reaches this one too.
+    #[must_use]
+    pub fn forks(mut self, fork: Fork) -> Script {
+        self.forks.push(fork);
+        self
+    }
+
     /// Has a session timer.
     #[must_use]
     pub fn timed(self, session_timer: SessionTimer) -> Script {
@@ -453,15 +509,28 @@ pub struct Config {
     pub early_sound: Sound,
     /// Base times.
     pub timers: Timers,
+    /// Record-Route that proxies between it and X put into its INVITE and its responses, e.g. `<sip:10.0.0.9;lr>`; without `;lr`
+    /// the hop is a strict router.
+    pub record_route: Vec<String>,
     /// What it answers a 401 or 407 with; `None` gives up.
     pub credentials: Option<Credentials>,
     /// ISUP that travels beside its SDP, in multipart/mixed (RFC 3372).
     pub isup: Option<Vec<u8>>,
+    /// A word that it puts, with its number, its display name and its host, into every place of everything that it sends:
+    /// headers, tags, parameters, reason phrases, SDP, RTP and RTCP.
+    pub canary: Option<String>,
     /// Randomness of tags, branches, Call-IDs, SSRC.
     pub seed: u64,
 }
 
 impl Config {
+    /// Every RTP address that it may have in a call.
+    #[must_use]
+    pub fn rtp_addresses(&self) -> Vec<SocketAddr> {
+        let forks = self.script.forks.iter().map(|fork| fork.rtp);
+        std::iter::once(self.rtp).chain(self.second_rtp).chain(forks).collect()
+    }
+
     /// A phone with A-law and µ-law, no sound, the default script.
     #[must_use]
     pub fn new(name: &str, number: &str, contact: SocketAddr, rtp: SocketAddr, seed: u64) -> Config {
@@ -487,8 +556,10 @@ impl Config {
             sound: Sound::Mute,
             early_sound: Sound::Mute,
             timers: Timers::default(),
+            record_route: Vec::new(),
             credentials: None,
             isup: None,
+            canary: None,
             seed,
         }
     }

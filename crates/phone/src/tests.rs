@@ -100,7 +100,9 @@ impl Wire {
                     };
                     let line = String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned();
                     self.seen[side].push(line);
-                    self.phones[side].handle_message(self.now, from, &bytes);
+                    if bytes != b"lost" {
+                        self.phones[side].handle_message(self.now, from, &bytes);
+                    }
                 } else if to.port() == 4000 {
                     self.phones[side].handle_rtp(self.now, from, &bytes);
                 }
@@ -743,6 +745,176 @@ fn redirections_and_unknown_demands_reach_the_caller() {
     wire.phones[0].call(Duration::ZERO, TO_B);
     wire.finish();
     assert!(wire.has(0, &PhoneEvent::Refused { status: 420, reason: None }));
+}
+
+fn branch(number: u8) -> Fork {
+    Fork::rings(format!("10.2.0.1:{}", 4100 + u16::from(number) * 2).parse().unwrap(), ms(60))
+}
+
+fn forking() -> Script {
+    Script { takes_forks: true, ..Script::default() }
+}
+
+#[test]
+fn several_phones_ring_and_whoever_answers_first_is_the_call() {
+    for (own, first, second, by) in [(300, 500, 900, 4000), (500, 300, 900, 4102), (900, 500, 300, 4104)] {
+        for reliability in [Reliability::Absent, Reliability::Preferred] {
+            let b = Script::answers(ms(own))
+                .forks(branch(1).early_media(ms(100)).answers(ms(first)))
+                .forks(branch(2).answers(ms(second)))
+                .forks(branch(3).early_media(ms(80)).ends(ms(120)))
+                .reliably(reliability)
+                .hangs_up(ms(2_000));
+            let a = forking().reliably(reliability);
+            let mut wire = Wire::new(a, b);
+            for phone in &mut wire.phones {
+                phone.say(Sound::Tone(440.0));
+            }
+            wire.phones[0].call(Duration::ZERO, TO_B);
+            wire.finish();
+            let media = Some(SocketAddr::new("10.2.0.1".parse().unwrap(), by));
+            assert!(wire.has(0, &PhoneEvent::Answered { media }), "{own}: {:?}", wire.events[0]);
+            for side in 0..2 {
+                let ended = wire.events[side].iter().filter(|event| **event == PhoneEvent::BranchReleased).count();
+                assert_eq!(ended, 2, "{side}: {:?}", wire.events);
+            }
+            assert_eq!(count(&wire, 0, "SIP/2.0 199"), 1);
+        }
+    }
+}
+
+#[test]
+fn branches_survive_loss_doubling_and_reordering_and_a_cancel() {
+    for seed in 0..200 {
+        let reliability = if seed % 2 == 0 { Reliability::Preferred } else { Reliability::Absent };
+        let b = Script::answers(ms(700))
+            .forks(branch(1).early_media(ms(100)).answers(ms(600 + seed)))
+            .forks(branch(2).ends(ms(500)))
+            .reliably(reliability)
+            .hangs_up(ms(8_000));
+        let mut a = forking().reliably(reliability);
+        if seed % 4 == 3 {
+            a = a.cancels(ms(400 + seed));
+        }
+        survives(seed, a, b);
+    }
+}
+
+#[test]
+fn a_second_200_that_nobody_acknowledges_or_ends_is_told() {
+    let b = || Script::answers(ms(300)).forks(branch(1).answers(ms(400))).hangs_up(ms(60_000));
+    let mut wire = Wire::new(forking(), b());
+    wire.edit = Some(|text| if text.starts_with("BYE sip:branch") { "lost".to_owned() } else { text });
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.run(ms(50_000));
+    assert!(breaches(&wire, 1).concat().contains("got no BYE"));
+    let mut wire = Wire::new(forking(), b());
+    wire.edit =
+        Some(|text| if text.contains("sip:branch") && !text.starts_with("SIP") { "lost".to_owned() } else { text });
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    assert!(complaints(&mut wire).contains("was never acknowledged"));
+}
+
+#[test]
+fn whoever_knows_of_one_x_only_is_told_of_a_fork() {
+    let mut wire = Wire::new(Script::default(), Script::answers(ms(300)).forks(branch(1)));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.run(ms(1_000));
+    assert!(breaches(&wire, 0).concat().contains("another To tag"));
+}
+
+/// Does on the way what the proxies of a recorded route would do, which two phones next to each other lack.
+#[test]
+fn routes_are_recorded_and_a_request_by_another_way_is_told() {
+    let route = ["<sip:p1@10.2.0.1:5060;lr>", "<sip:p2@10.2.0.1:5060;lr>"].map(str::to_owned).to_vec();
+    let strict = vec!["<sip:p1@10.2.0.1:5060>".to_owned()];
+    let told = |route: &Vec<String>, edit: fn(String) -> String| {
+        let mut wire = Wire::new(Script::default(), Script::answers(ms(100)).hangs_up(ms(500)));
+        wire.phones[1].config.record_route = route.clone();
+        wire.edit = Some(edit);
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        complaints(&mut wire).replace("200: Record-Route", "").replace("180: Record-Route", "")
+    };
+    let loose = |text: String| match text.starts_with("ACK ") {
+        true => text.replace("Max-", "Route: <sip:p2@10.2.0.1:5060;lr>, <sip:p1@10.2.0.1:5060;lr>\r\nMax-"),
+        false => with(&text, "Record-Route", ""),
+    };
+    assert_eq!(told(&route, loose), "");
+    let turned = |text: String| match text.starts_with("ACK ") {
+        true => text.replace("Max-", "Route: <sip:p1@10.2.0.1:5060;lr>, <sip:p2@10.2.0.1:5060;lr>\r\nMax-"),
+        false => with(&text, "Record-Route", ""),
+    };
+    assert!(told(&route, turned).contains("ACK: Route"));
+    let by_strict = |text: String| match text.starts_with("ACK ") {
+        true => text
+            .replace("ACK sip:+8613800000002@", "ACK sip:p1@")
+            .replace("Max-", "Route: <sip:+8613800000002@10.2.0.1:5060>\r\nMax-"),
+        false => with(&text, "Record-Route", ""),
+    };
+    assert_eq!(told(&strict, by_strict), "");
+    assert!(told(&strict, |text| with(&text, "Record-Route", "")).contains("Request-URI"));
+    // And the caller misses its own in the responses.
+    let mut wire = Wire::new(Script::default(), Script::answers(ms(100)).hangs_up(ms(500)));
+    wire.phones[0].config.record_route = route;
+    wire.edit = Some(|text| with(&text, "Record-Route", ""));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    let told = complaints(&mut wire);
+    assert!(told.contains("180: Record-Route []") && told.contains("BYE: Route []"), "{told}");
+}
+
+#[test]
+fn a_canary_sings_in_every_message_and_harms_none() {
+    for reliability in [Reliability::Absent, Reliability::Preferred] {
+        for late_offer in [false, true] {
+            let a = Script { late_offer, ..Script::default() }
+                .reliably(reliability)
+                .timed(SessionTimer::new(90))
+                .does(up(100), Act::InfoDigit { digit: '5', relay: true })
+                .does(up(200), Act::Update(HOLD))
+                .does(up(300), Act::Reinvite(Offer::Direction(Direction::SendRecv)))
+                .does(up(400), Act::Press('7', ms(100)));
+            let b = Script::answers(ms(300)).early_media(ms(100)).reliably(reliability).hangs_up(ms(20_000));
+            let mut wire = Wire::new(a, b);
+            wire.edit = Some(|text| {
+                let head = text.split("\r\n\r\n").next().unwrap_or_default();
+                // CANCEL and the ACK of a refusal are short by their nature.
+                assert!(head.matches("kingfisher").count() > 30, "{text}");
+                assert!(!text.contains("m=audio") || text.matches("kingfisher").count() > 70, "{text}");
+                text
+            });
+            for phone in &mut wire.phones {
+                let mut config = phone.config.clone();
+                config.canary = Some("kingfisher".to_owned());
+                config.cname = Some("cname".to_owned());
+                config.sound = Sound::Tone(440.0);
+                *phone = Phone::new(config);
+            }
+            wire.phones[0].call(Duration::ZERO, TO_B);
+            wire.finish();
+            assert!(wire.has(1, &RELEASED_BY_US), "{:?}", wire.events);
+            assert!(wire.phones[1].ear().digits() == "7");
+            for phone in &wire.phones {
+                assert_eq!(phone.ear().faults(), []);
+                assert!(phone.ear().packets() > 200);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_canary_sings_in_cancel_and_in_the_ack_of_a_refusal() {
+    let mut wire = Wire::new(Script::default().cancels(ms(300)), Script::rings());
+    wire.edit = Some(|text| {
+        assert!(text.matches("kingfisher").count() > 5, "{text}");
+        text
+    });
+    for phone in &mut wire.phones {
+        phone.config.canary = Some("kingfisher".to_owned());
+    }
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    let refused = |event: &PhoneEvent| matches!(event, PhoneEvent::Refused { status: 487, .. });
+    assert!(wire.events[0].iter().any(refused), "{:?}", wire.events);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use rsip::headers::{ToTypedHeader, UntypedHeader};
 use rsip::{Header, Headers, Method, SipMessage, Uri};
 
+use crate::canary::Canary;
 use crate::script::Transport;
 
 /// Largest body that a phone looks at.
@@ -202,7 +203,9 @@ fn check_counts(received: &Received, headers: &Headers, breaches: &mut Vec<Strin
     }
     count("Content-Type", 0..=1);
     // A user agent next to us puts in no route, and its responses carry our one Via only.
-    count("Record-Route", 0..=0);
+    if is_request {
+        count("Record-Route", 0..=0);
+    }
     count("Via", 1..=1);
     count("Max-Forwards", if is_request { 1..=1 } else { 0..=0 });
     let establishes = match received.start {
@@ -270,19 +273,22 @@ pub(crate) struct Draft {
     headers: Headers,
     content_type: String,
     isup: Option<Vec<u8>>,
+    canary: Option<Canary>,
 }
 
 impl Draft {
     pub(crate) fn new() -> Draft {
-        Draft { headers: Headers::default(), content_type: SDP.to_owned(), isup: None }
+        Draft { headers: Headers::default(), content_type: SDP.to_owned(), isup: None, canary: None }
     }
 
     pub(crate) fn via(mut self, transport: Transport, contact: SocketAddr, branch: &str) -> Draft {
         let protocol = match transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         };
-        let value = format!("SIP/2.0/{protocol} {contact};branch={branch};rport");
+        let canary = self.canary.as_ref().map(|canary| format!(";x-canary={}", canary.token())).unwrap_or_default();
+        let value = format!("SIP/2.0/{protocol} {contact};branch={branch};rport{canary}");
         self.headers.push(rsip::headers::Via::new(value).into());
         self
     }
@@ -328,8 +334,18 @@ impl Draft {
         Draft { isup: isup.cloned(), ..self }
     }
 
+    /// Says who writes it wherever that can be said.
+    pub(crate) fn canary(self, canary: Option<Canary>) -> Draft {
+        Draft { canary, ..self }
+    }
+
     /// Written by hand where `rsip` would not do: it makes text of a body, and knows no method that it has no name for.
     fn finish(mut self, start: &str, body: Option<&[u8]>) -> Vec<u8> {
+        if let Some(canary) = &self.canary {
+            for (name, value) in canary.headers(!start.starts_with("SIP/2.0")) {
+                self.headers.push(Header::Other(name, value));
+            }
+        }
         let mut body = body.unwrap_or_default().to_vec();
         if let Some(isup) = self.isup.filter(|_| !body.is_empty() && self.content_type == SDP) {
             body = multipart(&body, &isup);
@@ -349,7 +365,8 @@ impl Draft {
     }
 
     pub(crate) fn response(self, status: u16, body: Option<&[u8]>) -> Vec<u8> {
-        self.finish(&format!("SIP/2.0 {}", rsip::StatusCode::from(status)), body)
+        let phrase = self.canary.as_ref().map(|canary| format!(" {}", canary.text())).unwrap_or_default();
+        self.finish(&format!("SIP/2.0 {}{phrase}", rsip::StatusCode::from(status)), body)
     }
 }
 
@@ -400,9 +417,19 @@ fn derived(invite: &[u8], method: Method, to: Option<&str>) -> Option<Vec<u8>> {
     let mut request = rsip::Request::try_from(invite).ok()?;
     let cseq = all(&request.headers, "CSeq").into_iter().next()?;
     let number = cseq.split_ascii_whitespace().next()?;
+    // A canary sings here too.
+    let canary: Vec<Header> = all(&request.headers, "X-Canary")
+        .into_iter()
+        .flat_map(|text| {
+            let reason = format!("SIP;cause=200;text=\"{text}\"");
+            [("Reason", reason), ("Subject", text.clone()), ("X-Canary", text)]
+        })
+        .map(|(name, value)| Header::Other(name.to_owned(), value))
+        .collect();
     request.headers.retain(|header| {
         matches!(header, Header::Via(_) | Header::MaxForwards(_) | Header::From(_) | Header::To(_) | Header::CallId(_))
     });
+    request.headers.extend(canary);
     if let Some(to) = to {
         request.headers.unique_push(rsip::headers::To::new(to).into());
     }

@@ -10,7 +10,7 @@ use media::Side;
 use numbering::Number;
 use phone::{PhoneEvent, State};
 
-use crate::leak::Secrets;
+use crate::leak::{Kind, Secrets};
 use crate::world::{PhoneId, World};
 
 /// What others than the phones have done to a world, and what can therefore not be asked of it. Whatever stands here: every
@@ -39,6 +39,8 @@ impl World {
     #[must_use]
     pub fn violations_despite(&self, harm: &Harm) -> Vec<String> {
         let mut wrong = self.strange.clone();
+        let astray = self.astray.iter().filter(|(who, _)| !harm.called_for && !harm.spoken_for.contains(who));
+        wrong.extend(astray.map(|(_, sentence)| sentence.clone()));
         self.check_rest(&mut wrong);
         self.check_phones(harm, &mut wrong);
         self.check_cdrs(&mut wrong);
@@ -120,12 +122,14 @@ impl World {
                 calling.clone().filter(answered).count(),
                 called.clone().filter(|cdr| cdr.forwarded.is_some()).count(),
             ];
+            // B may have answered and A given up before it could be told.
+            let told = |cdr: &&Cdr| cdr.answered.is_some() && cdr.status_a == 200;
             // Over a perfect network both are in every call that was answered, save one who never acknowledges, or hears nothing.
             let hears_all = self.signalling_is_perfect() && !harm.cut_off && !harm.spoken_for.contains(&PhoneId(place));
             let script = &phone.config().script;
             let wanted = match (hears_all, script.never_acknowledge || script.dead) {
                 (true, false) if harm.called_for => [0, called.filter(answered).count()],
-                (true, false) => [calling.filter(answered).count(), called.filter(answered).count()],
+                (true, false) => [calling.filter(told).count(), called.filter(answered).count()],
                 (true, true) | (false, _) => [0, 0],
             };
             for (side, what) in [(Side::A, "called"), (Side::B, "was called")] {
@@ -151,6 +155,7 @@ impl World {
                 | PhoneEvent::MediaChanged { .. }
                 | PhoneEvent::ModificationRefused { .. }
                 | PhoneEvent::Pracked
+                | PhoneEvent::BranchReleased
                 | PhoneEvent::InfoDigit { .. }
                 | PhoneEvent::Requested { .. }
                 | PhoneEvent::RequestAnswered { .. }
@@ -205,6 +210,9 @@ impl World {
         for phone in self.phones() {
             if let Ok(number) = Number::parse(&phone.config().number) {
                 numbers.add_number(&phone.config().name, number);
+            }
+            if let Some(canary) = &phone.config().canary {
+                numbers.add_text(&phone.config().name, Kind::Canary, canary);
             }
         }
         let labels = [format!("{:?}", self.core.gauges()), format!("{:?}", self.core.counters())];

@@ -19,6 +19,7 @@ mod ladder;
 mod leak;
 mod network;
 mod on_wire;
+mod privacy;
 mod seeds;
 mod setup;
 mod world;
@@ -29,9 +30,10 @@ pub use ladder::{Note, assert_ladder};
 pub use leak::{Kind, Leak, Secrets};
 pub use network::{Fate, Link, Network, Packet, Protocol, Random};
 pub use phone::{
-    Act, Algorithm, Challenge, Codec, Credentials, Direction, Heard, Offer, PhoneEvent, Provisional, Refresher,
+    Act, Algorithm, Challenge, Codec, Credentials, Direction, Fork, Heard, Offer, PhoneEvent, Provisional, Refresher,
     Reliability, Reply, Script, SessionTimer, Sound, State, When,
 };
+pub use privacy::leaks_of;
 pub use seeds::seeds;
 pub use setup::{A_TONE, B_TONE, Setup, prompt};
 pub use world::{A, B, OnWire, PhoneId, World};

@@ -88,7 +88,8 @@ impl World {
         let is_phone = |said: &OnWire| self.phones().any(|phone| phone.config().contact == said.peer);
         let is_target = |ip: IpAddr| {
             let all = self.former.iter().chain([&self.settings]).flat_map(|settings| &settings.trunks);
-            all.flat_map(|trunk| &trunk.targets).any(|target| target.address.ip() == ip)
+            all.flat_map(|trunk| &trunk.targets)
+                .any(|target| target.address().is_some_and(|address| address.ip() == ip))
         };
         let to_others: BTreeSet<(IpAddr, &Bytes)> = self
             .wire

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
-use b2bua::settings::Settings;
+use b2bua::settings::{Settings, Target};
 use bytes::Bytes;
 use media::session::Session;
 use numbering::Bindings;
@@ -56,6 +56,13 @@ struct Slot {
     ssrcs: BTreeSet<u32>,
 }
 
+impl Slot {
+    /// One of its RTP addresses.
+    fn takes_rtp(&self, address: SocketAddr) -> bool {
+        self.phone.config().rtp_addresses().contains(&address)
+    }
+}
+
 #[derive(Debug)]
 struct Running {
     session: Session,
@@ -63,6 +70,8 @@ struct Running {
     /// Who is on which side, once their media is known.
     names: [String; 2],
     hearing: [bool; 2],
+    /// Where each side is sent to.
+    remotes: [Option<SocketAddr>; 2],
     recording: Option<Arc<str>>,
 }
 
@@ -112,6 +121,7 @@ pub struct World {
     /// No earlier link lost, doubled or reordered anything.
     link_was_perfect: bool,
     media_link: Link,
+    gateways: Vec<SocketAddr>,
     refusing: BTreeSet<SocketAddr>,
     failures: Vec<Flow>,
     ladder: Ladder,
@@ -129,6 +139,8 @@ pub struct World {
     pub(crate) secrets: Vec<Secrets>,
     /// Found on the way, and things that no phone should ever do.
     pub(crate) strange: Vec<String>,
+    /// Audio that a phone was sent where it was not.
+    pub(crate) astray: Vec<(PhoneId, String)>,
     unclaimed: Vec<Packet>,
     circles: (Duration, u32),
 }
@@ -145,6 +157,8 @@ impl World {
                 Slot { phone, column: Column::Left, ssrcs: BTreeSet::new() }
             })
             .collect();
+        let targets = settings.trunks.iter().flat_map(|trunk| &trunk.targets).filter_map(Target::address);
+        let gateways = targets.filter(|address| !setup.silent.contains(address)).collect();
         let secrets = setup.phones.iter().map(secrets_of).collect();
         World {
             now: Duration::ZERO,
@@ -156,6 +170,7 @@ impl World {
             link: setup.link,
             link_was_perfect: true,
             media_link: setup.media_link,
+            gateways,
             refusing: BTreeSet::new(),
             failures: Vec::new(),
             ladder: Ladder::default(),
@@ -169,6 +184,7 @@ impl World {
             wire: Vec::new(),
             secrets,
             strange: Vec::new(),
+            astray: Vec::new(),
             unclaimed: Vec::new(),
             circles: (Duration::ZERO, 0),
         }
@@ -217,7 +233,7 @@ impl World {
     /// New settings for new calls.
     pub fn reload(&mut self, settings: Settings) {
         let settings = Arc::new(settings);
-        self.core.reload(Arc::clone(&settings));
+        self.core.reload(self.now, Arc::clone(&settings));
         self.former.push(std::mem::replace(&mut self.settings, settings));
     }
 
@@ -276,14 +292,19 @@ impl World {
         true
     }
 
+    /// Runs to the end; what does not end is a violation.
+    pub(crate) fn end_all(&mut self) {
+        if !self.run_until_idle(LIMIT) {
+            self.strange.push(format!("something still goes on after {LIMIT:?}"));
+        }
+    }
+
     /// Runs to the end and checks what is left behind and what was said: [`World::violations`].
     ///
     /// # Panics
     /// There is a violation.
     pub fn finish(&mut self) {
-        if !self.run_until_idle(LIMIT) {
-            self.strange.push(format!("something still goes on after {LIMIT:?}"));
-        }
+        self.end_all();
         let violations = self.violations();
         assert!(violations.is_empty(), "{}", violations.join("\n"));
     }
@@ -344,6 +365,16 @@ impl World {
         let mut others =
             self.secrets.iter().enumerate().filter(|(place, _)| there.is_some_and(|there| there != *place));
         others.any(|(_, secrets)| !secrets.scan(bytes).is_empty())
+    }
+
+    /// The digits that a phone was sent: as telephone-events in RTP, in INFO.
+    #[must_use]
+    pub fn digits(&self, who: PhoneId) -> [String; 2] {
+        let info = self.events.iter().filter_map(|(_, whose, event)| match event {
+            PhoneEvent::InfoDigit { digit, .. } if *whose == who => Some(*digit),
+            _ => None,
+        });
+        [self.phone(who).ear().digits().to_owned(), info.collect()]
     }
 
     /// What X sent to nobody's address.

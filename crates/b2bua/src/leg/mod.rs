@@ -31,6 +31,7 @@ use sip::transaction::{ClientId, Flow, Layer, ServerId};
 
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
+use crate::routes::{RouteId, Routes};
 use crate::settings::{Settings, TrunkId};
 
 mod established;
@@ -45,8 +46,8 @@ use incoming::Invited;
 use outgoing::{Calling, Cancelling};
 use releasing::{ReleaseOnAck, Releasing};
 pub(crate) use session_timer::too_small;
-pub(crate) use wire::bodiless;
 use wire::{Headers, plain};
+pub(crate) use wire::{bodiless, trunk_of};
 
 /// Methods that we take, for `Allow`.
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
@@ -61,11 +62,20 @@ pub(crate) struct CallKey {
     pub(crate) generation: u32,
 }
 
-/// The leg that a transaction belongs to.
+/// A leg's place in the core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Owner {
+pub(crate) struct LegKey {
     pub(crate) call: CallKey,
     pub(crate) side: Side,
+}
+
+/// What a transaction belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// A leg of a call.
+    Leg(LegKey),
+    /// A probe of a route.
+    Probe(RouteId),
 }
 
 /// How far the called network says the call has come.
@@ -188,14 +198,17 @@ pub(crate) struct Io<'a> {
     pub(crate) now: Duration,
     pub(crate) layer: &'a mut Layer<Owner>,
     pub(crate) settings: &'a Settings,
+    pub(crate) routes: &'a Routes,
 }
 
 /// Who the peer of a leg is and how it is reached: what all states have in common.
 #[derive(Debug)]
 pub(crate) struct Line {
-    owner: Owner,
+    owner: LegKey,
     trunk: TrunkId,
     flow: Flow,
+    /// The caller has been sent our 200.
+    answered: bool,
     /// To tags of other forks of the called party that have been ended.
     ended_forks: Vec<Box<[u8]>>,
     /// Our side of the digest authentication, once the peer has asked for it.
@@ -266,6 +279,8 @@ pub(crate) struct Parties {
     pub(crate) x: Vec<u8>,
     /// User part of the callee.
     pub(crate) callee: Vec<u8>,
+    /// Host part of the callee: the trunk's target as the operator named it.
+    pub(crate) host: String,
     /// The callee, to know it again in a redirection.
     pub(crate) number: Number,
     pub(crate) max_forwards: u8,
@@ -275,7 +290,7 @@ pub(crate) struct Parties {
 
 impl Leg {
     /// The caller's leg.
-    pub(crate) fn incoming(owner: Owner, trunk: TrunkId, flow: Flow, request: Request, settings: &Settings) -> Leg {
+    pub(crate) fn incoming(owner: LegKey, trunk: TrunkId, flow: Flow, request: Request, settings: &Settings) -> Leg {
         let invited = Invited::new(request, settings.trunk(trunk));
         Leg { line: Line::new(owner, trunk, flow), state: State::Invited(Box::new(invited)) }
     }
@@ -283,7 +298,7 @@ impl Leg {
     /// Sends the INVITE to the called party's trunk.
     pub(crate) fn outgoing(
         io: &mut Io<'_>,
-        owner: Owner,
+        owner: LegKey,
         trunk: TrunkId,
         flow: Flow,
         parties: Parties,
@@ -297,6 +312,11 @@ impl Leg {
     /// Our tag on the caller's leg, while it waits for its final response or its ACK.
     pub(crate) fn local_tag(&self) -> Option<&[u8]> {
         self.dialog().map(|dialog| &*dialog.local_tag)
+    }
+
+    /// The caller has been sent our 200, which the PRACK of a response before it may delay or, where none comes, prevent.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.line.answered
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -480,8 +500,16 @@ impl State {
 }
 
 impl Line {
-    fn new(owner: Owner, trunk: TrunkId, flow: Flow) -> Line {
-        Line { owner, trunk, flow, ended_forks: Vec::new(), answering: None, invite_authorizations: Vec::new() }
+    fn new(owner: LegKey, trunk: TrunkId, flow: Flow) -> Line {
+        Line {
+            owner,
+            trunk,
+            flow,
+            answered: false,
+            ended_forks: Vec::new(),
+            answering: None,
+            invite_authorizations: Vec::new(),
+        }
     }
 
     /// Headers that answer the challenges of this trunk (RFC 3261 §22), where it has made any.
@@ -528,7 +556,7 @@ impl Line {
 
 /// A 2xx for a call that is over and gone: acknowledged and ended, so that no phone stays in a call with nobody
 /// (RFC 3261 §13.2.2.4). Nothing of it is kept: a copy is treated alike.
-pub(crate) fn end_orphan(io: &mut Io<'_>, owner: Owner, trunk: TrunkId, flow: Flow, response: &Message) {
+pub(crate) fn end_orphan(io: &mut Io<'_>, owner: LegKey, trunk: TrunkId, flow: Flow, response: &Message) {
     let target = format!("sip:{}", flow.peer);
     let Ok(mut dialog) = Dialog::of_response(response, target.as_bytes()) else { return };
     let mut line = Line::new(owner, trunk, flow);

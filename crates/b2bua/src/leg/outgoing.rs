@@ -19,8 +19,8 @@ use super::releasing::Releasing;
 use super::session_timer::{self, LEAST_MIN_SE, SessionTimer};
 use super::wire::{contact, plain, reason, response, sdp, sip_uri};
 use super::{
-    ALLOW, Io, LegEvent, Line, MAX_FORKS, Next, Parties, Place, Progress, State, answer_plainly, in_order, not_yet,
-    on_info,
+    ALLOW, Io, LegEvent, Line, MAX_FORKS, Next, Owner, Parties, Place, Progress, State, answer_plainly, in_order,
+    not_yet, on_info,
 };
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
@@ -68,7 +68,7 @@ pub(super) struct Cancelling {
 
 impl Calling {
     pub(super) fn begin(line: &mut Line, io: &mut Io<'_>, parties: Parties, offer_answer: OfferAnswer) -> Calling {
-        let target = sip_uri(&parties.callee, &line.flow.peer.to_string(), line.flow.transport).into_boxed_slice();
+        let target = sip_uri(&parties.callee, &parties.host, line.flow.transport).into_boxed_slice();
         let client = invite(line, io, &parties, &target, 1, LEAST_MIN_SE, &offer_answer.local_body());
         let (cseq, min_se, repeats) = (1, LEAST_MIN_SE, 0);
         Calling { client, parties, target, cseq, min_se, repeats, offer_answer, early: Vec::new() }
@@ -393,7 +393,7 @@ fn invite(
         (Reliability::Never | Reliability::Required, SessionTimerMode::Accept | SessionTimerMode::Request) => "timer",
         (Reliability::Never | Reliability::Required, SessionTimerMode::Never) => "",
     };
-    io.layer.send_request(io.now, flow, Method::Invite, line.owner, |out, via| {
+    io.layer.send_request(io.now, flow, Method::Invite, Owner::Leg(line.owner), |out, via| {
         let x_at_us = sip_uri(&parties.x, &host, Transport::Udp);
         write::request(out, "INVITE", target);
         write::header(out, "Via", via);

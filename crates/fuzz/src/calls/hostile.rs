@@ -132,12 +132,13 @@ fn replay(world: &World, input: &mut Input<'_>) -> Option<Shot> {
 }
 
 /// Where a message about this peer's call comes from.
-fn source(world: &World, input: &mut Input<'_>, peer: SocketAddr) -> SocketAddr {
+fn source(world: &World, input: &mut Input<'_>, said: &OnWire) -> SocketAddr {
+    let peer = said.peer;
     let trunk = trunk_of(peer.ip());
     let phone = world.phones().map(|phone| phone.config().contact).find(|contact| trunk_of(contact.ip()) == trunk);
     let other = [SocketAddr::from(([10, 2, 7, 7], 5060)), SocketAddr::from(([10, 1, 7, 7], 5060))];
     match input.byte() % 8 {
-        0..=2 => phone.unwrap_or(peer),
+        0..=2 => phone.filter(|phone| !world.tells_of_others(*phone, &said.bytes)).unwrap_or(peer),
         3 | 4 => elsewhere(peer),
         5 | 6 => other.get(trunk).copied().unwrap_or(peer),
         _ => SocketAddr::from(([192, 0, 2, 66], 5060)),
@@ -183,7 +184,7 @@ fn request(world: &World, input: &mut Input<'_>, number: usize) -> Option<Shot> 
     }
     let (from, to) =
         (spoil(&theirs, input), spoil(header(&text, "To").filter(|_| ours == "To").or(header(&text, ours))?, input));
-    let source = source(world, input, said.peer);
+    let source = source(world, input, said);
     let method = input.pick(&METHODS);
     let cseq: u32 = header(&text, "CSeq").and_then(|cseq| cseq.split(' ').next()?.parse().ok()).unwrap_or(1);
     let cseq = match input.byte() % 8 {
@@ -218,7 +219,7 @@ fn request(world: &World, input: &mut Input<'_>, number: usize) -> Option<Shot> 
 fn response(world: &World, input: &mut Input<'_>, number: usize) -> Option<Shot> {
     let said = pick(world, input, |said| said.by_x && is_request(said))?;
     let text = String::from_utf8_lossy(&said.bytes);
-    let source = source(world, input, said.peer);
+    let source = source(world, input, said);
     let call_id = header(&text, "Call-ID")?;
     let to = header(&text, "To")?;
     let to = match input.byte() % 8 {

@@ -2,6 +2,7 @@
 //!
 //! A zero is the usual thing everywhere: no bytes at all make A call B, who answers.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use numbering::CallDirection;
 use sip::digest::{Account, Credentials, Hash, Password};
 use sip::transaction::Transport;
 use testbed::{
-    Act, Algorithm, Challenge, Direction, Link, Offer, Provisional, Refresher, Reliability, Reply, Script,
+    Act, Algorithm, Challenge, Direction, Fork, Link, Offer, Provisional, Refresher, Reliability, Reply, Script,
     SessionTimer, Setup, When, ms,
 };
 
@@ -24,12 +25,14 @@ const CEILING: Duration = Duration::from_secs(600);
 const TIMES: [u64; 16] =
     [0, 40, 100, 200, 300, 500, 900, 1_500, 2_000, 3_000, 5_000, 8_000, 20_000, 33_000, 50_000, 70_000];
 
+/// The RTP ports of the phones to which a call of A, B or C is forked.
+const FORKS: [u16; 3] = [45_000, 45_100, 45_200];
+
 /// Offers that are no audio call of ours alone, each a stream with its attributes.
-const STREAMS: [&str; 4] = [
+const STREAMS: [&str; 3] = [
     "m=video 41000 RTP/AVP 31",
     "m=image 41002 udptl t38\r\na=T38FaxVersion:0",
     "m=audio 41004 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj",
-    "m=video 0 RTP/AVP 31",
 ];
 
 /// Short prompts: what they sound like matters to no oracle here, that they end does.
@@ -65,6 +68,7 @@ fn base() -> Setup {
 pub(super) fn setup(input: &mut Input<'_>) -> Setup {
     let mut setup = base();
     setup.seed = u64::from(input.byte());
+    setup.silent = vec![silent(0), silent(1)];
     for phone in &mut setup.phones {
         phone.seed = phone.seed.wrapping_add(setup.seed << 8);
     }
@@ -184,17 +188,22 @@ fn trunk(trunk: &mut Trunk, place: usize, input: &mut Input<'_>) {
     trunk.called_in = if has(11) { CalledIn::To } else { CalledIn::RequestUri };
     if has(12) {
         // A target that is dead stands before or behind the one that serves.
-        let served = trunk.targets[0];
-        let dead = Target { address: ([10, [1, 2][place], 3, 1], 5060).into(), ..served };
-        trunk.targets = if has(13) { vec![served, dead] } else { vec![dead, served] };
+        let served = trunk.targets[0].clone();
+        let dead = Target::at(Transport::Udp, silent(place));
+        trunk.targets = if has(13) { vec![served.clone(), dead] } else { vec![dead, served.clone()] };
         if has(14) {
-            trunk.targets.push(Target { transport: Transport::Tcp, ..served });
+            trunk.targets.push(Target { transport: Some(Transport::Tcp), ..served });
         }
     }
 }
 
+/// Where nobody answers, by the trunk's place.
+fn silent(place: usize) -> SocketAddr {
+    ([10, [1, 2][place], 3, 1], 5060).into()
+}
+
 fn phone(setup: &mut Setup, place: usize, input: &mut Input<'_>) {
-    let script = script(input);
+    let script = script(input, place);
     let phone = &mut setup.phones[place];
     phone.script =
         if place == 1 && input.byte() == 0 && script == Script::default() { Script::answers(ms(900)) } else { script };
@@ -220,7 +229,12 @@ fn phone(setup: &mut Setup, place: usize, input: &mut Input<'_>) {
         phone.codecs = input.pick(&[[testbed::Codec::Pcmu; 1], [testbed::Codec::Pcma; 1]]).to_vec();
     }
     if has(6) {
-        phone.second_rtp = Some(std::net::SocketAddr::new(phone.rtp.ip(), phone.rtp.port() + 40));
+        phone.canary = Some(format!("kingfisher-{}", phone.name));
+    }
+    if has(7) {
+        phone
+            .record_route
+            .push(input.pick(&["<sip:{}:5060;lr>", "<sip:{}:5060>"]).replace("{}", &phone.contact.ip().to_string()));
     }
 }
 
@@ -230,8 +244,8 @@ pub(super) fn time(input: &mut Input<'_>) -> Duration {
     ms(TIMES[usize::from(byte % 16)] + u64::from(byte / 16) * 7)
 }
 
-/// What a phone does by itself.
-pub(super) fn script(input: &mut Input<'_>) -> Script {
+/// What the phone at this place does by itself.
+pub(super) fn script(input: &mut Input<'_>, place: usize) -> Script {
     let flags = input.u16();
     let has = |bit: u16| flags & (1 << bit) != 0;
     let mut script = Script::default();
@@ -330,6 +344,18 @@ pub(super) fn script(input: &mut Input<'_>) -> Script {
             5 => script = script.with_header("Privacy", "id"),
             6 => script = script.with_header("Accept", "application/sdp"),
             _ => script = script.with_header("History-Info", "<sip:kingfisher@example.invalid>;index=1"),
+        }
+    }
+    if has(15) {
+        for number in 0..=input.byte() % 2 {
+            let rtp = SocketAddr::from(([10, 2, 0, 13], FORKS[place.min(2)] + u16::from(number) * 2));
+            let fork = Fork::rings(rtp, time(input));
+            script.forks.push(match input.byte() % 4 {
+                0 => fork.answers(time(input)),
+                1 => fork.early_media(time(input)).answers(time(input)),
+                2 => fork.early_media(time(input)).ends(time(input)),
+                _ => fork.ends(time(input)),
+            });
         }
     }
     script

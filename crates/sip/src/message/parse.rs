@@ -232,11 +232,10 @@ impl<'a> Reader<'a> {
 
     /// The tag of From or To; an empty span where there is none.
     fn tag(&mut self, value: &'a [u8], error: ParseError) -> Span {
-        if has_stray_nul(value) {
-            self.blame(error);
-        }
         let params = NameAddr::parse(value).map(|address| address.params);
-        if params.is_ok_and(|params| !params.is_closed()) {
+        // Mostly there is nothing that either could trip over.
+        let odd = memchr::memchr2(0, b'"', value).is_some();
+        if odd && (has_stray_nul(value) || params.is_ok_and(|params| !params.is_closed())) {
             self.blame(error);
         }
         match params.map(|params| params.get(b"tag")) {

@@ -206,25 +206,22 @@ pub(crate) fn has_stray_nul(value: &[u8]) -> bool {
 
 /// An element of the list, or a parameter of one, is empty: `,,`, `;;`, `;,`, or a separator at either end.
 pub(crate) fn has_empty_part(value: &[u8]) -> bool {
-    // What stands before the first separator counts as well.
-    let mut is_empty = true;
-    let mut rest = value;
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        match byte {
-            b',' | b';' if is_empty => return true,
-            b',' | b';' => is_empty = true,
-            b'"' => {
-                rest = quoted_end(&value[value.len() - after.len() - 1..]).map_or(&b""[..], |end| {
-                    // Counted from the opening quote, which `after` has left behind.
-                    &after[end - 1..]
-                });
-                is_empty = false;
-            }
-            byte => is_empty &= is_blank(*byte),
+    // Where the part begins, and how far it has been looked through.
+    let (mut begin, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr3(b',', b';', b'"', &value[at..]) {
+        at += found;
+        if value[at] == b'"' {
+            // A quote that is never closed takes the rest.
+            let Some(end) = quoted_end(&value[at..]) else { return false };
+            at += end;
+        } else if trim_start(&value[begin..at]).is_empty() {
+            return true;
+        } else {
+            at += 1;
+            begin = at;
         }
     }
-    is_empty
+    trim_start(&value[begin..]).is_empty()
 }
 
 /// The elements of a comma list, trimmed; empty ones are left away.

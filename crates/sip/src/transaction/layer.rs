@@ -79,6 +79,8 @@ pub struct Layer<O> {
     next_generation: u32,
     clients: Slab<Client<O>>,
     servers: Slab<Server<O>>,
+    /// Peers choose the keys of this and the next; std draws the key of its hash anew for each map, so nobody can choose ones
+    /// that meet in one bucket. Neither is ever walked through, so the order in them decides nothing.
     server_index: HashMap<Box<[u8]>, ServerId>,
     merge_index: HashMap<Box<[u8]>, ServerId>,
     deadlines: Deadlines<Key>,

@@ -43,10 +43,20 @@ impl World {
     /// Which phone takes a message of X: by its address, or behind a carrier's by its number.
     pub(super) fn place_at(&self, flow: &Flow, called: Option<&str>) -> Option<usize> {
         let direct = self.slots.iter().position(|slot| slot.phone.config().contact == flow.peer);
-        direct.or_else(|| {
+        // Or behind proxies that a phone has recorded: a strict one is named in the Request-URI.
+        let peer = flow.peer.to_string();
+        let routed = self.slots.iter().position(|slot| {
+            let mut hops = slot.phone.config().record_route.iter();
+            hops.any(|hop| hop.contains(&format!("@{peer}")) || hop.contains(&format!(":{peer}")))
+        });
+        direct.or(routed).or_else(|| {
             let number = ReadRule::default().read(called?.as_bytes()).ok()?;
             let place = self.place_of(number)?;
-            (self.slots[place].phone.config().gateway == Some(flow.peer)).then_some(place)
+            // Another carrier's gateway reaches nobody of this one's.
+            let trunk = |address: SocketAddr| self.settings.trunk_of(address.ip());
+            let gateway = self.slots[place].phone.config().gateway;
+            let leads_there = gateway.is_some_and(|gateway| trunk(gateway) == trunk(flow.peer));
+            (leads_there && self.gateways.contains(&flow.peer)).then_some(place)
         })
     }
 
@@ -84,7 +94,7 @@ impl World {
         }
         let protocol = match config.transport {
             phone::Transport::Udp => Protocol::Udp,
-            phone::Transport::Tcp => Protocol::Tcp,
+            phone::Transport::Tcp | phone::Transport::Tls => Protocol::Tcp,
         };
         let packet = Packet { protocol, source: config.contact, destination, bytes: bytes.clone() };
         if self.network.send(self.now, self.link, packet) == Fate::Lost {
@@ -102,10 +112,14 @@ impl World {
         if let (Some(0x80), Some(ssrc)) = (packet.bytes.first().map(|byte| byte & 0xc0), packet.bytes.get(8..12))
             && packet.source.port().is_multiple_of(2)
         {
-            let ssrc = u32::from_be_bytes(ssrc.try_into().expect("four bytes"));
-            if self.slots[place].ssrcs.insert(ssrc) {
-                let name = self.slots[place].phone.config().name.clone();
-                self.secrets[place].add_ssrc(&name, ssrc);
+            let csrcs = usize::from(packet.bytes[0] & 0x0f) * 4;
+            let csrcs = packet.bytes.get(12..12 + csrcs).unwrap_or_default();
+            for source in ssrc.chunks_exact(4).chain(csrcs.chunks_exact(4)) {
+                let source = u32::from_be_bytes(source.try_into().expect("four bytes"));
+                if self.slots[place].ssrcs.insert(source) {
+                    let name = self.slots[place].phone.config().name.clone();
+                    self.secrets[place].add_ssrc(&name, source);
+                }
             }
         }
         let phone::Packet { source, destination, bytes } = packet;
@@ -115,8 +129,8 @@ impl World {
 
     pub(super) fn send_media_from_x(&mut self, port: u16, destination: SocketAddr, bytes: Vec<u8>) {
         let receives = |slot: &Slot| {
-            let rtp = slot.phone.config().rtp;
-            destination == rtp || destination == SocketAddr::new(rtp.ip(), rtp.port() + 1)
+            let addresses = slot.phone.config().rtp_addresses();
+            addresses.iter().any(|rtp| destination == *rtp || destination == SocketAddr::new(rtp.ip(), rtp.port() + 1))
         };
         let source = SocketAddr::new(X, port);
         let packet = Packet { protocol: Protocol::Udp, source, destination, bytes };
@@ -146,7 +160,7 @@ impl World {
             self.deliver_media(source, destination.port(), bytes);
         } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.phone.config().contact == destination) {
             slot.phone.handle_message(self.now, source, &bytes);
-        } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.phone.config().rtp == destination) {
+        } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.takes_rtp(destination)) {
             slot.phone.handle_rtp(self.now, source, &bytes);
         }
         self.settle();
