@@ -194,6 +194,7 @@ impl Invited {
         let body = if self.is_settled() { Bytes::new() } else { self.offer_answer.local_body() };
         let bytes = response(io, &self.invite, line.flow, &self.dialog.local_tag, 200, &headers, sdp(&body));
         io.layer.respond(io.now, self.server, 200, bytes.clone());
+        line.answered = true;
         let ok = PendingOk::new(io, self.server, bytes, self.invite.cseq().number);
         let timer = terms.map(|terms| SessionTimer::start(io.now, terms));
         let up = Up::answered(self.dialog, self.offer_answer, ok, timer, &self.invite);
@@ -201,7 +202,7 @@ impl Invited {
     }
 
     pub(super) fn refuse(self: Box<Self>, line: &mut Line, io: &mut Io<'_>, cause: Cause) -> Next {
-        self.end(line, io, cause.row().status.max(400), cause);
+        self.end(line, io, cause.refusal(), cause);
         (State::Ended, None)
     }
 

@@ -207,6 +207,8 @@ pub(crate) struct Line {
     owner: LegKey,
     trunk: TrunkId,
     flow: Flow,
+    /// The caller has been sent our 200.
+    answered: bool,
     /// To tags of other forks of the called party that have been ended.
     ended_forks: Vec<Box<[u8]>>,
     /// Our side of the digest authentication, once the peer has asked for it.
@@ -310,6 +312,11 @@ impl Leg {
     /// Our tag on the caller's leg, while it waits for its final response or its ACK.
     pub(crate) fn local_tag(&self) -> Option<&[u8]> {
         self.dialog().map(|dialog| &*dialog.local_tag)
+    }
+
+    /// The caller has been sent our 200, which the PRACK of a response before it may delay or, where none comes, prevent.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.line.answered
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -494,7 +501,15 @@ impl State {
 
 impl Line {
     fn new(owner: LegKey, trunk: TrunkId, flow: Flow) -> Line {
-        Line { owner, trunk, flow, ended_forks: Vec::new(), answering: None, invite_authorizations: Vec::new() }
+        Line {
+            owner,
+            trunk,
+            flow,
+            answered: false,
+            ended_forks: Vec::new(),
+            answering: None,
+            invite_authorizations: Vec::new(),
+        }
     }
 
     /// Headers that answer the challenges of this trunk (RFC 3261 §22), where it has made any.
