@@ -207,8 +207,14 @@ pub(crate) struct Line {
     owner: LegKey,
     trunk: TrunkId,
     flow: Flow,
+<<<<<<< Updated upstream
     /// The caller has been sent our 200.
     answered: bool,
+=======
+    /// The highest CSeq number of any request of ours on this leg. Dialogs of one INVITE share it: so a dialog that is made
+    /// anew from a 2xx never says a number that a PRACK of its early days has said.
+    last_cseq: u32,
+>>>>>>> Stashed changes
     /// To tags of other forks of the called party that have been ended.
     ended_forks: Vec<Box<[u8]>>,
     /// Our side of the digest authentication, once the peer has asked for it.
@@ -505,7 +511,11 @@ impl Line {
             owner,
             trunk,
             flow,
+<<<<<<< Updated upstream
             answered: false,
+=======
+            last_cseq: 0,
+>>>>>>> Stashed changes
             ended_forks: Vec::new(),
             answering: None,
             invite_authorizations: Vec::new(),
@@ -560,6 +570,8 @@ pub(crate) fn end_orphan(io: &mut Io<'_>, owner: LegKey, trunk: TrunkId, flow: F
     let target = format!("sip:{}", flow.peer);
     let Ok(mut dialog) = Dialog::of_response(response, target.as_bytes()) else { return };
     let mut line = Line::new(owner, trunk, flow);
+    // What the call has said in this dialog is forgotten; it was less than this.
+    line.last_cseq = response.cseq().number.saturating_add(1 << 20);
     line.ack(io, &dialog, response.cseq().number);
     line.bye(io, &mut dialog, COMPLETED_ELSEWHERE);
 }

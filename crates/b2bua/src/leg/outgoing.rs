@@ -85,7 +85,7 @@ impl Calling {
     /// The INVITE again, as a new request of the same call (§22.2: the next CSeq).
     fn invite_again(mut self: Box<Self>, line: &mut Line, io: &mut Io<'_>) -> Next {
         self.repeats += 1;
-        self.cseq += 1;
+        self.cseq = line.last_cseq + 1;
         self.early.clear();
         let body = self.offer_answer.local_body();
         self.client = invite(line, io, &self.parties, &self.target, self.cseq, self.min_se, &body);
@@ -210,7 +210,6 @@ impl Calling {
             None => self.offer_answer.clone(),
         };
         if let Some(early) = &early {
-            dialog.local_cseq = dialog.local_cseq.max(early.dialog.local_cseq);
             dialog.remote_cseq = early.dialog.remote_cseq;
         }
         let acked = line.ack(io, &dialog, response.cseq().number);
@@ -381,6 +380,7 @@ fn invite(
     min_se: u32,
     body: &[u8],
 ) -> ClientId {
+    line.last_cseq = cseq;
     let flow = line.flow;
     let settings = io.settings;
     let trunk = settings.trunk(line.trunk);
