@@ -207,14 +207,11 @@ pub(crate) struct Line {
     owner: LegKey,
     trunk: TrunkId,
     flow: Flow,
-<<<<<<< Updated upstream
     /// The caller has been sent our 200.
     answered: bool,
-=======
     /// The highest CSeq number of any request of ours on this leg. Dialogs of one INVITE share it: so a dialog that is made
     /// anew from a 2xx never says a number that a PRACK of its early days has said.
     last_cseq: u32,
->>>>>>> Stashed changes
     /// To tags of other forks of the called party that have been ended.
     ended_forks: Vec<Box<[u8]>>,
     /// Our side of the digest authentication, once the peer has asked for it.
@@ -511,11 +508,8 @@ impl Line {
             owner,
             trunk,
             flow,
-<<<<<<< Updated upstream
             answered: false,
-=======
             last_cseq: 0,
->>>>>>> Stashed changes
             ended_forks: Vec::new(),
             answering: None,
             invite_authorizations: Vec::new(),
