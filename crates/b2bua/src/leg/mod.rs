@@ -346,11 +346,9 @@ impl Leg {
             State::Invited(state) => state.media(),
             State::Calling(state) => state.media(),
             State::Up(state) => state.media(),
-            State::Refused(_)
-            | State::Cancelling(_)
-            | State::ReleaseOnAck(_)
-            | State::Releasing(_)
-            | State::Ended => None,
+            State::Refused(_) | State::Cancelling(_) | State::ReleaseOnAck(_) | State::Releasing(_) | State::Ended => {
+                None
+            }
         }
     }
 
