@@ -63,6 +63,8 @@ fn setup(random: &mut Random, seed: u64, link: Link) -> Setup {
     }
     let a = random.pick(&calling).cloned().unwrap_or_default();
     let setup = Setup::new(seed).a(common(random, a)).b(common(random, b)).link(link);
+    // The branches of a fork have one voice between them: a packet of it is on its way when X turns to the other branch.
+    let setup = if setup.phones[1].script.forks.is_empty() { setup } else { setup.media_link(Link::bad(1)) };
     if random.percent(60) { setup.mute() } else { setup.media_link(Link::bad(5)) }
 }
 
