@@ -33,6 +33,8 @@ pub(super) struct Up {
     acked: Option<Acked>,
     exchange: Exchange,
     timer: Option<SessionTimer>,
+    /// A response before our 200 wants a PRACK that has not come, and may still (RFC 3262 §3): its RSeq and the INVITE's CSeq.
+    unpracked: Option<(u32, u32)>,
     /// The peer takes UPDATE (its Allow): refreshing needs no offer then (RFC 4028 §7.4).
     takes_update: bool,
 }
@@ -63,9 +65,11 @@ impl Up {
         ok: PendingOk,
         timer: Option<SessionTimer>,
         invite: &Message,
+        unpracked: Option<u32>,
     ) -> Up {
         let exchange = Exchange::Unacked { ok, initial: true };
-        Up { dialog, offer_answer, acked: None, exchange, timer, takes_update: allows_update(invite) }
+        let unpracked = unpracked.map(|rseq| (rseq, invite.cseq().number));
+        Up { dialog, offer_answer, acked: None, exchange, timer, unpracked, takes_update: allows_update(invite) }
     }
 
     /// The called party's leg, just acknowledged.
@@ -77,7 +81,15 @@ impl Up {
         ok: &Message,
     ) -> Up {
         let exchange = Exchange::Idle;
-        Up { dialog, offer_answer, acked: Some(acked), exchange, timer, takes_update: allows_update(ok) }
+        Up {
+            dialog,
+            offer_answer,
+            acked: Some(acked),
+            exchange,
+            timer,
+            unpracked: None,
+            takes_update: allows_update(ok),
+        }
     }
 
     pub(super) fn dialog(&self) -> &Dialog {
@@ -139,10 +151,13 @@ impl Up {
             Method::Invite => self.on_invite(line, io, id, flow, request),
             Method::Update => self.on_update(line, io, id, flow, request),
             Method::Info => on_info(io, id, flow, request),
+            Method::Prack => {
+                self.on_prack(io, id, flow, request);
+                None
+            }
             Method::Ack
             | Method::Cancel
             | Method::Options
-            | Method::Prack
             | Method::Register
             | Method::Message
             | Method::Refer
@@ -196,6 +211,22 @@ impl Up {
         let ok = PendingOk::new(io, id, bytes, request.cseq().number);
         self.exchange = Exchange::Unacked { ok, initial: false };
         media.map(|media| LegEvent::MediaChanged { media })
+    }
+
+    /// RFC 3262 §3: a 2xx without SDP before it need not wait for the PRACK, which is answered all the same.
+    fn on_prack(&mut self, io: &mut Io<'_>, id: ServerId, flow: Flow, prack: &Message) {
+        let is_due = prack
+            .rack()
+            .is_some_and(|rack| rack.method == Method::Invite && self.unpracked == Some((rack.rseq, rack.cseq)));
+        if !is_due {
+            answer_plainly(io, id, flow, prack);
+        } else if prack.sdp_body().is_some() {
+            // No offer may be made before the first one is answered (§5).
+            plain(io, id, flow, prack, 488, &[]);
+        } else {
+            self.unpracked = None;
+            plain(io, id, flow, prack, 200, &[]);
+        }
     }
 
     fn on_update(

@@ -197,7 +197,11 @@ impl Invited {
         line.answered = true;
         let ok = PendingOk::new(io, self.server, bytes, self.invite.cseq().number);
         let timer = terms.map(|terms| SessionTimer::start(io.now, terms));
-        let up = Up::answered(self.dialog, self.offer_answer, ok, timer, &self.invite);
+        let unpracked = match &self.reliable {
+            Reliable::Waiting { sent, .. } => Some(sent.rseq),
+            Reliable::Idle { .. } | Reliable::No => None,
+        };
+        let up = Up::answered(self.dialog, self.offer_answer, ok, timer, &self.invite, unpracked);
         (State::Up(Box::new(up)), None)
     }
 

@@ -209,6 +209,8 @@ pub(crate) struct Line {
     flow: Flow,
     /// The caller has been sent our 200.
     answered: bool,
+    /// Of our requests within dialogs of this leg, those of other forks too.
+    highest_cseq: u32,
     /// To tags of other forks of the called party that have been ended.
     ended_forks: Vec<Box<[u8]>>,
     /// Our side of the digest authentication, once the peer has asked for it.
@@ -506,6 +508,7 @@ impl Line {
             trunk,
             flow,
             answered: false,
+            highest_cseq: 0,
             ended_forks: Vec::new(),
             answering: None,
             invite_authorizations: Vec::new(),
@@ -559,6 +562,8 @@ impl Line {
 pub(crate) fn end_orphan(io: &mut Io<'_>, owner: LegKey, trunk: TrunkId, flow: Flow, response: &Message) {
     let target = format!("sip:{}", flow.peer);
     let Ok(mut dialog) = Dialog::of_response(response, target.as_bytes()) else { return };
+    // How many PRACKs its early dialog was sent is forgotten; numbers may be left out (RFC 3261 §12.2.1.1).
+    dialog.local_cseq = dialog.local_cseq.saturating_add(1_000);
     let mut line = Line::new(owner, trunk, flow);
     line.ack(io, &dialog, response.cseq().number);
     line.bye(io, &mut dialog, COMPLETED_ELSEWHERE);

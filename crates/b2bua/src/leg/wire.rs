@@ -40,7 +40,7 @@ impl Line {
         // Those that may move the peer's idea of where we are say where we are (RFC 3261 §12.2.1.1, RFC 3311 §5.1).
         let contact = matches!(method, Method::Invite | Method::Update)
             .then(|| contact(io.layer.advertised(flow.listener), flow.transport));
-        io.layer.send_request(io.now, flow, method, Owner::Leg(self.owner), |out, via| {
+        let client = io.layer.send_request(io.now, flow, method, Owner::Leg(self.owner), |out, via| {
             dialog.write_request(out, method, via);
             if let Some(contact) = &contact {
                 write::header(out, "Contact", contact);
@@ -53,11 +53,15 @@ impl Line {
                 write::header(out, name, value);
             }
             write::finish(out, body.map(|(kind, _)| kind.as_bytes()), content);
-        })
+        });
+        self.highest_cseq = self.highest_cseq.max(dialog.local_cseq);
+        client
     }
 
-    /// BYE.
+    /// BYE. A dialog that was made anew from a 2xx does not know which PRACKs its early one has had: the number is above all
+    /// that this leg has used, else the far side takes it for an old request and the call stays up (RFC 3261 §12.2.1.1, §12.2.2).
     pub(super) fn bye(&mut self, io: &mut Io<'_>, dialog: &mut Dialog, reason: &[u8]) -> ClientId {
+        dialog.local_cseq = dialog.local_cseq.max(self.highest_cseq);
         self.request(io, dialog, Method::Bye, &[("Reason", reason)], None)
     }
 
