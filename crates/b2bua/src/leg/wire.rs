@@ -25,7 +25,9 @@ pub(super) fn sdp(body: &[u8]) -> Body<'_> {
 }
 
 impl Line {
-    /// Sends a request in a dialog, in a transaction of its own.
+    /// Sends a request in a dialog, in a transaction of its own. A dialog that was made anew from a response does not know which
+    /// PRACKs its early one has had: the number is above all that this leg has used, else the far side takes a BYE for an old
+    /// request and stays in the call (RFC 3261 §12.2.1.1, §12.2.2).
     pub(super) fn request(
         &mut self,
         io: &mut Io<'_>,
@@ -34,6 +36,7 @@ impl Line {
         headers: Headers<'_>,
         body: Body<'_>,
     ) -> ClientId {
+        dialog.local_cseq = dialog.local_cseq.max(self.highest_cseq);
         let flow = self.next_flow(io, dialog);
         let content = body.map_or(&b""[..], |(_, content)| content);
         let authorizations = self.authorizations(method, dialog.request_uri(), content);
@@ -58,10 +61,8 @@ impl Line {
         client
     }
 
-    /// BYE. A dialog that was made anew from a 2xx does not know which PRACKs its early one has had: the number is above all
-    /// that this leg has used, else the far side takes it for an old request and the call stays up (RFC 3261 §12.2.1.1, §12.2.2).
+    /// BYE.
     pub(super) fn bye(&mut self, io: &mut Io<'_>, dialog: &mut Dialog, reason: &[u8]) -> ClientId {
-        dialog.local_cseq = dialog.local_cseq.max(self.highest_cseq);
         self.request(io, dialog, Method::Bye, &[("Reason", reason)], None)
     }
 
