@@ -137,12 +137,6 @@ impl Calling {
             182 => Progress::Queued,
             _ => Progress::Session,
         };
-        if response.status() == 199 {
-            // RFC 6228: this branch is over; another one may still answer.
-            self.early.retain(|early| &*early.dialog.remote_tag != response.to_tag());
-            let media = self.media();
-            return (State::Calling(self), Some(LegEvent::Progressed { progress, media }));
-        }
         let trunk = io.settings.trunk(line.trunk);
         let rseq = response.rseq().filter(|_| response.has_option_tag(HeaderName::Require, "100rel"));
         let is_reliable = rseq.is_some() && trunk.reliability != Reliability::Never;
@@ -171,6 +165,13 @@ impl Calling {
         if let Some(rseq) = rseq.filter(|_| is_reliable) {
             let rack = format!("{rseq} {} INVITE", self.cseq);
             line.request(io, &mut early.dialog, Method::Prack, &[("RAck", rack.as_bytes())], None);
+        }
+        if response.status() == 199 {
+            // RFC 6228: this branch is over; another one may still answer. Where its PRACK is under way it may say so again.
+            early.media = None;
+            if !is_reliable {
+                self.early.remove(place);
+            }
         }
         let media = self.media();
         (State::Calling(self), Some(LegEvent::Progressed { progress, media }))
