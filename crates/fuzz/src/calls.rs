@@ -174,6 +174,11 @@ impl Play {
         let Some(&(protocol, peer)) = peers.get(usize::from(input.byte()) % peers.len().max(1)) else { return };
         self.harm.cut_off = true;
         if input.byte() % 4 == 3 {
+            // From now on it hears nothing, and may complain of it.
+            let trunk = trunk_of(peer.ip());
+            let deaf =
+                self.world.phones().enumerate().filter(|(_, phone)| trunk_of(phone.config().contact.ip()) == trunk);
+            self.harm.spoken_for.extend(deaf.map(|(place, _)| PhoneId(place)));
             self.world.refuse(peer);
         } else {
             self.world.fail(protocol, peer);

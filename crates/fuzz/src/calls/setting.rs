@@ -284,7 +284,9 @@ pub(super) fn script(input: &mut Input<'_>, place: usize) -> Script {
         let more = input.byte();
         script.never_pracks = more % 8 == 1;
         script.repeats_sdp = more % 8 == 2;
-        script.prack_offer = (more % 8 == 3).then(|| offer(input));
+        // Others may be refused, which a PRACK should not be.
+        script.prack_offer =
+            (more % 8 == 3).then(|| Offer::Direction(input.pick(&[Direction::SendOnly, Direction::SendRecv])));
     }
     if has(8) {
         for _ in 0..input.byte() % 4 {
@@ -347,6 +349,9 @@ pub(super) fn script(input: &mut Input<'_>, place: usize) -> Script {
         }
     }
     if has(15) {
+        if let Reply::Answer { after } = &mut script.reply {
+            *after = (*after).min(ms(20_000));
+        }
         for number in 0..=input.byte() % 2 {
             let rtp = SocketAddr::from(([10, 2, 0, 13], FORKS[place.min(2)] + u16::from(number) * 2));
             // A branch that answers after the INVITE's transaction is gone is heard by nobody.
