@@ -70,7 +70,11 @@ impl Play {
             phones: setup.phones.len(),
             binding: setup.binding.clone(),
             settings: setup.settings.clone(),
-            harm: Harm::default(),
+            // Which of several branches is heard is X's choice; where it changes, the listener has a gap.
+            harm: Harm {
+                heard_for: setup.phones.iter().any(|phone| !phone.script.forks.is_empty()),
+                ..Harm::default()
+            },
             shots: 0,
             world: setup.world(),
         }
@@ -101,6 +105,7 @@ impl Play {
                 if matches!(self.world.phone(who).state(), State::Idle | State::Ended) {
                     // The oracle asks the last script why a phone was in no call; it may have been the one before.
                     self.harm.cut_off = true;
+                    self.harm.heard_for |= !script.forks.is_empty();
                     self.world.with_phone(who, |phone, _| phone.set_script(script));
                 }
             }
@@ -144,6 +149,9 @@ impl Play {
         let text = String::from_utf8_lossy(&shot.bytes);
         if trunk < 2 && text.contains("INVITE") {
             self.harm.called_for = true;
+            // A phone that asks for credentials remembers one caller: of two it takes the one for the other.
+            let asks = self.world.phones().enumerate().filter(|(_, phone)| phone.config().script.challenge.is_some());
+            self.harm.spoken_for.extend(asks.map(|(place, _)| PhoneId(place)));
         }
         // Who speaks of a call of this trunk, by its Call-ID or by a branch of it, speaks for whoever is in that call.
         let of_trunk = self.world.wire().iter().filter(|said| trunk_of(said.peer.ip()) == trunk);
@@ -166,6 +174,11 @@ impl Play {
         let Some(&(protocol, peer)) = peers.get(usize::from(input.byte()) % peers.len().max(1)) else { return };
         self.harm.cut_off = true;
         if input.byte() % 4 == 3 {
+            // From now on it hears nothing, and may complain of it.
+            let trunk = trunk_of(peer.ip());
+            let deaf =
+                self.world.phones().enumerate().filter(|(_, phone)| trunk_of(phone.config().contact.ip()) == trunk);
+            self.harm.spoken_for.extend(deaf.map(|(place, _)| PhoneId(place)));
             self.world.refuse(peer);
         } else {
             self.world.fail(protocol, peer);

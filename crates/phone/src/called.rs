@@ -160,6 +160,7 @@ impl Phone {
             Reply::Never => {}
         }
         plan.sort_by_key(|(at, _)| *at);
+        self.speaks_from = self.config.rtp;
         self.event(PhoneEvent::Invited { caller: invite.caller.clone() });
         if !script.forks.is_empty() {
             self.forked = Some((key.clone(), invite.clone()));

@@ -65,6 +65,7 @@ impl Phone {
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         let at = self.config.script.cancel_after.map(|after| now + after);
         self.pristine = Some(dialog.clone());
+        self.speaks_from = self.config.rtp;
         self.ended.clear();
         self.call = Call::Calling(Box::new(Calling {
             dialog,

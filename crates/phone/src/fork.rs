@@ -219,7 +219,9 @@ impl Phone {
                 self.event(PhoneEvent::Established);
                 self.config.script.hang_up_after.map(|after| now + after)
             }
-            Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Ending(_) | Call::Ended => return false,
+            // We hang up, in what has turned out to be the wrong dialog: in the right one too.
+            Call::Ending(_) => Some(now),
+            Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Ended => return false,
         };
         let branch = self.branches.remove(place);
         let up = Established { dialog: branch.dialog, hang_up_at, modifying: None, ack: None };

@@ -246,6 +246,9 @@ impl Phone {
                 // The branch may have been cancelled since.
                 (_, 481) if forks => {}
                 (Call::Calling(calling), 481) => calling.dialog.reliable.denied = true,
+                // A later request has overtaken it (RFC 3261 §12.2.2).
+                (Call::Calling(calling), 500) if calling.dialog.local_cseq > received.cseq => {}
+                (Call::Established(up), 500) if up.dialog.local_cseq > received.cseq => {}
                 (Call::Calling(_) | Call::Established(_), _) => self.breach(format!("{status} to PRACK")),
                 (Call::Idle | Call::Ringing(_) | Call::Answered(_) | Call::Ending(_) | Call::Ended, _) => {}
             }

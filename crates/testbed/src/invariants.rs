@@ -114,7 +114,10 @@ impl World {
             let name = &phone.config().name;
             let number = Number::parse(&phone.config().number).ok();
             let established = self.established(place);
+            // Called by way of another carrier it has not heard of it.
+            let trunk = self.settings.trunk_of(phone.config().contact.ip()).map(|id| &self.settings.trunk(id).name);
             let called = self.cdrs.iter().filter(|cdr| cdr.callee == number && number.is_some());
+            let called = called.filter(|cdr| cdr.trunk_out.as_ref() == trunk);
             let calling = self.cdrs.iter().filter(|cdr| cdr.caller == number && number.is_some());
             let answered = |cdr: &&Cdr| cdr.answered.is_some();
             // B may answer while X is giving it up: X acknowledges and ends the call at once, and B was in it.

@@ -112,8 +112,11 @@ impl World {
                 }
                 // Who is called is named to the trunk that shall call it.
                 let number = phone.config().number.as_str();
-                let is_called = bytes.split(|byte| *byte == b'\r').find(|line| line.starts_with(b"\nTo: "));
-                if is_called.is_some_and(|to| String::from_utf8_lossy(to).contains(number)) && is_target(to) {
+                let names = |line: &[u8]| String::from_utf8_lossy(line).contains(number);
+                let mut lines = bytes.split(|byte| *byte == b'\r');
+                let is_called =
+                    lines.next().is_some_and(names) || lines.any(|line| line.starts_with(b"\nTo: ") && names(line));
+                if is_called && is_target(to) {
                     leaks.retain(|leak| leak.kind != Kind::Number);
                 }
                 let known = told.entry((to, place)).or_insert_with(|| self.told_by(to, place));

@@ -181,8 +181,11 @@ impl Calling {
             early.pracks.push(Prack { client, rseq, challenged: false });
         }
         if response.status() == 199 {
-            // RFC 6228: this branch is over; another one may still answer.
-            self.early.truncate(place);
+            // RFC 6228: this branch is over; another one may still answer. One whose PRACK is under way may say so again.
+            early.media = None;
+            if !is_reliable {
+                self.early.truncate(place);
+            }
         }
         let media = self.media();
         (State::Calling(self), Some(LegEvent::Progressed { progress, media }))

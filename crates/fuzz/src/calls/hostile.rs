@@ -338,7 +338,10 @@ fn finish(out: &mut String, input: &mut Input<'_>, source: SocketAddr, said: &st
 
 /// A line or a few bytes of it changed, without regard for what they mean.
 fn mutate(bytes: &mut Vec<u8>, input: &mut Input<'_>) {
-    let at = usize::from(input.u16()) % bytes.len().max(1);
+    if bytes.is_empty() {
+        return;
+    }
+    let at = usize::from(input.u16()) % bytes.len();
     match input.byte() % 6 {
         0 => bytes.truncate(at),
         1 => bytes[at] = input.byte(),

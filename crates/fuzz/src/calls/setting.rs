@@ -226,7 +226,7 @@ fn phone(setup: &mut Setup, place: usize, input: &mut Input<'_>) {
         phone.telephone_event = None;
     }
     if has(5) {
-        phone.codecs = input.pick(&[[testbed::Codec::Pcmu; 1], [testbed::Codec::Pcma; 1]]).to_vec();
+        phone.codecs.reverse();
     }
     if has(6) {
         phone.canary = Some(format!("kingfisher-{}", phone.name));
@@ -284,7 +284,9 @@ pub(super) fn script(input: &mut Input<'_>, place: usize) -> Script {
         let more = input.byte();
         script.never_pracks = more % 8 == 1;
         script.repeats_sdp = more % 8 == 2;
-        script.prack_offer = (more % 8 == 3).then(|| offer(input));
+        // Others may be refused, which a PRACK should not be.
+        script.prack_offer =
+            (more % 8 == 3).then(|| Offer::Direction(input.pick(&[Direction::SendOnly, Direction::SendRecv])));
     }
     if has(8) {
         for _ in 0..input.byte() % 4 {
@@ -347,14 +349,20 @@ pub(super) fn script(input: &mut Input<'_>, place: usize) -> Script {
         }
     }
     if has(15) {
+        if let Reply::Answer { after } = &mut script.reply {
+            *after = (*after).min(ms(20_000));
+        }
         for number in 0..=input.byte() % 2 {
             let rtp = SocketAddr::from(([10, 2, 0, 13], FORKS[place.min(2)] + u16::from(number) * 2));
-            let fork = Fork::rings(rtp, time(input));
+            // A branch that answers after the INVITE's transaction is gone is heard by nobody.
+            let mut time = || time(input).min(ms(20_000));
+            let fork = Fork::rings(rtp, time());
+            let (media, end) = (time(), time());
             script.forks.push(match input.byte() % 4 {
-                0 => fork.answers(time(input)),
-                1 => fork.early_media(time(input)).answers(time(input)),
-                2 => fork.early_media(time(input)).ends(time(input)),
-                _ => fork.ends(time(input)),
+                0 => fork.answers(end),
+                1 => fork.early_media(media).answers(end),
+                2 => fork.early_media(media).ends(end),
+                _ => fork.ends(end),
             });
         }
     }
