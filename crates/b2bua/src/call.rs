@@ -393,7 +393,6 @@ impl Call {
             }
         };
         self.cdr.answered = Some(cx.now);
-        self.cdr.status_a = 200;
         self.cdr.status_b = 200;
         cx.out.push_back(Output::Log(LogLine::Answered { session_id: Arc::clone(&self.cdr.session_id) }));
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
@@ -498,17 +497,20 @@ impl Call {
         if side == Side::B {
             self.cdr.q850_b = q850.or(self.cdr.q850_b);
         }
+        let gave_up = side == Side::A && !self.a.was_answered();
         let cause = match &self.phase {
             // Why the call was refused says more than that the caller did not listen to the end.
             Phase::Refusing { cause, .. } => *cause,
-            Phase::Dialling { .. } if self.cdr.alerting.is_some() => Cause::CancelledAfterRinging,
-            Phase::Dialling { .. } => Cause::CancelledBeforeRinging,
-            Phase::Greeting { .. } | Phase::Talking { .. } => Cause::HungUp,
+            Phase::Greeting { .. } | Phase::Talking { .. } if !gave_up => Cause::HungUp,
+            // Also where B has answered, but A had not acknowledged what it must before it can be told.
+            Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } if self.cdr.alerting.is_some() => {
+                Cause::CancelledAfterRinging
+            }
+            Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } => Cause::CancelledBeforeRinging,
             Phase::Over { .. } => return,
         };
-        let was_answered = self.cdr.answered.is_some();
         self.end(cx, cause, Some(side));
-        if !was_answered && side == Side::A {
+        if gave_up {
             self.cdr.status_a = 487;
         }
     }
@@ -665,9 +667,7 @@ impl Call {
         self.cdr.ended = cx.now;
         self.cdr.cause = cause;
         self.cdr.released_by = by.or(self.cdr.released_by);
-        if self.cdr.answered.is_none() {
-            self.cdr.status_a = cause.row().status.max(400);
-        }
+        self.cdr.status_a = if self.a.was_answered() { 200 } else { cause.refusal() };
         self.phase = Phase::Over { media_open: self.media.is_some() };
         let settings = Arc::clone(&self.settings);
         self.a.command(&mut cx.io(&settings), LegCommand::Release(cause));

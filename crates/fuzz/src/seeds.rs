@@ -26,6 +26,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "rtp" => programs(),
         "wav" => files(),
         "number" => spellings(),
+        "calls" => stories(),
         _ => Vec::new(),
     };
     seeds.extend(FOUND.iter().filter(|(of, _)| *of == target).map(|(_, input)| input.to_vec()));
@@ -150,4 +151,23 @@ fn spellings() -> Vec<Vec<u8>> {
         seeds.push([&[place as u8, (place / 2) as u8, (place / 3) as u8], text.as_bytes()].concat());
     }
     seeds
+}
+
+/// Worlds and programs that a random generator makes up: of a world few things are unusual, in a program anything may happen.
+/// The first is of no bytes at all, a usual call.
+fn stories() -> Vec<Vec<u8>> {
+    let mut state = 0x1234_5678_9abc_def0_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    let mut stories = vec![Vec::new()];
+    for length in [10, 30, 50, 80, 120, 200, 300, 400].repeat(8) {
+        let mut story: Vec<u8> = (0..24).map(|_| next() & next() & next()).collect();
+        story.extend((0..length).map(|_| next()));
+        stories.push(story);
+    }
+    stories
 }

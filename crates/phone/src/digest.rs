@@ -309,7 +309,7 @@ impl Phone {
             wrong.push(format!("by {}, which is not the first that was offered", algorithm.as_str()));
         }
         if let Start::Request(uri) = &request.start
-            && get("uri") != uri.to_string()
+            && !get("uri").eq_ignore_ascii_case(&uri.to_string())
         {
             wrong.push(format!("uri {} is not the Request-URI {uri}", get("uri")));
         }

@@ -84,6 +84,8 @@ pub struct Setup {
     pub more_bindings: Vec<Axb>,
     /// The X numbers.
     pub numbers: Vec<VirtualNumber>,
+    /// Targets at which nobody answers.
+    pub silent: Vec<SocketAddr>,
     /// The phones, A first. More may be added.
     pub phones: Vec<phone::Config>,
 }
@@ -114,6 +116,7 @@ impl Setup {
             binding,
             more_bindings: Vec::new(),
             numbers: vec![VirtualNumber { number: x, app, trunk: Some("carrier-b".into()) }],
+            silent: Vec::new(),
             phones: vec![
                 config("A", NUMBERS[0], "Wang Xiaoming", 1, A_TONE, seed),
                 config("B", NUMBERS[1], "Li Dahua", 2, B_TONE, seed),
@@ -238,7 +241,7 @@ impl Setup {
     #[must_use]
     pub fn second_target(mut self, place: usize, address: SocketAddr) -> Setup {
         if let Some(trunk) = self.settings.trunks.get_mut(place) {
-            trunk.targets.push(Target { transport: Transport::Udp, address });
+            trunk.targets.push(Target::at(Transport::Udp, address));
             trunk.sources.push(address.ip().into());
         }
         self

@@ -54,7 +54,8 @@ fn setup(random: &mut Random, seed: u64, link: Link) -> Setup {
         Script::declines(at),
         Script::rings(),
     ];
-    let calling = [Script::default(), Script::default().offers_late()];
+    let cancelled = Script::default().cancels(random.below(ms(1_500)));
+    let calling = [Script::default(), Script::default().offers_late(), cancelled];
     let mut b = random.pick(&called).cloned().unwrap_or_default();
     if random.percent(20) {
         let rtp = "10.2.0.13:45000".parse().expect("an address");

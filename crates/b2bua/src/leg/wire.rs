@@ -40,7 +40,8 @@ impl Line {
         // Those that may move the peer's idea of where we are say where we are (RFC 3261 §12.2.1.1, RFC 3311 §5.1).
         let contact = matches!(method, Method::Invite | Method::Update)
             .then(|| contact(io.layer.advertised(flow.listener), flow.transport));
-        io.layer.send_request(io.now, flow, method, Owner::Leg(self.owner), |out, via| {
+        dialog.local_cseq = dialog.local_cseq.max(self.last_cseq);
+        let client = io.layer.send_request(io.now, flow, method, Owner::Leg(self.owner), |out, via| {
             dialog.write_request(out, method, via);
             if let Some(contact) = &contact {
                 write::header(out, "Contact", contact);
@@ -53,7 +54,9 @@ impl Line {
                 write::header(out, name, value);
             }
             write::finish(out, body.map(|(kind, _)| kind.as_bytes()), content);
-        })
+        });
+        self.last_cseq = dialog.local_cseq;
+        client
     }
 
     /// BYE.

@@ -7,7 +7,7 @@ use media::Side;
 use numbering::{Number, ReadRule};
 use sip::transaction::{Flow, Transmit, Transport};
 
-use super::{MAX_KEPT, Sent, Slot, World};
+use super::{MAX_KEPT, OnWire, Sent, Slot, World};
 use crate::ladder::{self, Column, Entry, Way};
 use crate::network::{Fate, Packet, Protocol};
 use crate::setup::{NUMBERS, SIP_PORT, X};
@@ -17,12 +17,13 @@ impl World {
         let Transmit { flow, bytes } = transmit;
         let told = ladder::tell(&bytes, |number| self.name_of(number));
         let place = self.place_at(&flow, told.called.as_deref());
+        let protocol = protocol_of(flow.transport);
+        self.note_on_wire(true, protocol, flow.peer, &bytes);
         if self.refusing.contains(&flow.peer) {
             self.failures.push(flow);
             return;
         }
         let source = SocketAddr::new(X, SIP_PORT);
-        let protocol = protocol_of(flow.transport);
         let Some(place) = place else {
             self.unclaimed.push(Packet { protocol, source, destination: flow.peer, bytes: bytes.to_vec() });
             return;
@@ -50,7 +51,12 @@ impl World {
         });
         direct.or(routed).or_else(|| {
             let number = ReadRule::default().read(called?.as_bytes()).ok()?;
-            self.gateways.contains(&flow.peer).then(|| self.place_of(number)).flatten()
+            let place = self.place_of(number)?;
+            // Another carrier's gateway reaches nobody of this one's.
+            let trunk = |address: SocketAddr| self.settings.trunk_of(address.ip());
+            let gateway = self.slots[place].phone.config().gateway;
+            let leads_there = gateway.is_some_and(|gateway| trunk(gateway) == trunk(flow.peer));
+            (leads_there && self.gateways.contains(&flow.peer)).then_some(place)
         })
     }
 
@@ -164,12 +170,20 @@ impl World {
         let Some(place) = self.slots.iter().position(|slot| slot.phone.config().contact == source) else { return };
         let told = ladder::tell(bytes, |number| self.name_of(number));
         self.note_message(place, Way::ToX, told, Fate::Sent);
-        let (transport, listener, connection) = match protocol {
-            Protocol::Udp => (Transport::Udp, 0, 0),
-            Protocol::Tcp => (Transport::Tcp, 1, place as u64 + 1),
-        };
-        let flow = Flow { connection, ..Flow::to(transport, listener, source) };
-        self.core.handle_message(self.now, flow, Bytes::copy_from_slice(bytes));
+        self.give_to_x(protocol, source, place, bytes);
+    }
+
+    /// `place` is the phone's, or one beyond them all.
+    pub(super) fn give_to_x(&mut self, protocol: Protocol, source: SocketAddr, place: usize, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.note_on_wire(false, protocol, source, &bytes);
+        self.core.handle_message(self.now, flow(protocol, source, place), bytes);
+    }
+
+    fn note_on_wire(&mut self, by_x: bool, protocol: Protocol, peer: SocketAddr, bytes: &Bytes) {
+        if self.wire.len() < MAX_KEPT {
+            self.wire.push(OnWire { at: self.now, by_x, peer, protocol, bytes: bytes.clone() });
+        }
     }
 
     pub(super) fn deliver_media(&mut self, source: SocketAddr, port: u16, mut bytes: Vec<u8>) {
@@ -192,6 +206,15 @@ impl World {
         }
         self.run_session(id);
     }
+}
+
+/// What X knows of where a message came from.
+pub(super) fn flow(protocol: Protocol, peer: SocketAddr, place: usize) -> Flow {
+    let (transport, listener, connection) = match protocol {
+        Protocol::Udp => (Transport::Udp, 0, 0),
+        Protocol::Tcp => (Transport::Tcp, 1, place as u64 + 1),
+    };
+    Flow { connection, ..Flow::to(transport, listener, peer) }
 }
 
 fn protocol_of(transport: Transport) -> Protocol {

@@ -10,7 +10,7 @@ use media::session::{Config, Kind as Socket, RecordingOutput, Session};
 use media::{Command, Side};
 use numbering::Number;
 
-use super::{Recorded, Running, World};
+use super::{PhoneId, Recorded, Running, World};
 use crate::ladder::{self, Entry};
 
 impl World {
@@ -83,11 +83,13 @@ impl World {
             return;
         }
         for remote in remotes.into_iter().flatten() {
-            let Some(slot) = self.slots.iter().find(|slot| slot.takes_rtp(remote)) else { continue };
+            let Some(place) = self.slots.iter().position(|slot| slot.takes_rtp(remote)) else { continue };
+            let slot = &self.slots[place];
             let (config, wanted) = (slot.phone.config(), slot.phone.rtp());
             // Of a fork, which branch was last heard of says nothing.
             if wanted != remote && config.script.forks.is_empty() {
-                self.strange.push(format!("{} is at {wanted} and was sent audio at {remote}", config.name));
+                let sentence = format!("{} is at {wanted} and was sent audio at {remote}", config.name);
+                self.astray.push((PhoneId(place), sentence));
             }
         }
     }
