@@ -90,8 +90,8 @@ pub struct Core {
     /// New calls by trunk name.
     rates: HashMap<Arc<str>, Bucket>,
     strangers: Bucket,
-    /// Call-ID and To tag of the last that answered for calls which were over and gone: each gets one BYE.
-    orphans: VecDeque<(Box<[u8]>, Box<[u8]>)>,
+    /// The last that answered for calls which were over and gone: each gets one BYE.
+    orphans: VecDeque<Orphan>,
     authenticator: Authenticator,
     /// UNIX time when `now` was zero: names of recordings begin with the day.
     unix_at_epoch: Duration,
@@ -104,6 +104,9 @@ pub struct Core {
 
 /// The longest that a hint of a call's deadline lies in the heap.
 const FAR: Duration = Duration::from_secs(60);
+
+/// Call-ID and To tag of an answer to a call that is gone.
+type Orphan = (Box<[u8]>, Box<[u8]>);
 
 /// Answers to calls that are gone, which are told from their copies.
 const MAX_ORPHANS: usize = 64;
