@@ -33,8 +33,7 @@ pub(super) struct Up {
     acked: Option<Acked>,
     exchange: Exchange,
     timer: Option<SessionTimer>,
-    /// A response before our 200 wants a PRACK that has not come, and may still (RFC 3262 §3): its RSeq and the INVITE's CSeq.
-    unpracked: Option<(u32, u32)>,
+    unpracked: Unpracked,
     /// The peer takes UPDATE (its Allow): refreshing needs no offer then (RFC 4028 §7.4).
     takes_update: bool,
 }
@@ -57,6 +56,27 @@ enum Exchange {
     },
 }
 
+/// A response before our 200 wants a PRACK that has not come, and may still (RFC 3262 §3): its RSeq and the INVITE's CSeq.
+#[derive(Debug)]
+pub(super) struct Unpracked(Option<(u32, u32)>);
+
+impl Unpracked {
+    /// A 2xx need not wait for the PRACK of a response without SDP, which is answered all the same.
+    pub(super) fn on_prack(&mut self, io: &mut Io<'_>, id: ServerId, flow: Flow, prack: &Message) {
+        let is_due =
+            prack.rack().is_some_and(|rack| rack.method == Method::Invite && self.0 == Some((rack.rseq, rack.cseq)));
+        if !is_due {
+            answer_plainly(io, id, flow, prack);
+        } else if prack.sdp_body().is_some() {
+            // No offer may be made before the first one is answered (§5).
+            plain(io, id, flow, prack, 488, &[]);
+        } else {
+            self.0 = None;
+            plain(io, id, flow, prack, 200, &[]);
+        }
+    }
+}
+
 impl Up {
     /// The caller's leg, just answered.
     pub(super) fn answered(
@@ -68,7 +88,7 @@ impl Up {
         unpracked: Option<u32>,
     ) -> Up {
         let exchange = Exchange::Unacked { ok, initial: true };
-        let unpracked = unpracked.map(|rseq| (rseq, invite.cseq().number));
+        let unpracked = Unpracked(unpracked.map(|rseq| (rseq, invite.cseq().number)));
         Up { dialog, offer_answer, acked: None, exchange, timer, unpracked, takes_update: allows_update(invite) }
     }
 
@@ -87,7 +107,7 @@ impl Up {
             acked: Some(acked),
             exchange,
             timer,
-            unpracked: None,
+            unpracked: Unpracked(None),
             takes_update: allows_update(ok),
         }
     }
@@ -111,11 +131,11 @@ impl Up {
     // ---- what we say ------------------------------------------------------------------------------------------
 
     pub(super) fn release(self: Box<Self>, line: &mut Line, io: &mut Io<'_>, cause: Cause) -> Next {
-        let Up { dialog, acked, exchange, .. } = *self;
+        let Up { dialog, acked, exchange, unpracked, .. } = *self;
         match exchange {
             // RFC 3261 §15: the answering side may not send BYE before the ACK.
             Exchange::Unacked { ok, initial: true } => {
-                (State::ReleaseOnAck(Box::new(ReleaseOnAck { dialog, ok, cause })), None)
+                (State::ReleaseOnAck(Box::new(ReleaseOnAck { dialog, ok, unpracked, cause })), None)
             }
             Exchange::Idle | Exchange::Unacked { initial: false, .. } | Exchange::Refreshing { .. } => {
                 (Releasing::begin(line, io, dialog, acked, cause), None)
@@ -152,7 +172,7 @@ impl Up {
             Method::Update => self.on_update(line, io, id, flow, request),
             Method::Info => on_info(io, id, flow, request),
             Method::Prack => {
-                self.on_prack(io, id, flow, request);
+                self.unpracked.on_prack(io, id, flow, request);
                 None
             }
             Method::Ack
@@ -211,22 +231,6 @@ impl Up {
         let ok = PendingOk::new(io, id, bytes, request.cseq().number);
         self.exchange = Exchange::Unacked { ok, initial: false };
         media.map(|media| LegEvent::MediaChanged { media })
-    }
-
-    /// RFC 3262 §3: a 2xx without SDP before it need not wait for the PRACK, which is answered all the same.
-    fn on_prack(&mut self, io: &mut Io<'_>, id: ServerId, flow: Flow, prack: &Message) {
-        let is_due = prack
-            .rack()
-            .is_some_and(|rack| rack.method == Method::Invite && self.unpracked == Some((rack.rseq, rack.cseq)));
-        if !is_due {
-            answer_plainly(io, id, flow, prack);
-        } else if prack.sdp_body().is_some() {
-            // No offer may be made before the first one is answered (§5).
-            plain(io, id, flow, prack, 488, &[]);
-        } else {
-            self.unpracked = None;
-            plain(io, id, flow, prack, 200, &[]);
-        }
     }
 
     fn on_update(

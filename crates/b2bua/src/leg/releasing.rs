@@ -6,6 +6,7 @@ use sip::dialog::Dialog;
 use sip::message::{Message, Method};
 use sip::transaction::{ClientId, Flow, ServerId};
 
+use super::established::Unpracked;
 use super::wire::{Acked, plain, reason};
 use super::{Io, LegEvent, Line, Next, PendingOk, State, answer_plainly, in_order};
 use crate::outcome::Cause;
@@ -15,6 +16,7 @@ use crate::outcome::Cause;
 pub(super) struct ReleaseOnAck {
     pub(super) dialog: Dialog,
     pub(super) ok: PendingOk,
+    pub(super) unpracked: Unpracked,
     pub(super) cause: Cause,
 }
 
@@ -46,7 +48,9 @@ impl ReleaseOnAck {
         if !in_order(io, &mut self.dialog, id, flow, request) {
             return (State::ReleaseOnAck(self), None);
         }
-        if on_request_while_ending(io, id, flow, request) {
+        if request.method() == Method::Prack {
+            self.unpracked.on_prack(io, id, flow, request);
+        } else if on_request_while_ending(io, id, flow, request) {
             return (State::Ended, Some(LegEvent::Ended));
         }
         (State::ReleaseOnAck(self), None)

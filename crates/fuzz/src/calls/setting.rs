@@ -374,7 +374,7 @@ pub(super) fn act(input: &mut Input<'_>) -> Act {
     match input.byte() % 10 {
         0 | 1 => Act::Reinvite(offer(input)),
         2 | 3 => Act::Update(offer(input)),
-        4 => Act::InfoDigit { digit: input.pick(&['5', '#', '*', 'D']), relay: input.byte() % 2 == 0 },
+        4 => Act::InfoDigit { digit: input.pick(&['5', '#', '*', 'D']), relay: input.byte().is_multiple_of(2) },
         5 => Act::Press(input.pick(&['1', '#', '0']), ms(u64::from(input.byte()))),
         6 => Act::Bye,
         7 => Act::sends("REFER", &[("Refer-To", "<sip:+8613800000000@example.invalid>")]),
