@@ -82,6 +82,8 @@ enum Phase {
         plan: Plan,
         no_answer_at: Duration,
         heard: Heard,
+        /// B's early media, as the media session knows it.
+        far: Option<media::Remote>,
     },
     Greeting {
         plan: Plan,
@@ -122,7 +124,9 @@ enum Heard {
 /// One party in [`Phase::Greeting`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Waiting {
-    /// Its media is not settled yet (the caller's answer comes with its ACK).
+    /// The caller has not acknowledged our 200, or has not got it yet: neither hears anything until it has.
+    ForAck,
+    /// Its media is not settled yet.
     ForMedia,
     /// It has put us on hold and hears nothing: the tone waits until it resumes.
     OnHold,
@@ -246,8 +250,14 @@ impl Call {
         match event {
             LegEvent::Progressed { progress, media } => self.on_progressed(cx, progress, media),
             LegEvent::Answered { media } => self.on_answered(cx, media),
-            LegEvent::Acknowledged { media: None } | LegEvent::Ended => {}
-            LegEvent::Acknowledged { media: Some(media) } | LegEvent::MediaChanged { media } => {
+            LegEvent::Ended => {}
+            LegEvent::Acknowledged { media } => {
+                if let Some(remote) = media {
+                    self.tell(cx, Command::SetRemote { side, remote });
+                }
+                self.on_acknowledged(cx);
+            }
+            LegEvent::MediaChanged { media } => {
                 self.tell(cx, Command::SetRemote { side, remote: media });
                 self.on_media_known(cx, side, media);
             }
@@ -260,15 +270,17 @@ impl Call {
     }
 
     fn on_progressed(&mut self, cx: &mut Context<'_>, progress: Progress, far: Option<media::Remote>) {
-        let Phase::Dialling { plan, heard, .. } = &mut self.phase else { return };
+        let Phase::Dialling { plan, heard, far: known_far, .. } = &mut self.phase else { return };
         if self.cdr.alerting.is_none() && (progress == Progress::Ringing || far.is_some()) {
             self.cdr.alerting = Some(cx.now);
             cx.out.push_back(Output::Log(LogLine::Alerting { session_id: Arc::clone(&self.cdr.session_id) }));
         }
         let early_media = self.a.early_media();
         let announcement = plan.announcement.clone().filter(|_| early_media != EarlyMedia::Never);
-        let has_more = announcement.is_some() || far.is_some();
-        let (next, step) = match (*heard, announcement, far.is_some()) {
+        // Early media that the caller cannot be let hear is none.
+        let audible = far.is_some() && early_media != EarlyMedia::Never;
+        let has_more = announcement.is_some() || audible;
+        let (next, step) = match (*heard, announcement, audible) {
             (Heard::Nothing | Heard::Ringing, _, far_media) if has_more && early_media == EarlyMedia::OnOffer => {
                 (Heard::Asked { far_media }, Step::Ask)
             }
@@ -297,13 +309,15 @@ impl Call {
             ) => (kept, Step::Nothing),
         };
         *heard = next;
-        if let Some(remote) = far {
+        if let Some(remote) = far
+            && known_far.replace(remote) != Some(remote)
+        {
             self.tell(cx, Command::SetRemote { side: Side::B, remote });
         }
         match step {
             Step::Announce(prompt) => {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
-                self.announce(cx, &prompt, far.is_some());
+                self.announce(cx, &prompt, audible);
             }
             Step::FollowOn => self.tell(cx, Command::Follow { side: Side::A, then: Then::Peer }),
             Step::FarMedia => {
@@ -326,11 +340,9 @@ impl Call {
     /// A party's media is settled later than usual, or has moved.
     fn on_media_known(&mut self, cx: &mut Context<'_>, side: Side, media: media::Remote) {
         match &mut self.phase {
+            Phase::Dialling { far, .. } if side == Side::B => *far = Some(media),
             Phase::Dialling { plan, heard, .. } => {
                 let &mut Heard::Asked { far_media } = heard else { return };
-                if side != Side::A {
-                    return;
-                }
                 match plan.announcement.clone() {
                     Some(prompt) => {
                         *heard = Heard::Announcement { far_media };
@@ -348,7 +360,7 @@ impl Call {
                 let before = std::mem::replace(
                     waits,
                     match *waits {
-                        Waiting::Ready => Waiting::Ready,
+                        kept @ (Waiting::ForAck | Waiting::Ready) => kept,
                         Waiting::ForMedia | Waiting::OnHold | Waiting::ForTone => {
                             Waiting::begin(Some(media), tone.is_some())
                         }
@@ -397,15 +409,23 @@ impl Call {
         cx.out.push_back(Output::Log(LogLine::Answered { session_id: Arc::clone(&self.cdr.session_id) }));
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
         self.tell_a(cx, LegCommand::Answer);
-        let tone = plan.hint_tone.clone();
-        let waiting = [self.a.media(), Some(far)].map(|media| Waiting::begin(media, tone.is_some()));
         let ends_at = cx.now + plan.longest.0;
-        let give_up = patience(cx, tone.as_ref());
-        self.phase = Phase::Greeting { plan, ends_at, waiting, give_up };
-        for side in Side::BOTH {
-            match (&tone, waiting[side.index()]) {
-                (Some(tone), Waiting::ForTone) => self.play(cx, side, tone, Then::Nothing),
-                _ => self.hear(cx, side, Hear::Nothing),
+        let give_up = patience(cx, plan.hint_tone.as_ref());
+        self.phase = Phase::Greeting { plan, ends_at, waiting: [Waiting::ForAck; 2], give_up };
+        self.hear(cx, Side::A, Hear::Nothing);
+    }
+
+    /// A has our 200: both hear the tone, at the same time.
+    fn on_acknowledged(&mut self, cx: &mut Context<'_>) {
+        let known = [self.a.media(), self.b.as_ref().and_then(Leg::media)];
+        let Phase::Greeting { plan, waiting, give_up, .. } = &mut self.phase else { return };
+        let tone = plan.hint_tone.clone();
+        *waiting = known.map(|media| Waiting::begin(media, tone.is_some()));
+        *give_up = patience(cx, tone.as_ref());
+        let waiting = *waiting;
+        if let Some(tone) = tone {
+            for side in Side::BOTH.into_iter().filter(|side| waiting[side.index()] == Waiting::ForTone) {
+                self.play(cx, side, &tone, Then::Nothing);
             }
         }
         self.join_if_ready(cx);
@@ -608,9 +628,10 @@ impl Call {
     fn invite(&mut self, cx: &mut Context<'_>, mut plan: Plan) {
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk(plan.trunk_out);
-        let candidate = plan.routes.pop_front();
-        let flow = candidate.as_ref().and_then(|candidate| flow_to(&settings, trunk, &candidate.route));
-        let (Some(candidate), Some(flow), Some(media)) = (candidate, flow, self.media) else {
+        // One that no listener of ours reaches is passed over.
+        let reached = std::iter::from_fn(|| plan.routes.pop_front())
+            .find_map(|candidate| Some((flow_to(&settings, trunk, &candidate.route)?, candidate)));
+        let (Some((flow, candidate)), Some(media)) = (reached, self.media) else {
             self.turn_away(cx, Cause::NoRoute);
             return;
         };
@@ -634,7 +655,7 @@ impl Call {
         self.cdr.forwarded.get_or_insert(cx.now);
         let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
         let no_answer_at = cx.now + no_answer;
-        self.phase = Phase::Dialling { plan, no_answer_at, heard: Heard::Nothing };
+        self.phase = Phase::Dialling { plan, no_answer_at, heard: Heard::Nothing, far: None };
     }
 
     fn turn_away(&mut self, cx: &mut Context<'_>, cause: Cause) {

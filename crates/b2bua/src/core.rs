@@ -90,6 +90,8 @@ pub struct Core {
     /// New calls by trunk name.
     rates: HashMap<Arc<str>, Bucket>,
     strangers: Bucket,
+    /// The last that answered for calls which were over and gone: each gets one BYE.
+    orphans: VecDeque<Orphan>,
     authenticator: Authenticator,
     /// UNIX time when `now` was zero: names of recordings begin with the day.
     unix_at_epoch: Duration,
@@ -103,6 +105,12 @@ pub struct Core {
 /// The longest that a hint of a call's deadline lies in the heap.
 const FAR: Duration = Duration::from_secs(60);
 
+/// Call-ID and To tag of an answer to a call that is gone.
+type Orphan = (Box<[u8]>, Box<[u8]>);
+
+/// Answers to calls that are gone, which are told from their copies.
+const MAX_ORPHANS: usize = 64;
+
 /// A media session that is open: whose, and on which ports.
 #[derive(Clone, Copy, Debug)]
 struct Session {
@@ -115,6 +123,7 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Duration,
     pub(crate) layer: &'a mut Layer<Owner>,
     pub(crate) routes: &'a Routes,
+    pub(crate) counters: &'a mut Counters,
     pub(crate) tokens: &'a mut Tokens,
     pub(crate) out: &'a mut VecDeque<Output>,
     pub(crate) unix_at_epoch: Duration,
@@ -124,7 +133,7 @@ pub(crate) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn io<'b>(&'b mut self, settings: &'b Settings) -> Io<'b> {
-        Io { now: self.now, layer: self.layer, settings, routes: self.routes }
+        Io { now: self.now, layer: self.layer, settings, routes: self.routes, counters: self.counters }
     }
 
     /// Today's date in UTC, `20261123`.
@@ -212,6 +221,7 @@ impl Core {
             live: Live::default(),
             rates: HashMap::new(),
             strangers: Bucket::full(Duration::ZERO, 10.0),
+            orphans: VecDeque::new(),
             authenticator: Authenticator::new(&nonce_key, Authenticator::VALID, Authenticator::CAPACITY),
             unix_at_epoch: Duration::ZERO,
             tag_key,
@@ -382,6 +392,7 @@ impl Core {
     pub fn abandon_current(&mut self) {
         self.counters.panics += 1;
         let Some(key) = self.current.take() else { return };
+        self.layer.forget(|owner| matches!(owner, Owner::Leg(leg) if leg.call == key));
         let sessions = self.sessions.iter().filter(|(_, session)| session.call == key);
         for session in sessions.map(|(session, _)| *session) {
             self.out.push_back(Output::Media { session, command: media::Command::Close });
@@ -399,8 +410,11 @@ impl Core {
         while let Some(event) = self.layer.handle_timeout(now) {
             self.on_event(now, None, event);
         }
-        while let Some(key) = self.deadlines.pop_due(now) {
+        while let Some((at, key)) = self.deadlines.pop_due(now) {
             self.with_call(now, key, |call, cx| {
+                if call.armed != Some(at) {
+                    return;
+                }
                 call.armed = None;
                 if call.deadline().is_some_and(|at| at <= now) {
                     call.on_time(cx);
@@ -434,9 +448,9 @@ impl Core {
                 } else if let Some(trunk) = trunk
                     && message.method() == Method::Invite
                     && (200..300).contains(&message.status())
+                    && read_tag(message.from_tag()) == Some(owner)
                 {
-                    let io = &mut Io { now, layer: &mut self.layer, settings: &self.settings, routes: &self.routes };
-                    leg::end_orphan(io, owner, trunk, flow, &message);
+                    self.on_orphan(now, owner, trunk, flow, &message);
                 }
             }
             Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
@@ -454,6 +468,26 @@ impl Core {
                 self.reply(flow, &message, 503, &[("Retry-After", after.as_bytes())]);
             }
         }
+    }
+
+    /// Somebody answers for a call that is over and gone.
+    fn on_orphan(&mut self, now: Duration, owner: LegKey, trunk: TrunkId, flow: Flow, ok: &Message) {
+        let dialog = (Box::from(ok.call_id()), Box::from(ok.to_tag()));
+        let is_first = !self.orphans.contains(&dialog);
+        if is_first {
+            if self.orphans.len() == MAX_ORPHANS {
+                self.orphans.pop_front();
+            }
+            self.orphans.push_back(dialog);
+        }
+        let io = &mut Io {
+            now,
+            layer: &mut self.layer,
+            settings: &self.settings,
+            routes: &self.routes,
+            counters: &mut self.counters,
+        };
+        leg::end_orphan(io, owner, trunk, flow, ok, is_first);
     }
 
     fn on_cancel(
@@ -646,6 +680,7 @@ impl Core {
             now,
             layer: &mut self.layer,
             routes: &self.routes,
+            counters: &mut self.counters,
             tokens: &mut self.tokens,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
@@ -846,6 +881,7 @@ impl Core {
             now,
             layer: &mut self.layer,
             routes: &self.routes,
+            counters: &mut self.counters,
             tokens: &mut self.tokens,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,

@@ -36,6 +36,8 @@ pub enum Drop {
     UriScheme,
     /// A call whose credentials are wrong or cannot be read (401, 400).
     Unauthenticated,
+    /// A digit that had to go as INFO while as many as may wait were waiting.
+    Digits,
     /// A new call while as many as allowed were up (503).
     Calls,
     /// A new call while the trunk had as many as it may (503).
@@ -50,7 +52,7 @@ pub enum Drop {
 
 impl Drop {
     /// Every one, in the order of [`Counters::dropped`].
-    pub const ALL: [Drop; 17] = [
+    pub const ALL: [Drop; 18] = [
         Drop::Stranger,
         Drop::Transactions,
         Drop::Merged,
@@ -63,6 +65,7 @@ impl Drop {
         Drop::SessionInterval,
         Drop::UriScheme,
         Drop::Unauthenticated,
+        Drop::Digits,
         Drop::Calls,
         Drop::TrunkCalls,
         Drop::TrunkRate,
@@ -86,6 +89,7 @@ impl Drop {
             Drop::SessionInterval => "session_interval",
             Drop::UriScheme => "uri_scheme",
             Drop::Unauthenticated => "unauthenticated",
+            Drop::Digits => "digits",
             Drop::Calls => "calls",
             Drop::TrunkCalls => "trunk_calls",
             Drop::TrunkRate => "trunk_rate",

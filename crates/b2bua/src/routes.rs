@@ -483,7 +483,7 @@ impl Routes {
 
     /// The next probe to send, until `None`. Also notices that probes have not been answered and that times are over.
     pub fn poll_probe(&mut self, now: Duration) -> Option<Probe> {
-        while let Some(id) = self.deadlines.pop_due(now) {
+        while let Some((_, id)) = self.deadlines.pop_due(now) {
             let Some(place) = self.entry(id) else { continue };
             let entry = &mut self.entries[place];
             if let Health::Busy { until } = entry.health

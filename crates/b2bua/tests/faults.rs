@@ -88,12 +88,16 @@ fn answer(world: &mut World, contact: &str) {
 /// A acknowledges X's 200, then the call is up.
 fn acknowledge(world: &mut World) {
     let ok = last(world, a(), |message| message.status() == 200 && message.method() == Method::Invite);
-    let to = String::from_utf8_lossy(ok.header(HeaderName::To).expect("a To")).into_owned();
-    let ack = format!(
-        "ACK sip:10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.7.7:5060;branch=z9hG4bKack\r\nMax-Forwards: 70\r\n\
-         From: <sip:+8613811112222@10.1.7.7>;tag=abc\r\nTo: {to}\r\nCall-ID: fault-1\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n"
-    );
-    world.inject_sip(a(), ack.as_bytes());
+    let mut ack = Vec::new();
+    write::request(&mut ack, "ACK", b"sip:10.0.0.1");
+    write::header(&mut ack, "Via", b"SIP/2.0/UDP 10.1.7.7:5060;branch=z9hG4bKack");
+    write::header(&mut ack, "Max-Forwards", b"70");
+    write::header(&mut ack, "From", ok.header(HeaderName::From).expect("a From"));
+    write::header(&mut ack, "To", ok.header(HeaderName::To).expect("a To"));
+    write::header(&mut ack, "Call-ID", ok.call_id());
+    write::header(&mut ack, "CSeq", b"1 ACK");
+    write::finish(&mut ack, None, b"");
+    world.inject_sip(a(), &ack);
 }
 
 /// B hangs up, X passes it on to where A wants it, and A agrees.
@@ -237,6 +241,7 @@ fn hostile_values_reach_no_file_name_no_log_line_and_nobody() {
         let reached = sent_to(&world, b()).into_iter().any(|message| message.method() == Method::Invite);
         if reached {
             answer(&mut world, "<sip:10.2.7.7:5060>");
+            acknowledge(&mut world);
             world.run_until(seconds(20));
         }
         // Where a NUL or a line end stands in the number there is no number, and no call.

@@ -31,26 +31,27 @@ fn a_prack_that_comes_after_the_200_is_answered() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.050  A ─▶ X          INVITE X          From: A
-        0.050  A ◀─ X          100
-        0.050         X ─▶ B   INVITE B          From: X
-        0.150         X ◀─ B   180
-        0.150  A ◀─ X          180               reliable
-        0.210         X ◀─ B   200 (sdp)
-        0.210         X ─▶ B   ACK
-        0.210  A ◀─ X          200 (sdp)         ♪ hint tone to both
-        0.250  A ─▶ X          PRACK
-        0.250  A ◀─ X          200 to PRACK
-        0.310  A ─▶ X          ACK
-        1.410                                    ♪ joined
-        2.310  A ─▶ X          BYE
-        2.310  A ◀─ X          200 to BYE
-        2.310         X ─▶ B   BYE               Reason: Q.850;cause=16
-        2.310  CDR  hung_up by A, rang 0.060, talked 2.100, A 200, B 200
-        2.410         X ◀─ B   200 to BYE
-               A heard  hint tone 1.200
-               B heard  hint tone 1.200
-    "#]],
+            0.050  A ─▶ X          INVITE X          From: A
+            0.050  A ◀─ X          100
+            0.050         X ─▶ B   INVITE B          From: X
+            0.150         X ◀─ B   180
+            0.150  A ◀─ X          180               reliable
+            0.210         X ◀─ B   200 (sdp)
+            0.210         X ─▶ B   ACK
+            0.210  A ◀─ X          200 (sdp)
+            0.250  A ─▶ X          PRACK
+            0.250  A ◀─ X          200 to PRACK
+            0.310                                    ♪ hint tone to both
+            0.310  A ─▶ X          ACK
+            1.510                                    ♪ joined
+            2.310  A ─▶ X          BYE
+            2.310  A ◀─ X          200 to BYE
+            2.310         X ─▶ B   BYE               Reason: Q.850;cause=16
+            2.310  CDR  hung_up by A, rang 0.060, talked 2.100, A 200, B 200
+            2.410         X ◀─ B   200 to BYE
+                   A heard  hint tone 1.200
+                   B heard  hint tone 1.200
+        "#]],
     );
 }
 
@@ -64,25 +65,24 @@ fn a_caller_who_gives_up_before_it_can_be_told_of_the_answer_was_not_answered() 
         setup,
         Cause::CancelledAfterRinging,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          183 (sdp)         reliable  ♪ announcement to A, then ringback
-        0.540  A ◀─ X          183 (sdp)         reliable
-        1.000         X ◀─ B   200 (sdp)
-        1.000         X ─▶ B   ACK               ♪ hint tone to both
-        1.540  A ◀─ X          183 (sdp)         reliable
-        2.000  A ─▶ X          CANCEL
-        2.000  A ◀─ X          200 to CANCEL
-        2.000  A ◀─ X          487               Reason: Q.850;cause=16
-        2.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        2.000  A ─▶ X          ACK
-        2.000         X ◀─ B   200 to BYE
-        2.000  CDR  cancelled_after_ringing by A, rang 0.960, talked 1.000, A 487, B 200
-               A heard  announcement 0.980, hint tone 1.020
-               B heard  hint tone 1.020
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          183 (sdp)         reliable  ♪ announcement to A, then ringback
+            0.540  A ◀─ X          183 (sdp)         reliable
+            1.000         X ◀─ B   200 (sdp)
+            1.000         X ─▶ B   ACK               ♪ silence to A
+            1.540  A ◀─ X          183 (sdp)         reliable
+            2.000  A ─▶ X          CANCEL
+            2.000  A ◀─ X          200 to CANCEL
+            2.000  A ◀─ X          487               Reason: Q.850;cause=16
+            2.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            2.000  A ─▶ X          ACK
+            2.000         X ◀─ B   200 to BYE
+            2.000  CDR  cancelled_after_ringing by A, rang 0.960, talked 1.000, A 487, B 200
+                   A heard  announcement 0.980
+        "#]],
     );
     let cdr = &world.cdrs()[0];
     assert_eq!((cdr.status_a, cdr.status_b, cdr.answered), (487, 200, Some(ms(1_000))));
@@ -97,22 +97,21 @@ fn a_call_that_b_ends_before_a_can_be_told_of_the_answer_has_reached_nobody() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          183 (sdp)         reliable  ♪ announcement to A, then ringback
-        0.540  A ◀─ X          183 (sdp)         reliable
-        1.000         X ◀─ B   200 (sdp)
-        1.000         X ─▶ B   ACK               ♪ hint tone to both
-        1.500         X ◀─ B   BYE
-        1.500         X ─▶ B   200 to BYE
-        1.500  A ◀─ X          480               Reason: Q.850;cause=16
-        1.500  A ─▶ X          ACK
-        1.500  CDR  hung_up by B, rang 0.960, talked 0.500, A 480, B 200
-               A heard  announcement 0.980, hint tone 0.520
-               B heard  hint tone 0.520
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          183 (sdp)         reliable  ♪ announcement to A, then ringback
+            0.540  A ◀─ X          183 (sdp)         reliable
+            1.000         X ◀─ B   200 (sdp)
+            1.000         X ─▶ B   ACK               ♪ silence to A
+            1.500         X ◀─ B   BYE
+            1.500         X ─▶ B   200 to BYE
+            1.500  A ◀─ X          480               Reason: Q.850;cause=16
+            1.500  A ─▶ X          ACK
+            1.500  CDR  hung_up by B, rang 0.960, talked 0.500, A 480, B 200
+                   A heard  announcement 0.980
+        "#]],
     );
     assert_eq!(world.cdrs()[0].status_a, 480);
 }

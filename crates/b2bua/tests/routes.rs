@@ -38,7 +38,7 @@ fn set_routes(world: &mut World, addresses: &[&str]) {
         port: None,
     };
     let routes = (0..).zip(addresses).map(route).collect();
-    world.core.set_routes(world.now(), "carrier-b", routes);
+    world.set_routes("carrier-b", routes);
 }
 
 fn setup() -> Setup {
@@ -272,7 +272,7 @@ fn a_reload_s_addresses_are_the_routes_of_the_next_call() {
     let mut world = setup().world();
     let mut settings = b2bua::settings::Settings::clone(&setup_settings());
     settings.trunks[1].targets.insert(0, Target::at(Transport::Udp, address(OTHER)));
-    world.core.reload(s(0), Arc::new(settings.clone()));
+    world.reload(settings.clone());
     dial(&mut world);
     let invite = sent(&world, "INVITE", OTHER).pop().expect("it goes to the new target");
     assert!(invite.starts_with("INVITE sip:+8613933334444@10.2.0.77:5060 SIP/2.0\r\n"), "{invite}");
@@ -283,7 +283,7 @@ fn a_reload_s_addresses_are_the_routes_of_the_next_call() {
     // A name among them: what was known stays until it has been looked up.
     let name = Host::named("sip.carrier-b.example").expect("a name");
     settings.trunks[1].targets = vec![Target { host: name, port: None, transport: None }];
-    world.core.reload(world.now(), Arc::new(settings));
+    world.reload(settings);
     assert_eq!(states(&world), [1, 0, 0]);
     set_routes(&mut world, &[ELSEWHERE]);
     dial(&mut world);

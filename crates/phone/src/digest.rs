@@ -232,7 +232,8 @@ impl Phone {
             }
             return true;
         };
-        if !challenge.every_request && !(request.method == rsip::Method::Invite && request.to_tag.is_empty()) {
+        let begins = request.method == rsip::Method::Invite && request.to_tag.is_empty();
+        if !challenge.every_request && !begins {
             return true;
         }
         let header = if challenge.status == 401 { "Authorization" } else { "Proxy-Authorization" };

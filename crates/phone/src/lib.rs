@@ -481,7 +481,7 @@ impl Phone {
             }
             (Expired::NoResponse { branch, .. }, _) => self.on_no_response(now, &branch),
             (Expired::NoAck { .. }, _) => {}
-            (Expired::NoAckOfMore { tag }, _) => self.on_branch_unacknowledged(&tag),
+            (Expired::BranchUnacknowledged { tag }, _) => self.on_branch_unacknowledged(&tag),
         }
     }
 

@@ -20,6 +20,9 @@ fn phone(name: &str, address: &str, seed: u64, script: Script) -> Phone {
     Phone::new(config)
 }
 
+/// What happens to a message on its way.
+type Edit = fn(String) -> String;
+
 /// Two phones and the wire between them.
 struct Wire {
     now: Duration,
@@ -34,7 +37,7 @@ struct Wire {
     events: [Vec<PhoneEvent>; 2],
     seen: [Vec<String>; 2],
     /// What happens to a SIP message on its way.
-    edit: Option<fn(String) -> String>,
+    edit: Option<Edit>,
 }
 
 impl Wire {
@@ -137,11 +140,11 @@ fn count(wire: &Wire, side: usize, start: &str) -> usize {
 }
 
 fn breaches(wire: &Wire, side: usize) -> Vec<&str> {
-    let breach = |event| match event {
-        &PhoneEvent::Breach(ref breach) => Some(breach.as_str()),
+    let breaches = wire.events[side].iter().filter_map(|event| match event {
+        PhoneEvent::Breach(breach) => Some(breach.as_str()),
         _ => None,
-    };
-    wire.events[side].iter().filter_map(breach).collect()
+    });
+    breaches.collect()
 }
 
 /// Lets it run to its end and returns what the phones complained of.
@@ -248,7 +251,7 @@ fn every_provisional_response_waits_for_the_prack_of_the_one_before() {
 
 #[test]
 fn breaches_of_rfc_3262_are_told() {
-    fn caught(edit: fn(String) -> String) -> String {
+    fn caught(edit: Edit) -> String {
         let script = Script::default().reliably(Reliability::Supported);
         let mut wire = Wire::new(script, Script::rings().early_media(ms(100)).reliably(Reliability::Preferred));
         wire.phones[0].call(Duration::ZERO, TO_B);
@@ -256,7 +259,7 @@ fn breaches_of_rfc_3262_are_told() {
         wire.run(ms(5_000));
         [breaches(&wire, 0), breaches(&wire, 1)].concat().join("; ")
     }
-    let rows: [(fn(String) -> String, &str); 6] = [
+    let rows: [(Edit, &str); 6] = [
         (|text| with(&text, "RSeq", ""), "Require: 100rel: true, RSeq: None"),
         (|text| with(&text, "Require", ""), "Require: 100rel: false, RSeq: Some"),
         (|text| with(&text, "RAck", ""), "RAck None"),
@@ -548,7 +551,7 @@ fn a_session_that_nobody_refreshes_ends_and_is_told() {
 
 #[test]
 fn breaches_of_rfc_4028_are_told() {
-    fn caught(edit: fn(String) -> String) -> String {
+    fn caught(edit: Edit) -> String {
         let wanted = SessionTimer::new(600);
         let mut wire =
             Wire::new(Script::default().timed(wanted), Script::answers(ms(100)).timed(SessionTimer::new(1_800)));
@@ -557,7 +560,7 @@ fn breaches_of_rfc_4028_are_told() {
         wire.run(ms(5_000));
         [breaches(&wire, 0), breaches(&wire, 1)].concat().join("; ")
     }
-    let rows: [(fn(String) -> String, &str); 7] = [
+    let rows: [(Edit, &str); 7] = [
         (|text| text.replace("Supported: timer\r\n", ""), "without Supported: timer"),
         (|text| with(&text, "Session-Expires", "Session-Expires: 60\r\n"), "Session-Expires 60 with Min-SE 90"),
         (|text| with(&text, "Session-Expires", "Session-Expires: x\r\n"), "Session-Expires: x"),
@@ -585,7 +588,7 @@ fn changes_survive_loss_doubling_and_reordering() {
                 3 => Offer::Direction(Direction::Inactive),
                 _ => HOLD,
             };
-            if random.next_u64() % 2 == 0 { Act::Reinvite(offer) } else { Act::Update(offer) }
+            if random.next_u64().is_multiple_of(2) { Act::Reinvite(offer) } else { Act::Update(offer) }
         };
         let mut a = Script::default().reliably(Reliability::Supported).does(up(1_000), act()).does(up(1_500), act());
         let mut b = Script::answers(ms(1_300)).early_media(ms(100)).reliably(Reliability::Preferred);
@@ -641,7 +644,7 @@ fn a_challenged_call_is_answered_with_credentials_or_refused() {
 
 #[test]
 fn breaches_of_digest_are_told() {
-    fn caught(edit: fn(String) -> String) -> String {
+    fn caught(edit: Edit) -> String {
         let challenge = Challenge { every_request: true, ..Challenge::new(407, "carrier", "alice", "secret") };
         let a = Script::default().does(up(100), Act::Update(HOLD));
         let mut wire = Wire::new(a, Script::answers(ms(100)).challenges(challenge));
@@ -651,7 +654,7 @@ fn breaches_of_digest_are_told() {
         wire.run(ms(5_000));
         breaches(&wire, 1).join("; ")
     }
-    let rows: [(fn(String) -> String, &str); 5] = [
+    let rows: [(Edit, &str); 5] = [
         (|text| text.replace("nc=00000002", "nc=00000001"), "nc 00000001 after 1"),
         (|text| text.replace("uri=\"sip:", "uri=\"sip:x"), "is not the Request-URI"),
         (|text| text.replace("qop=auth,", "qop=auth-int,"), "qop \"auth-int\""),
@@ -711,7 +714,7 @@ fn isup_travels_beside_the_sdp_and_streams_beside_the_audio() {
 
 #[test]
 fn an_answer_that_takes_or_forgets_a_stream_is_told() {
-    let rows: [(fn(String) -> String, &str); 2] = [
+    let rows: [(Edit, &str); 2] = [
         (|text| text.replace("m=video 0", "m=video 9"), "accepts video"),
         (
             |text| {
@@ -828,7 +831,7 @@ fn whoever_knows_of_one_x_only_is_told_of_a_fork() {
 fn routes_are_recorded_and_a_request_by_another_way_is_told() {
     let route = ["<sip:p1@10.2.0.1:5060;lr>", "<sip:p2@10.2.0.1:5060;lr>"].map(str::to_owned).to_vec();
     let strict = vec!["<sip:p1@10.2.0.1:5060>".to_owned()];
-    let told = |route: &Vec<String>, edit: fn(String) -> String| {
+    let told = |route: &Vec<String>, edit: Edit| {
         let mut wire = Wire::new(Script::default(), Script::answers(ms(100)).hangs_up(ms(500)));
         wire.phones[1].config.record_route = route.clone();
         wire.edit = Some(edit);

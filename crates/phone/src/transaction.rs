@@ -104,7 +104,7 @@ pub(crate) enum Expired {
     /// Our 2xx was never acknowledged.
     NoAck { key: Key },
     /// Nor a further one, of another To tag.
-    NoAckOfMore { tag: String },
+    BranchUnacknowledged { tag: String },
 }
 
 /// All of a phone's transactions.
@@ -396,7 +396,7 @@ impl Transactions {
         let t2 = self.timers.t2;
         self.more.retain_mut(|more| {
             if now >= more.until {
-                expired.push(Expired::NoAckOfMore { tag: more.tag.clone() });
+                expired.push(Expired::BranchUnacknowledged { tag: more.tag.clone() });
                 return false;
             }
             if more.resend.is_due(now, t2) {

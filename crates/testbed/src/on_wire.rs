@@ -79,7 +79,8 @@ impl World {
 
     /// On no trunk, under any settings that X has had.
     fn is_nobody(&self, ip: IpAddr) -> bool {
-        self.former.iter().chain([&self.settings]).all(|settings| settings.trunk_of(ip).is_none())
+        let of_no_trunk = self.former.iter().chain([&self.settings]).all(|settings| settings.trunk_of(ip).is_none());
+        of_no_trunk && !self.looked_up.contains(&ip)
     }
 
     /// What X says to those who are no phone: nothing of a phone on another trunk, save what they have said themselves, which
@@ -90,6 +91,7 @@ impl World {
             let all = self.former.iter().chain([&self.settings]).flat_map(|settings| &settings.trunks);
             all.flat_map(|trunk| &trunk.targets)
                 .any(|target| target.address().is_some_and(|address| address.ip() == ip))
+                || self.looked_up.contains(&ip)
         };
         let to_others: BTreeSet<(IpAddr, &Bytes)> = self
             .wire

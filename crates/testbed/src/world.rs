@@ -128,6 +128,8 @@ pub struct World {
     pub(crate) settings: Arc<Settings>,
     /// Those before a reload: calls that began under them go on under them.
     pub(crate) former: Vec<Arc<Settings>>,
+    /// Addresses that look-ups have led to.
+    pub(crate) looked_up: BTreeSet<std::net::IpAddr>,
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) logs: Vec<String>,
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
@@ -176,6 +178,7 @@ impl World {
             ladder: Ladder::default(),
             settings,
             former: Vec::new(),
+            looked_up: BTreeSet::new(),
             cdrs: Vec::new(),
             logs: Vec::new(),
             recordings: BTreeMap::new(),
@@ -235,6 +238,13 @@ impl World {
         let settings = Arc::new(settings);
         self.core.reload(self.now, Arc::clone(&settings));
         self.former.push(std::mem::replace(&mut self.settings, settings));
+    }
+
+    /// A look-up has ended: these are the routes of a trunk whose targets are names.
+    pub fn set_routes(&mut self, trunk: &str, routes: Vec<b2bua::routes::Route>) {
+        self.looked_up.extend(routes.iter().map(|route| route.address.ip()));
+        self.core.set_routes(self.now, trunk, routes);
+        self.settle();
     }
 
     /// Changes how SIP travels from now on.

@@ -25,9 +25,7 @@ pub(super) fn sdp(body: &[u8]) -> Body<'_> {
 }
 
 impl Line {
-    /// Sends a request in a dialog, in a transaction of its own. A dialog that was made anew from a response does not know which
-    /// PRACKs its early one has had: the number is above all that this leg has used, else the far side takes a BYE for an old
-    /// request and stays in the call (RFC 3261 §12.2.1.1, §12.2.2).
+    /// Sends a request in a dialog, in a transaction of its own.
     pub(super) fn request(
         &mut self,
         io: &mut Io<'_>,
@@ -36,13 +34,13 @@ impl Line {
         headers: Headers<'_>,
         body: Body<'_>,
     ) -> ClientId {
-        dialog.local_cseq = dialog.local_cseq.max(self.highest_cseq);
         let flow = self.next_flow(io, dialog);
         let content = body.map_or(&b""[..], |(_, content)| content);
         let authorizations = self.authorizations(method, dialog.request_uri(), content);
         // Those that may move the peer's idea of where we are say where we are (RFC 3261 §12.2.1.1, RFC 3311 §5.1).
         let contact = matches!(method, Method::Invite | Method::Update)
             .then(|| contact(io.layer.advertised(flow.listener), flow.transport));
+        dialog.local_cseq = dialog.local_cseq.max(self.last_cseq);
         let client = io.layer.send_request(io.now, flow, method, Owner::Leg(self.owner), |out, via| {
             dialog.write_request(out, method, via);
             if let Some(contact) = &contact {
@@ -57,7 +55,7 @@ impl Line {
             }
             write::finish(out, body.map(|(kind, _)| kind.as_bytes()), content);
         });
-        self.highest_cseq = self.highest_cseq.max(dialog.local_cseq);
+        self.last_cseq = dialog.local_cseq;
         client
     }
 
