@@ -137,7 +137,7 @@ impl Phone {
             local_tag,
             contact_user: self.config.number.clone(),
             remote_tag: invite.from_tag.clone(),
-            local_cseq: self.random.next_u32() >> 16,
+            local_cseq: self.random.next_u32() >> 19,
             remote_cseq: invite.cseq,
             peer: target.as_ref().and_then(address_of).unwrap_or(source),
             target: target.unwrap_or_default(),

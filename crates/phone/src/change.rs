@@ -334,6 +334,8 @@ impl Phone {
             }
             (401 | 407, _) if self.on_challenge(status, received) => self.plan(now, act.clone()),
             (500, Some(seconds @ 0..=10)) => self.plan(now + Duration::from_secs(seconds), act.clone()),
+            // A later request has overtaken it (RFC 3261 §12.2.2).
+            (500, None) if self.call.dialog().is_some_and(|dialog| dialog.local_cseq > received.cseq) => {}
             (500, _) if matches!(act, Act::Update(_)) => {
                 self.breach("500 to UPDATE without Retry-After of 0 to 10 s (RFC 3311 §5.2)".to_owned());
             }

@@ -66,7 +66,7 @@ impl Phone {
         }
         let mut headers = headers.to_vec();
         if reliably {
-            let first_rseq = 1 + self.random.next_u32() % 100_000;
+            let first_rseq = 1 + self.random.next_u32() % 10_000;
             let Call::Ringing(ringing) = &mut self.call else {
                 return;
             };

@@ -122,7 +122,7 @@ impl Phone {
             (true, None, Some(running), _) => !running.ours,
             (true, None, None, wanted) => wanted != Some(Refresher::Us),
         };
-        self.start_timer(now, seconds, !by_uac);
+        self.start_timer(now, seconds, !by_uac, supported);
         let mut headers = vec![("Session-Expires".to_owned(), format!("{seconds};refresher={}", role(by_uac)))];
         if supported {
             headers.push(("Require".to_owned(), OPTION.to_owned()));
@@ -169,10 +169,10 @@ impl Phone {
         if uac && !required {
             self.breach(format!("{what}: refresher=uac without Require: timer"));
         }
-        self.start_timer(now, expires.seconds, uac);
+        self.start_timer(now, expires.seconds, uac, true);
     }
 
-    fn start_timer(&mut self, now: Duration, seconds: u32, ours: bool) {
+    fn start_timer(&mut self, now: Duration, seconds: u32, ours: bool, known: bool) {
         let interval = Duration::from_secs(seconds.into());
         let refreshes = self.config.script.session_timer.is_none_or(|timer| timer.refreshes);
         let next = match (ours, refreshes) {
@@ -182,7 +182,7 @@ impl Phone {
             (false, _) => interval - Duration::from_secs(32).min(interval / 3),
         };
         if let Some(dialog) = self.call.dialog_mut() {
-            dialog.timer = Some(Ticking { interval, ours, next: now + next, refreshing: false });
+            dialog.timer = Some(Ticking { interval, ours, known, next: now + next, refreshing: false });
         }
         let refresher = if ours { Refresher::Us } else { Refresher::Them };
         self.event(PhoneEvent::SessionTimer { seconds, refresher });
@@ -214,9 +214,12 @@ impl Phone {
             };
             return self.plan(now, act);
         }
+        let known = timer.known;
         let sentence =
             if timer.ours { "the session is over and the peer does not end it" } else { "the peer does not refresh" };
-        self.breach(format!("{sentence} (RFC 4028 §10)"));
+        if known {
+            self.breach(format!("{sentence} (RFC 4028 §10)"));
+        }
         self.event(PhoneEvent::SessionExpired);
         self.send_bye(now);
     }

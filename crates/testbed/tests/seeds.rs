@@ -147,9 +147,10 @@ fn story(seed: u64, link: Link) -> World {
     }
     setup.phones[0].credentials =
         Some(testbed::Credentials { username: "carrier".to_owned(), password: "secret".to_owned() });
-    setup = setup.link(link).media_link(if link.is_perfect() { link } else { Link::bad(5) });
-    // Which branch of a fork is heard changes without a word to the listener.
+    // Which branch of a fork is heard changes without a word to the listener: a gap is nobody's fault then.
     let has_forks = setup.phones.iter().any(|phone| !phone.script.forks.is_empty());
+    let media_link = if link.is_perfect() && !has_forks { link } else { Link::bad(5) };
+    setup = setup.link(link).media_link(media_link);
     if random.percent(30) {
         setup = setup.recorded();
     }
@@ -162,7 +163,7 @@ fn story(seed: u64, link: Link) -> World {
     if random.percent(30) {
         setup = setup.canaries();
     }
-    if random.percent(80) || has_forks {
+    if random.percent(80) {
         setup = setup.mute();
     }
     let mut world = setup.world();
