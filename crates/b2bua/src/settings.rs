@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -12,6 +12,8 @@ use media::{Codec, Prompt, SourcePolicy};
 use numbering::{AppId, ReadRule, WriteRule};
 use sip::digest::{Account, Credentials};
 use sip::transaction::Transport;
+
+pub use crate::peers::Peers;
 
 /// Everything the core is told by the operator.
 #[derive(Clone, Debug)]
@@ -30,6 +32,18 @@ pub struct Settings {
     pub timers: CallTimers,
     /// What we call ourselves in `Server` and `User-Agent`; `None` leaves the header away.
     pub product_name: Option<Box<str>>,
+    /// Whose the addresses are, by the trunks above; made when it is first asked.
+    pub peers: OnDemand,
+}
+
+/// The [`Peers`] of some settings, made once. A clone begins anew: settings are cloned to be changed.
+#[derive(Debug, Default)]
+pub struct OnDemand(OnceLock<Arc<Peers>>);
+
+impl Clone for OnDemand {
+    fn clone(&self) -> Self {
+        OnDemand::default()
+    }
 }
 
 /// One socket address that we serve SIP on.
@@ -242,22 +256,16 @@ impl Trunk {
 
 impl Settings {
     /// The trunk that an address belongs to: the most specific of the sources wins; a target that is in no source is its
-    /// trunk's too, since it answers our calls.
+    /// trunk's too, since it answers our calls. Costs a look-up for each length of prefix that the sources have.
     #[must_use]
     pub fn trunk_of(&self, source: IpAddr) -> Option<TrunkId> {
-        let mut best: Option<(u8, TrunkId)> = None;
-        for (place, trunk) in self.trunks.iter().enumerate() {
-            for network in &trunk.sources {
-                if network.contains(&source) && best.is_none_or(|(length, _)| network.prefix_len() > length) {
-                    let id = u16::try_from(place).expect("the configuration allows at most 1,000 trunks");
-                    best = Some((network.prefix_len(), TrunkId(id)));
-                }
-            }
-        }
-        best.map(|(_, id)| id).or_else(|| {
-            let place = self.trunks.iter().position(|trunk| trunk.targets.iter().any(|t| t.address.ip() == source))?;
-            u16::try_from(place).ok().map(TrunkId)
-        })
+        self.peers().find(source)
+    }
+
+    /// Whose addresses are whose, to be asked elsewhere.
+    #[must_use]
+    pub fn peers(&self) -> &Arc<Peers> {
+        self.peers.0.get_or_init(|| Arc::new(Peers::of(&self.trunks)))
     }
 
     /// The listener that what goes to a peer of a trunk leaves by: the first of its protocol and IP version, one of
