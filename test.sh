@@ -1,24 +1,33 @@
 #!/usr/bin/env bash
-# Runs every test of axbridge: units, simulated-time ladders, races, loss, real sockets, SIPp.
+# Runs every test of axbridge: units, simulated-time ladders, races, loss, real sockets, SIPp, other people's user agents.
 # Installs what they need from Debian's packages when it is missing, and says so. Nothing is skipped: what cannot run, fails.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 need=()
-command -v sipp    >/dev/null || need+=(sip-tester)   # the stories of sip-scenarios/
-command -v python3 >/dev/null || need+=(python3)      # their runner
-command -v sox     >/dev/null || need+=(sox)          # plays recordings: a second opinion on the WAV files
-command -v ffprobe >/dev/null || need+=(ffmpeg)       # a third
-command -v cc      >/dev/null || need+=(gcc libc6-dev)
+command -v sipp      >/dev/null || need+=(sip-tester)     # the stories of sip-scenarios/
+command -v python3   >/dev/null || need+=(python3)        # their runner
+command -v sox       >/dev/null || need+=(sox)            # plays recordings: a second opinion on the WAV files
+command -v ffprobe   >/dev/null || need+=(ffmpeg)         # a third
+command -v baresip   >/dev/null || need+=(baresip-core)   # user agents that call each other through us
+command -v linphonec >/dev/null || need+=(linphone-cli)
+perl -MNet::SIP -e 1 2>/dev/null || need+=(perl libnet-sip-perl)
+command -v kamailio  >/dev/null || need+=(kamailio)       # the proxy between them
+command -v tshark    >/dev/null || need+=(tshark)         # its dissectors read what we send
+command -v cc        >/dev/null || need+=(gcc libc6-dev)
 if [ ${#need[@]} -gt 0 ]; then
     echo "test.sh: installing for the tests: ${need[*]}"
     if [ "$(id -u)" -eq 0 ]; then as_root=(); else as_root=(sudo); fi
+    if [[ " ${need[*]} " == *" kamailio "* ]] && [ -d /run/systemd/system ]; then
+        # We want the program, not a service that takes this machine's port 5060.
+        "${as_root[@]}" systemctl mask kamailio.service
+    fi
     "${as_root[@]}" apt-get update -q
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${need[@]}"
 fi
 
 echo "test.sh: building"
 cargo build --workspace --all-targets
-echo "test.sh: unit tests, ladders, races, loss, sockets, SIPp"
+echo "test.sh: unit tests, ladders, races, loss, sockets, SIPp, user agents"
 cargo test --workspace --no-fail-fast
 echo "test.sh: all tests passed"

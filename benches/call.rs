@@ -169,7 +169,7 @@ struct Phones {
 impl Phones {
     fn new(config: &Config, calls: u32) -> Phones {
         let x = config.settings.listeners[0].bind;
-        let callee = config.settings.trunks[0].targets[0].address;
+        let callee = config.settings.trunks[0].targets[0].address().expect("etc/bench.toml names an address");
         let caller = SocketAddr::from(([127, 0, 0, 1], 6098));
         let mut phones = Phones {
             line: Line { x, caller, number: NUMBER, run: 1 },

@@ -24,6 +24,7 @@ use crate::recording::{self, Recordings};
 use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
 use crate::transport::Bell;
+use crate::transport::resolve::{Resolver, Wanted};
 use crate::transport::tcp::{self, Tcp};
 use crate::transport::tls::Tls;
 use crate::transport::udp::Udp;
@@ -81,6 +82,7 @@ pub struct Daemon {
     settings: Arc<Settings>,
     signalling: Signalling,
     bindings: Bindings,
+    resolver: Resolver,
     cdrs: Cdrs,
     cdr_thread: JoinHandle<()>,
     recordings: recording::Writer,
@@ -106,7 +108,7 @@ impl Daemon {
         let mut tcp = Tcp::new(runtime.handle().clone(), clock, tcp::Limits::default(), bell.clone());
         let tls = tcp.tls();
         tls.set_server(config.tls.server.clone());
-        tls.set_peers(config.tls.peers(&config.settings.trunks));
+        tls.set_peers(config.tls.peers(&config.settings.trunks, &[]));
         tcp.set_peers(Arc::clone(config.settings.peers()));
         let (udp, sip_at) = bind_sip(&config, &mut tcp)?;
         let bound: Vec<SocketAddr> = sip_at.iter().map(|(_, address)| *address).collect();
@@ -129,6 +131,9 @@ impl Daemon {
         metrics.watch_relay(relay.counters());
         let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
         core.set_unix_at_epoch(clock.unix(Duration::ZERO));
+        let wanted = Wanted { settings: Arc::clone(&settings), dns: config.dns, tls: config.tls };
+        let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, tls.clone(), bell.clone());
+        metrics.watch_dns(resolver.counters());
 
         let parts = Parts {
             core,
@@ -137,6 +142,7 @@ impl Daemon {
             udp,
             tcp,
             runtime: runtime.handle().clone(),
+            found,
             relay,
             cdrs: cdrs.clone(),
             clock,
@@ -148,6 +154,7 @@ impl Daemon {
             settings,
             signalling,
             bindings,
+            resolver,
             cdrs,
             cdr_thread,
             recordings: recorder,
@@ -196,9 +203,10 @@ impl Daemon {
         if config.tls.server.is_some() {
             self.tls.set_server(config.tls.server.clone());
         }
-        self.tls.set_peers(config.tls.peers(&config.settings.trunks));
+        self.tls.set_peers(config.tls.peers(&config.settings.trunks, &self.resolver.known()));
         self.settings = Arc::new(config.settings);
         self.signalling.reload(Arc::clone(&self.settings));
+        self.resolver.reload(Wanted { settings: Arc::clone(&self.settings), dns: config.dns, tls: config.tls });
         let summary = self
             .bindings
             .replace_all(config.numbers, config.bindings)
@@ -227,6 +235,7 @@ impl Daemon {
     #[must_use]
     pub fn finish(self) -> bool {
         let signalled = self.signalling.wait();
+        drop(self.resolver);
         drop(self.cdrs);
         let written = self.cdr_thread.join().is_ok();
         self.recordings.finish();
@@ -343,4 +352,33 @@ fn random_seed() -> io::Result<u64> {
     let mut seed = [0_u8; 8];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
     Ok(u64::from_le_bytes(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_keeps_the_listeners_and_what_trunks_call_them() {
+        let settings = |listen: &str, from: &str| {
+            let text = format!(
+                "[sip]\nlisten = [{listen}]\n[media]\nbind = \"127.0.0.1\"\n\
+                 [[trunk]]\nname = \"one\"\nsources = [\"192.0.2.1\"]\nfrom = [{from}]\n"
+            );
+            config::parse(&text, Path::new("c.toml")).unwrap().settings
+        };
+        let old = settings("\"udp:10.0.0.1:5060\", \"tcp:10.0.0.1:5060\", \"udp:10.0.0.2:5060\"", "");
+        // Another order, one gone, one new; by another protocol it is another listener.
+        let listen = "\"udp:10.0.0.3:5060\", \"udp:10.0.0.2:5060\", \"udp:10.0.0.1:5060\", \"tcp:10.0.0.2:5060\"";
+        for (from, expected) in [
+            ("\"udp:10.0.0.2:5060\", \"udp:10.0.0.1:5060\"", &[2, 0][..]),
+            ("\"udp:10.0.0.3:5060\", \"tcp:10.0.0.2:5060\"", &[]),
+        ] {
+            let mut new = settings(listen, from);
+            keep_listeners(&old, &mut new);
+            assert_eq!((&new.listeners, &new.trunks[0].from[..]), (&old.listeners, expected), "{from}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   main ─▶ serve ─▶ config, prompts ─▶ Daemon
 //!                                        ├ signalling   one thread: Core, SIP over UDP
-//!                                        ├ transport    tokio: SIP over TCP
+//!                                        ├ transport    tokio: SIP over TCP and TLS
 //!                                        ├ relay        media threads: RTP
 //!                                        ├ recording    one thread: WAV files
 //!                                        ├ cdr          one thread: JSON lines
@@ -23,3 +23,7 @@ pub mod relay;
 pub mod serve;
 pub mod signalling;
 pub mod transport;
+
+#[cfg(test)]
+#[path = "../tests/support/pki.rs"]
+mod pki;

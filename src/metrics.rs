@@ -6,13 +6,13 @@
 //!   relay, recording, CDR: their own atomics, read at a scrape ──▶ ┘
 //! ```
 //!
-//! Labels are words out of closed lists, and names of the configured trunks: never a number, an address or anything that a
-//! caller chooses, so that the number of time series is known beforehand. Hot paths touch nothing here.
+//! Labels are words out of closed lists, and names of the configured trunks and hosts of their targets: never a number, or
+//! anything that a caller chooses, so that the number of time series is known beforehand. Hot paths touch nothing here.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use axum::serve::Listener;
 use b2bua::cdr::Cdr;
 use b2bua::observe::{Counters, Drop, Gauges};
 use b2bua::outcome::Cause;
+use b2bua::routes::{RouteCounters, RouteGauge, RouteState};
 use media::Side;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -39,6 +40,7 @@ use tokio::time::Sleep;
 use crate::cdr;
 use crate::recording::{Failure, Recordings};
 use crate::relay;
+use crate::transport::resolve;
 use crate::transport::tcp;
 use crate::transport::udp::UdpCounters;
 
@@ -68,6 +70,15 @@ const QUEUES: [&str; 5] = ["udp", "relay_orders", "relay_events", "cdr", "record
 /// The labels of `axbridge_udp_datagrams_total`.
 const DATAGRAMS: [&str; 5] = ["received", "sent", "overflowed", "refused", "lost"];
 
+/// The labels of `axbridge_trunk_route_events_total`.
+const ROUTE_EVENTS: [&str; 6] = ["probe", "probe_lost", "taken_out", "returned", "busy", "left_out"];
+/// The labels of `axbridge_dns_queries_total`.
+const DNS_RESULTS: [&str; 4] = ["answered", "empty", "failed", "stale"];
+/// The labels of `axbridge_dns_refused_total`.
+const DNS_REFUSED: [&str; 3] = ["no_server", "forbidden", "left_out"];
+/// The labels of `axbridge_dns_names`.
+const DNS_NAMES: [&str; 3] = ["fresh", "stale", "unknown"];
+
 /// Every metric of the process.
 pub struct Metrics {
     registry: Registry,
@@ -80,6 +91,13 @@ pub struct Metrics {
     overloaded: IntGauge,
     trunk_calls: IntGaugeVec,
     trunks: Mutex<Vec<Arc<str>>>,
+    routes: IntGaugeVec,
+    targets: Mutex<Vec<(Arc<str>, Arc<str>)>>,
+    route_events: Vec<IntCounter>,
+    dns_queries: Vec<IntCounter>,
+    dns_refused: Vec<IntCounter>,
+    dns_names: Vec<IntGauge>,
+    dns: OnceLock<Arc<resolve::Counters>>,
     post_dial_delay: Histogram,
     answer_delay: Histogram,
     hint_tone_delay: Histogram,
@@ -144,6 +162,13 @@ impl Metrics {
             overloaded: made.gauge("axbridge_overloaded", "1 while more new calls come than can be served, and some are refused"),
             trunk_calls: made.gauge_vec("axbridge_trunk_calls_active", "Calls in progress that came from a trunk or go to it", "trunk"),
             trunks: Mutex::new(Vec::new()),
+            routes: made.gauge_vec_of("axbridge_trunk_routes", "Where a trunk takes calls, by the host of the target", &["trunk", "target", "state"]),
+            targets: Mutex::new(Vec::new()),
+            route_events: made.counters("axbridge_trunk_route_events_total", "What happened to routes: OPTIONS sent and lost, silent, answered again, 503 with Retry-After, beyond the limit", "event", ROUTE_EVENTS),
+            dns_queries: made.counters("axbridge_dns_queries_total", "Questions to the DNS, by their answers; stale: the last good one served in place of none", "result", DNS_RESULTS),
+            dns_refused: made.counters("axbridge_dns_refused_total", "What the DNS said and we did not take: names without a server, addresses that nothing may be sent to, what is beyond limits", "reason", DNS_REFUSED),
+            dns_names: made.gauges("axbridge_dns_names", "Names among the targets of trunks", "state", DNS_NAMES),
+            dns: OnceLock::new(),
             post_dial_delay: made.histogram("axbridge_post_dial_delay_seconds", "From A's INVITE to the first 18x", &SETUP),
             answer_delay: made.histogram("axbridge_answer_delay_seconds", "From A's INVITE to B's answer", &SETUP),
             hint_tone_delay: made.histogram("axbridge_hint_tone_delay_seconds", "From B's answer until the parties are joined, the hint tone between", &SETUP),
@@ -239,6 +264,26 @@ impl Metrics {
         }
     }
 
+    /// What has been counted of the trunks' routes, and how many there are.
+    pub fn set_routes(&self, counters: RouteCounters, routes: &[RouteGauge]) {
+        let RouteCounters { probes, probes_lost, taken_out, returned, busy, left_out } = counters;
+        raise_all(&self.route_events, [probes, probes_lost, taken_out, returned, busy, left_out]);
+        let mut known = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same =
+            |(known, gauge): (&(Arc<str>, Arc<str>), &RouteGauge)| known.0 == gauge.trunk && known.1 == gauge.host;
+        if known.len() != routes.len() || !known.iter().zip(routes).all(is_same) {
+            // What is gone must not stay at its last value for ever.
+            self.routes.reset();
+            *known = routes.iter().map(|gauge| (Arc::clone(&gauge.trunk), Arc::clone(&gauge.host))).collect();
+        }
+        for gauge in routes {
+            for state in RouteState::ALL {
+                let labels = [&*gauge.trunk, &*gauge.host, state.label()];
+                self.routes.with_label_values(&labels).set(i64::from(gauge.routes[state as usize]));
+            }
+        }
+    }
+
     /// What waits to be sent over UDP, SIP connections, (orders, events) between the loop and the relay, CDRs that wait.
     pub fn set_queues(&self, udp: usize, connections: usize, relay: (usize, usize), cdrs: usize) {
         for (queue, depth) in self.queues.iter().zip([udp, relay.0, relay.1, cdrs]) {
@@ -285,6 +330,11 @@ impl Metrics {
         let _ = self.written.set((Arc::clone(cdrs), recordings.clone()));
     }
 
+    /// Whose counters to read: those of the task that looks names up. The first call counts.
+    pub fn watch_dns(&self, counters: &Arc<resolve::Counters>) {
+        let _ = self.dns.set(Arc::clone(counters));
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -295,6 +345,15 @@ impl Metrics {
             self.read_recordings(recordings);
             raise(&self.cdrs[0], cdrs.written.load(Ordering::Relaxed));
             raise(&self.cdrs[1], cdrs.lost.load(Ordering::Relaxed));
+        }
+        if let Some(dns) = self.dns.get() {
+            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            raise_all(&self.dns_queries, [&dns.answered, &dns.empty, &dns.failed, &dns.stale].map(read));
+            raise_all(&self.dns_refused, [&dns.unlocated, &dns.forbidden, &dns.left_out].map(read));
+            let names = [&dns.names_fresh, &dns.names_stale, &dns.names_unknown].map(read);
+            for (gauge, count) in self.dns_names.iter().zip(names) {
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
         }
         let mut text = Vec::with_capacity(32 * 1024);
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
@@ -377,7 +436,11 @@ impl Maker {
     }
 
     fn gauge_vec(&self, name: &str, help: &str, label: &str) -> IntGaugeVec {
-        self.register(IntGaugeVec::new(Opts::new(name, help), &[label]))
+        self.gauge_vec_of(name, help, &[label])
+    }
+
+    fn gauge_vec_of(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// One counter for each value of the label, all there from the start.
@@ -615,6 +678,32 @@ mod tests {
         metrics.set_core(&Counters::default(), &with(&[("one", 4)]));
         assert_eq!(value(&metrics, "axbridge_trunk_calls_active{trunk=\"one\"}"), 4.0);
         assert!(!text(&metrics).contains("trunk=\"two\""));
+    }
+
+    #[test]
+    fn routes_are_shown_by_trunk_and_target_and_go_when_they_are_gone() {
+        let metrics = Metrics::new();
+        let gauge = |host: &str, routes| RouteGauge { trunk: "one".into(), host: host.into(), routes };
+        let counters = RouteCounters { probes: 9, taken_out: 2, ..RouteCounters::default() };
+        metrics.set_routes(counters, &[gauge("sip.a", [2, 0, 1]), gauge("10.0.0.1", [0, 1, 0])]);
+        for (series, expected) in [
+            ("axbridge_trunk_routes{state=\"up\",target=\"sip.a\",trunk=\"one\"}", 2.0),
+            ("axbridge_trunk_routes{state=\"down\",target=\"sip.a\",trunk=\"one\"}", 1.0),
+            ("axbridge_trunk_routes{state=\"busy\",target=\"10.0.0.1\",trunk=\"one\"}", 1.0),
+            ("axbridge_trunk_route_events_total{event=\"probe\"}", 9.0),
+            ("axbridge_trunk_route_events_total{event=\"taken_out\"}", 2.0),
+        ] {
+            assert_eq!(value(&metrics, series), expected, "{series}");
+        }
+        metrics.set_routes(counters, &[gauge("sip.a", [3, 0, 0])]);
+        assert_eq!(value(&metrics, "axbridge_trunk_routes{state=\"up\",target=\"sip.a\",trunk=\"one\"}"), 3.0);
+        assert!(!text(&metrics).contains("10.0.0.1"));
+        let dns = Arc::new(resolve::Counters::default());
+        dns.stale.store(4, Ordering::Relaxed);
+        dns.names_unknown.store(5, Ordering::Relaxed);
+        metrics.watch_dns(&dns);
+        assert_eq!(value(&metrics, "axbridge_dns_queries_total{result=\"stale\"}"), 4.0);
+        assert_eq!(value(&metrics, "axbridge_dns_names{state=\"unknown\"}"), 5.0);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use b2bua::observe::LogLine;
+use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -27,6 +28,7 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
+use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
 use crate::transport::udp::{Received, Udp, UdpCounters};
 use crate::transport::{Bell, Inbound};
@@ -86,6 +88,8 @@ pub struct Parts {
     pub tcp: Tcp,
     /// Where the streams live.
     pub runtime: tokio::runtime::Handle,
+    /// What names of targets lead to.
+    pub found: Receiver<Found>,
     /// RTP.
     pub relay: Relay,
     /// Call detail records.
@@ -305,11 +309,16 @@ impl Loop {
             self.parts.core.handle_media_event(now, session, event);
         }
         self.rung = self.parts.tcp.has_more() || self.parts.relay.queued().1 > 0;
+        for _ in 0..TELLINGS {
+            let Ok(Found { trunk, routes }) = self.parts.found.try_recv() else { break };
+            self.parts.core.set_routes(now, &trunk, routes);
+        }
+        self.rung |= !self.parts.found.is_empty();
         while let Ok(order) = self.inbox.try_recv() {
             match order {
                 Order::Reload(settings, taken) => {
                     self.parts.tcp.set_peers(Arc::clone(settings.peers()));
-                    self.parts.core.reload(settings);
+                    self.parts.core.reload(now, settings);
                     // Whoever asked may have lost patience.
                     let _ = taken.try_send(());
                 }
@@ -401,7 +410,9 @@ impl Loop {
     fn publish(&mut self, now: Duration) {
         self.published = now;
         let Parts { core, udp, tcp, relay, cdrs, metrics, .. } = &self.parts;
-        metrics.set_core(core.counters(), &core.gauges());
+        let gauges = core.gauges();
+        metrics.set_core(core.counters(), &gauges);
+        metrics.set_routes(core.route_counters(), &gauges.routes);
         metrics.set_queues(
             udp.iter().flatten().map(Udp::queued).sum(),
             tcp.connections(),
@@ -433,6 +444,16 @@ fn log(line: &LogLine) {
             let row = cause.row();
             let (caller, x) = (caller.map(tracing::field::display), x.map(tracing::field::display));
             tracing::info!(%session_id, caller, x, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
+        }
+        LogLine::Route(Change { trunk, host, transport, address, state }) => {
+            let transport = transport.as_str();
+            match state {
+                RouteState::Up => tracing::info!(%trunk, %host, transport, %address, "a route takes calls again"),
+                RouteState::Busy => {
+                    tracing::warn!(%trunk, %host, transport, %address, "a route asks for no calls for a while")
+                }
+                RouteState::Down => tracing::warn!(%trunk, %host, transport, %address, "a route does not answer"),
+            }
         }
         LogLine::Stranger { address } => {
             tracing::warn!(%address, "request from an address of no trunk: add it to a trunk's `sources` if it is a carrier's");

@@ -284,7 +284,7 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 38] = [
+const FAMILIES: [(&str, &str); 43] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_build_info", "gauge"),
     ("axbridge_call_duration_seconds", "histogram"),
@@ -293,6 +293,9 @@ const FAMILIES: [(&str, &str); 38] = [
     ("axbridge_calls_total", "counter"),
     ("axbridge_calls_waiting", "gauge"),
     ("axbridge_cdrs_total", "counter"),
+    ("axbridge_dns_names", "gauge"),
+    ("axbridge_dns_queries_total", "counter"),
+    ("axbridge_dns_refused_total", "counter"),
     ("axbridge_dropped_total", "counter"),
     ("axbridge_hint_tone_delay_seconds", "histogram"),
     ("axbridge_overloaded", "gauge"),
@@ -322,6 +325,8 @@ const FAMILIES: [(&str, &str); 38] = [
     ("axbridge_timer_lateness_seconds", "histogram"),
     ("axbridge_transactions_active", "gauge"),
     ("axbridge_trunk_calls_active", "gauge"),
+    ("axbridge_trunk_route_events_total", "counter"),
+    ("axbridge_trunk_routes", "gauge"),
     ("axbridge_udp_datagrams_total", "counter"),
 ];
 

@@ -22,6 +22,7 @@ use crate::prompts::Library;
 mod app;
 mod complaint;
 mod credentials;
+mod dns;
 mod names;
 mod number;
 mod output;
@@ -45,13 +46,15 @@ use section::Section;
 const MAX_FILE: u64 = 512 * 1024 * 1024;
 
 const ROOT: &[&str] =
-    &["sip", "media", "recording", "cdr", "metrics", "log", "prompts", "trunk", "app", "number", "binding"];
+    &["sip", "dns", "media", "recording", "cdr", "metrics", "log", "prompts", "trunk", "app", "number", "binding"];
 
 /// Everything that the operator decides.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What the core is told. A listener of port 0 still says so: see [`settle_ports`].
     pub settings: Settings,
+    /// How names are looked up.
+    pub dns: Dns,
     /// Certificates, and whom we believe.
     pub tls: Tls,
     /// Virtual numbers, in the order of the file.
@@ -68,6 +71,15 @@ pub struct Config {
     pub log: Log,
     /// Relay threads, 1 to 64.
     pub relay_workers: usize,
+}
+
+/// How names are looked up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dns {
+    /// Who is asked; none: whom `/etc/resolv.conf` names.
+    pub servers: Vec<SocketAddr>,
+    /// How long one answer is waited for, repeats included; 100 ms to 30 s.
+    pub timeout: Duration,
 }
 
 /// Recordings.
@@ -189,6 +201,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         no_answer: sip.as_ref().map_or(Duration::from_secs(60), |sip| sip.no_answer),
         safety_ceiling: sip.as_ref().map_or(signalling::LONGEST, |sip| sip.timers.safety_ceiling),
     };
+    let dns = dns::read(root, report);
     let media = output::media(root, listeners, report);
     let recording = output::recording(root, folder, report);
     let cdr_file = output::cdr_file(root, folder, report);
@@ -211,7 +224,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         peers: Default::default(),
     };
     let numbers = numbers.numbers;
-    Some(Config { settings, tls: trunks.tls, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
+    Some(Config { settings, dns, tls: trunks.tls, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
 }
 
 /// In a list that is never closed every later line is a mistake; only the first of them tells anything.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use b2bua::settings::{CalledIn, CallerHeader, Listener};
+use b2bua::settings::{CalledIn, CallerHeader, Listener, Target};
 use media::{Codec, SourcePolicy};
 use numbering::{CallDirection, Form};
 use sip::transaction::Transport;
 use toml::de::DeValue;
 
 use super::*;
+
+mod tls;
 
 const AXBRIDGE: &str = include_str!("../../etc/axbridge.toml");
 const DEMO: &str = include_str!("../../etc/demo.toml");
@@ -83,10 +85,20 @@ fn keys_of(value: &DeValue<'_>, path: &str, out: &mut BTreeSet<String>) {
     }
 }
 
+/// The shipped file with the keys that it shows in comments.
+fn shipped_in_full() -> String {
+    let is_shown = |rest: &str| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+    let line = |line: &'static str| line.strip_prefix('#').filter(|rest| is_shown(rest)).unwrap_or(line);
+    AXBRIDGE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn the_shipped_file_documents_every_key_and_no_other() {
     let sections = [
         ("sip", signalling::KEYS),
+        ("sip.listen", signalling::LISTEN),
+        ("sip.tls", super::tls::SIP),
+        ("dns", dns::KEYS),
         ("media", output::MEDIA),
         ("recording", output::RECORDING),
         ("cdr", output::CDR),
@@ -99,6 +111,7 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("trunk.session_timer", trunk::SESSION_TIMER),
         ("trunk.auth", credentials::AUTH),
         ("trunk.challenge", credentials::CHALLENGE),
+        ("trunk.tls", super::tls::TRUNK),
         ("app", app::KEYS),
         ("app.prompts", app::PROMPTS),
         ("number", number::NUMBER),
@@ -110,7 +123,8 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         known.extend(keys.iter().map(|key| format!("{section}.{key}")));
     }
     let mut shipped = BTreeSet::new();
-    let tree = DeTable::parse(AXBRIDGE).unwrap().into_inner();
+    let text = shipped_in_full();
+    let tree = DeTable::parse(&text).unwrap().into_inner();
     keys_of(&DeValue::Table(tree), "", &mut shipped);
     assert_eq!(shipped, known);
 }
@@ -124,6 +138,7 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!(format!("{:?}", ours.limits), format!("{:?}", theirs.limits));
     assert_eq!(ours.timers, theirs.timers);
     assert_eq!(ours.media, theirs.media);
+    assert_eq!(small.dns, shipped.dns);
     assert_eq!(
         (&small.recording, &small.cdr_file, &small.log, small.relay_workers),
         (&shipped.recording, &shipped.cdr_file, &shipped.log, shipped.relay_workers)
@@ -133,6 +148,7 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!((&ours.write, ours.assert_identity), (&theirs.write, theirs.assert_identity));
     assert_eq!((&ours.codecs, ours.media_source), (&theirs.codecs, theirs.media_source));
     assert_eq!((ours.max_calls, ours.calls_per_second), (theirs.max_calls, theirs.calls_per_second));
+    assert_eq!(ours.probe_every, theirs.probe_every);
     let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
     assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
     assert_eq!(ours.no_answer, theirs.no_answer);
@@ -153,8 +169,7 @@ fn the_file_of_the_load_benches_limits_nothing_that_they_meet() {
     assert_eq!((settings.limits.transactions, settings.limits.calls_per_number), (2_000_000, 0));
     let [trunk] = &settings.trunks[..] else { panic!("one trunk") };
     assert!(settings.trunk_of("127.0.0.9".parse().unwrap()).is_some());
-    let [target] = trunk.targets[..] else { panic!("one target") };
-    assert_eq!((target.transport, target.address), (Transport::Udp, "127.0.0.1:6099".parse().unwrap()));
+    assert_eq!(trunk.targets, [Target::at(Transport::Udp, "127.0.0.1:6099".parse().unwrap())]);
     // 3,000 calls a second of 1 s, two ports each, and those that rest.
     let pairs = f64::from((settings.media.ports.1 - settings.media.ports.0) / 2 + 1);
     assert!(pairs >= 3_000.0 * 2.0 * (1.0 + settings.media.quarantine.as_secs_f64()));
@@ -228,7 +243,8 @@ fn every_value_of_the_shipped_file_arrives() {
     assert_eq!((config.log.level.as_str(), config.log.format), ("info", Format::Text));
     let trunk = &settings.trunks[0];
     assert_eq!(trunk.sources[1], "198.51.100.7/32".parse().unwrap());
-    assert_eq!(trunk.targets[1].transport, Transport::Tcp);
+    assert_eq!(trunk.targets[1].to_string(), "tcp:192.0.2.11:5060");
+    assert_eq!(trunk.from, [0, 1]);
     assert_eq!((trunk.read.area.as_deref(), &trunk.read.strip[..]), (Some("0755"), &["17951".to_owned()][..]));
     assert_eq!(trunk.caller_in, [CallerHeader::PAssertedIdentity, CallerHeader::From]);
     assert_eq!(trunk.called_in, CalledIn::RequestUri);
@@ -261,6 +277,50 @@ fn what_is_left_away_has_its_default_and_is_not_invented() {
     assert_eq!(config.cdr_file, Path::new("/etc/axbridge/cdr.jsonl"));
     assert_eq!(config.settings.media.advertised, config.settings.media.bind);
     assert!(config.bindings.iter().all(|binding| axb(binding).voice.is_none() && !axb(binding).record));
+}
+
+#[test]
+fn a_target_is_an_address_or_a_name() {
+    let read = |target: &str| {
+        let text =
+            SMALL.replace("udp:192.0.2.10:5060", target).replace("\"udp:127", "\"tcp:127.0.0.1:5060\", \"udp:127");
+        parse(&text, Path::new("c.toml")).map(|config| config.settings.trunks[0].targets[0].clone())
+    };
+    for (target, port, transport) in [
+        ("Sip.Carrier.Example", None, None),
+        ("udp:sip.carrier.example", None, Some(Transport::Udp)),
+        ("tcp:sip.carrier.example.", None, Some(Transport::Tcp)),
+        ("udp:sip.carrier.example:5070", Some(5070), Some(Transport::Udp)),
+    ] {
+        let read = read(target).unwrap();
+        assert_eq!(
+            (read.name(), read.port, read.transport),
+            (Some("sip.carrier.example"), port, transport),
+            "{target}"
+        );
+        assert_eq!(read.address(), None);
+    }
+    assert_eq!(read("tcp:192.0.2.1:5060").unwrap(), Target::at(Transport::Tcp, "192.0.2.1:5060".parse().unwrap()));
+    for target in [
+        "",
+        ":",
+        "udp:",
+        "udp::5060",
+        "udp:a:b",
+        "udp:a:0",
+        "udp:a:5060:1",
+        "udp:a:65536",
+        "a b",
+        "a..b",
+        "192.0.2.1",
+        "192.0.2.300",
+        "udp:192.0.2.1",
+        "sip:a",
+        "号",
+    ] {
+        let complaint = read(target).unwrap_err().remove(0).to_string();
+        assert!(complaint.contains("trunk[0].targets[0]: ") && complaint.contains(" is no target — "), "{complaint}");
+    }
 }
 
 #[test]
@@ -680,7 +740,36 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "sources = [\"198.51.100.0/24\"]",
         "targets = [\"upd:1.2.3.4:5060\"]",
         &[
-            "c.toml:11: trunk[1].targets[0]: `upd:1.2.3.4:5060` is no target — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT",
+            "c.toml:11: trunk[1].targets[0]: `upd:1.2.3.4:5060` is no target — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT, or udp:HOST:PORT, udp:HOST or HOST, to look HOST up",
+        ],
+    ),
+    (
+        "udp:192.0.2.10:5060",
+        "tcp:sip.carrier.example",
+        &[
+            "c.toml:8: trunk[0].targets[0]: we do not listen at tcp, so we cannot send from there — add \"tcp:ADDRESS:PORT\" to listen in [sip]",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nprobe_every = \"500ms\"",
+        &["c.toml:7: trunk[0].probe_every: 500ms is too often — write a time of 1s to 1h, or \"0s\" for never"],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nprobe_every = \"2h\"",
+        &["c.toml:7: trunk[0].probe_every: `2h` is out of range — write a time of 0s to 1h"],
+    ),
+    // DNS.
+    (
+        "[media]",
+        "[dns]\nservers = [\"192.0.2.53\", \"0.0.0.0:53\", \"192.0.2.53:0\"]\ntimeout = \"1m\"\nsearch = true\n[media]",
+        &[
+            "c.toml:4: dns.servers[0]: `192.0.2.53` is no address with a port — write \"ADDRESS:PORT\"",
+            "c.toml:4: dns.servers[1]: nobody can be asked at 0.0.0.0:53 — write the address and the port of a DNS server, e.g. \"192.0.2.53:53\"",
+            "c.toml:4: dns.servers[2]: nobody can be asked at 192.0.2.53:0 — write the address and the port of a DNS server, e.g. \"192.0.2.53:53\"",
+            "c.toml:5: dns.timeout: `1m` is out of range — write a time of 100ms to 30s",
+            "c.toml:6: dns.search: `search` is no key — known here: servers, timeout",
         ],
     ),
     (

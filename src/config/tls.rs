@@ -8,6 +8,7 @@ use std::sync::Arc;
 use b2bua::settings::{Listener, Target, Trunk};
 use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
+use sip::locate::Host;
 use sip::transaction::Transport;
 use toml::de::DeValue;
 
@@ -15,6 +16,7 @@ use super::complaint::{Fault, Report};
 use super::section::Section;
 use super::value;
 use crate::transport::credentials::{self, Authorities, Callers, Client, FileError, Identity};
+use crate::transport::resolve::Found;
 use crate::transport::tls::{Peers, Rule};
 
 pub(super) const SIP: &[&str] = &["certificate", "key", "client_ca", "require_client_certificate", "ca"];
@@ -30,16 +32,27 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// What every address of these trunks must show.
+    /// What every address of these trunks must show; `found` is what their names lead to. An address that a name led to must
+    /// show that name, or what the trunk says in its place.
     #[must_use]
-    pub fn peers(&self, trunks: &[Trunk]) -> Peers {
+    pub fn peers(&self, trunks: &[Trunk], found: &[Found]) -> Peers {
         let mut peers = Peers::default();
         for (trunk, rule) in trunks.iter().zip(&self.rules) {
             for network in &trunk.sources {
                 peers.add_source(*network, rule);
             }
-            for target in trunk.targets.iter().filter(|target| target.transport == Transport::Tls) {
-                peers.add_target(target.address, None, rule);
+            for target in trunk.targets.iter().filter(|target| target.transport == Some(Transport::Tls)) {
+                if let Some(address) = target.address() {
+                    peers.add_target(address, None, rule);
+                }
+            }
+            let routes = found.iter().filter(|found| found.trunk == trunk.name).flat_map(|found| &found.routes);
+            for route in routes.filter(|route| route.transport == Transport::Tls) {
+                let name = match &route.host {
+                    Host::Name(name) => ServerName::try_from(name.to_string()).ok(),
+                    Host::Address(_) => None,
+                };
+                peers.add_target(route.address, name.as_ref(), rule);
             }
         }
         peers
@@ -133,16 +146,19 @@ impl<'o> Rules<'o> {
             rule.server_name = section.optional("server_name", server_name, report);
         }
         for (place, target) in targets.iter().enumerate() {
-            let Some(target) = target.filter(|target| target.transport == Transport::Tls) else { continue };
+            let Some(target) = target.as_ref().filter(|target| target.transport == Some(Transport::Tls)) else {
+                continue;
+            };
             if self.is_empty && !authorities_of_its_own {
                 let problem = "nobody can vouch for its certificate: the system knows no authorities";
                 let mend =
                     "write tls.ca = \"FILE\" in this trunk, ca = \"FILE\" in [sip.tls], or install ca-certificates";
                 trunk.complain_element("targets", place, Fault::new(problem, mend), report);
             }
-            let known = self.seen.entry(target.address).or_insert_with(|| (rule.clone(), Arc::clone(name)));
+            let Some(address) = target.address() else { continue };
+            let known = self.seen.entry(address).or_insert_with(|| (rule.clone(), Arc::clone(name)));
             if known.0 != rule {
-                let problem = format!("trunk `{}` wants another certificate of {}", known.1, target.address);
+                let problem = format!("trunk `{}` wants another certificate of {address}", known.1);
                 let mend = "write the same tls keys in both, or another address here";
                 trunk.complain_element("targets", place, Fault::new(problem, mend), report);
             }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use b2bua::settings::{CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk};
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
+use sip::locate::Host;
+use sip::transaction::Transport;
 use toml::de::DeValue;
 
 use super::complaint::{Fault, Report};
@@ -21,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "name",
     "sources",
     "targets",
+    "probe_every",
     "from",
     "tls",
     "read",
@@ -124,6 +127,7 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         name,
         sources: Vec::new(),
         targets: Vec::new(),
+        probe_every: section.or("probe_every", Duration::ZERO, probe_every, report),
         from: Vec::new(),
         read: number::read_rule(read.as_ref(), report),
         write: number::write_rule(write.as_ref(), report),
@@ -141,13 +145,51 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
     }
 }
 
+/// An address, `udp:ADDRESS:PORT`, or a name.
 fn target(value: &DeValue<'_>) -> Result<Target, Fault> {
-    let (transport, address) = value::endpoint("target")(value)?;
+    let (transport, address) = match value::endpoint("target")(value) {
+        Ok(endpoint) => endpoint,
+        Err(fault) => {
+            let name = value::text(value).ok().and_then(named);
+            // A mend for what was nearly an address says all.
+            let mend =
+                if fault.mend.starts_with("write udp:") { format!("{}, or {NAMES}", fault.mend) } else { fault.mend };
+            return name.ok_or_else(|| Fault::new(fault.problem, mend));
+        }
+    };
     if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
         let mend = "write the address and the port that the peer takes calls at";
         return Err(Fault::new(format!("nobody can be reached at {address}"), mend));
     }
-    Ok(Target { transport, address })
+    Ok(Target::at(transport, address))
+}
+
+/// How a target is written that the DNS is asked for.
+const NAMES: &str = "udp:HOST:PORT, udp:HOST or HOST, to look HOST up";
+
+/// `udp:HOST:PORT`, `udp:HOST`, `HOST`.
+fn named(text: &str) -> Option<Target> {
+    const TRANSPORTS: [(&str, Transport); 3] =
+        [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+    let Some((word, rest)) = text.split_once(':') else {
+        return Some(Target { host: Host::named(text)?, port: None, transport: None });
+    };
+    let (_, transport) = TRANSPORTS.iter().find(|(known, _)| *known == word)?;
+    let (host, port) = match rest.split_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok().filter(|port: &u16| *port > 0)?)),
+        None => (rest, None),
+    };
+    Some(Target { host: Host::named(host)?, port, transport: Some(*transport) })
+}
+
+/// 0 s, or 1 s to an hour.
+fn probe_every(value: &DeValue<'_>) -> Result<Duration, Fault> {
+    let time = value::duration(Duration::ZERO..=Duration::from_secs(3_600))(value)?;
+    if !time.is_zero() && time < Duration::from_secs(1) {
+        let problem = format!("{} is too often", value::written(time));
+        return Err(Fault::new(problem, "write a time of 1s to 1h, or \"0s\" for never"));
+    }
+    Ok(time)
 }
 
 /// `from`: the listeners that the trunk knows us by, as places in `listen`. One may stand without a list.
@@ -264,24 +306,31 @@ fn check_targets(
 ) {
     for (place, target) in targets.iter().enumerate() {
         let Some(target) = target else { continue };
-        let fits = |listener: &&Listener| {
-            listener.transport == target.transport && listener.bind.is_ipv4() == target.address.is_ipv4()
+        let Some(wanted) = target.transport else { continue };
+        let transport = wanted.as_str().to_ascii_lowercase();
+        let Some(address) = target.address() else {
+            if !listeners.iter().any(|listener| listener.transport == wanted) {
+                let problem = format!("we do not listen at {transport}, so we cannot send from there");
+                let mend = format!("add \"{transport}:ADDRESS:PORT\" to listen in [sip]");
+                section.complain_element("targets", place, Fault::new(problem, mend), report);
+            }
+            continue;
         };
+        let fits = |listener: &&Listener| listener.transport == wanted && listener.bind.is_ipv4() == address.is_ipv4();
         if !listeners.iter().any(|listener| fits(&listener)) {
-            let transport = target.transport.as_str().to_ascii_lowercase();
-            let version = if target.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let version = if address.is_ipv4() { "IPv4" } else { "IPv6" };
             let problem = format!("we do not listen at {transport} with {version}, so we cannot send from there");
             let mend = format!("add \"{transport}:ADDRESS:PORT\" with an {version} address to listen in [sip]");
             section.complain_element("targets", place, Fault::new(problem, mend), report);
         }
         let by_from = || from.iter().filter_map(|place| listeners.get(usize::from(*place))).any(|one| fits(&one));
         if listeners.iter().any(|listener| fits(&listener)) && !from.is_empty() && !by_from() {
-            let (kind, version) = (target.transport.as_str(), if target.address.is_ipv4() { "IPv4" } else { "IPv6" });
+            let (kind, version) = (wanted.as_str(), if address.is_ipv4() { "IPv4" } else { "IPv6" });
             let problem = format!("none of `from` is {kind} with {version}");
             section.complain_element("targets", place, Fault::new(problem, "write one in `from` too"), report);
         }
-        if listeners.iter().any(|listener| fits(&listener) && listener.bind == target.address) {
-            let problem = format!("{} is our own address: calls would come back to us", target.address);
+        if listeners.iter().any(|listener| fits(&listener) && listener.bind == address) {
+            let problem = format!("{address} is our own address: calls would come back to us");
             section.complain_element("targets", place, Fault::new(problem, "write the address of the peer"), report);
         }
     }

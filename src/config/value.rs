@@ -367,9 +367,17 @@ mod tests {
     fn an_endpoint_has_a_protocol_an_address_and_a_port() {
         assert_eq!(read("\"udp:192.0.2.1:5060\"", endpoint("target")), "(Udp, 192.0.2.1:5060)");
         assert_eq!(read("\"tcp:[2001:db8::1]:0\"", endpoint("target")), "(Tcp, [2001:db8::1]:0)");
-        for found in
-            ["", "udp", "udp:", ":::", "tls:192.0.2.1:5061", "192.0.2.1:5060", "udp:192.0.2.1:70000", "UDP:192.0.2.1:1"]
-        {
+        assert_eq!(read("\"tls:192.0.2.1:5061\"", endpoint("target")), "(Tls, 192.0.2.1:5061)");
+        for found in [
+            "",
+            "udp",
+            "udp:",
+            ":::",
+            "sctp:192.0.2.1:5060",
+            "192.0.2.1:5060",
+            "udp:192.0.2.1:70000",
+            "UDP:192.0.2.1:1",
+        ] {
             assert_eq!(
                 read(&format!("\"{found}\""), endpoint("target")),
                 format!("`{found}` is no target — write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT")

@@ -166,7 +166,7 @@ fn configuration(folder: &Path, b: SocketAddr) -> Result<Config, Trouble> {
         Trouble::Configuration(complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
     for trunk in &mut config.settings.trunks {
-        trunk.targets = vec![Target { transport: Transport::Udp, address: b }];
+        trunk.targets = vec![Target::at(Transport::Udp, b)];
     }
     Ok(config)
 }

@@ -6,6 +6,7 @@
 //!                                                                                     │ Transmit
 //!   Udp::send … flush ◀───────────────────────────────────────────────────────────────┤
 //!   Tcp::send ─▶ connections: this one, one to that peer, or a new one ◀──────────────┘
+//!   names     ──▶ resolve (tokio) ─▶ routes of a trunk ─▶ bounded channel, Bell ─▶ b2bua::Core
 //! ```
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ mod connections;
 pub mod credentials;
 mod event;
 mod mmsg;
+pub mod resolve;
 mod stream;
 pub mod tcp;
 pub mod tls;

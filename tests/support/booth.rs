@@ -1,7 +1,7 @@
 //! Scripted phones on real sockets of the loopback: the parties and their carriers.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
 use phone::{Config, Known, Phone, PhoneEvent, Transport};
 
+use super::secure::Link;
 use super::{PATIENCE, VOICE_OF_A, VOICE_OF_B, sip};
 
 /// The longest wait for a packet: what is waited for beside the sockets is looked at this often.
@@ -23,6 +24,14 @@ const SOCKETS: usize = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Who(usize);
 
+/// A datagram that the daemon sent to a phone.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// How a TCP phone writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pace {
@@ -34,7 +43,18 @@ pub(crate) enum Pace {
 
 enum Wire {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, server: SocketAddr, pace: Pace, unread: Vec<u8> },
+    /// To the daemon, or from it once it has called.
+    Tls {
+        link: Box<Link>,
+        server: SocketAddr,
+        unread: Vec<u8>,
+    },
+    Tcp {
+        stream: TcpStream,
+        server: SocketAddr,
+        pace: Pace,
+        unread: Vec<u8>,
+    },
 }
 
 struct Line {
@@ -44,6 +64,7 @@ struct Line {
     rtcp: UdpSocket,
     events: Vec<PhoneEvent>,
     received: Vec<Vec<u8>>,
+    datagrams: Vec<Datagram>,
 }
 
 /// Phones, and the time that they live in.
@@ -68,12 +89,27 @@ impl Booth {
     }
 
     /// A phone that speaks UDP from an address. `change` says who it is and what it does.
-    pub(crate) fn add(&mut self, number: &str, at: Ipv4Addr, change: impl FnOnce(&mut Config)) -> Who {
-        let mut socket = UdpSocket::bind((at, 0).into()).unwrap();
+    pub(crate) fn add(&mut self, number: &str, at: impl Into<IpAddr>, change: impl FnOnce(&mut Config)) -> Who {
+        let mut socket = UdpSocket::bind((at.into(), 0).into()).unwrap();
         let token = Token(self.lines.len() * SOCKETS);
         self.poll.registry().register(&mut socket, token, Interest::READABLE).unwrap();
         let contact = socket.local_addr().unwrap();
         self.install(number, contact, Wire::Udp(socket), change)
+    }
+
+    /// A phone that speaks TLS: to the daemon, or to whoever calls it where it listens.
+    pub(crate) fn add_tls(
+        &mut self,
+        number: &str,
+        server: SocketAddr,
+        link: Link,
+        change: impl FnOnce(&mut Config),
+    ) -> Who {
+        let contact = link.local_address();
+        self.install(number, contact, Wire::Tls { link: Box::new(link), server, unread: Vec::new() }, |config| {
+            config.transport = Transport::Tls;
+            change(config);
+        })
     }
 
     /// A phone that speaks TCP to the daemon.
@@ -110,7 +146,15 @@ impl Booth {
         change(&mut config);
         let mut phone = Phone::new(config);
         phone.set_known(Arc::clone(&self.known));
-        self.lines.push(Line { phone, wire, rtp, rtcp, events: Vec::new(), received: Vec::new() });
+        self.lines.push(Line {
+            phone,
+            wire,
+            rtp,
+            rtcp,
+            events: Vec::new(),
+            received: Vec::new(),
+            datagrams: Vec::new(),
+        });
         Who(place)
     }
 
@@ -130,6 +174,11 @@ impl Booth {
     /// Every message, and every RTCP packet, that a phone received: what its party could learn.
     pub(crate) fn received(&self, who: Who) -> &[Vec<u8>] {
         &self.lines[who.0].received
+    }
+
+    /// Everything that a phone received, SIP, RTP and RTCP, as it came. Of TCP, each message.
+    pub(crate) fn datagrams(&self, who: Who) -> &[Datagram] {
+        &self.lines[who.0].datagrams
     }
 
     /// The first response of this status that a phone received.
@@ -234,13 +283,19 @@ impl Line {
         let mut buffer = [0_u8; 65_535];
         while let Some((source, message)) = self.wire.receive(&mut buffer) {
             self.phone.handle_message(now, source, &message);
+            let destination = self.phone.config().contact;
+            self.datagrams.push(Datagram { source, destination, bytes: message.clone() });
             self.received.push(message);
         }
+        let rtp = self.phone.config().rtp;
         while let Some((length, source)) = or_empty(self.rtp.recv_from(&mut buffer)) {
             self.phone.handle_rtp(now, source, &buffer[..length]);
+            self.datagrams.push(Datagram { source, destination: rtp, bytes: buffer[..length].to_vec() });
         }
-        while let Some((length, _)) = or_empty(self.rtcp.recv_from(&mut buffer)) {
+        let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
+        while let Some((length, source)) = or_empty(self.rtcp.recv_from(&mut buffer)) {
             self.received.push(buffer[..length].to_vec());
+            self.datagrams.push(Datagram { source, destination: rtcp, bytes: buffer[..length].to_vec() });
         }
     }
 }
@@ -250,6 +305,7 @@ impl Wire {
         match self {
             // What the loopback refuses is sent again by the phone's own timers.
             Wire::Udp(socket) => drop(socket.send_to(bytes, peer)),
+            Wire::Tls { link, .. } => link.send(bytes),
             Wire::Tcp { stream, pace: Pace::Whole, .. } => stream.write_all(bytes).unwrap(),
             Wire::Tcp { stream, pace: Pace::ByteByByte, .. } => {
                 for byte in bytes {
@@ -263,6 +319,10 @@ impl Wire {
         match self {
             Wire::Udp(socket) => {
                 or_empty(socket.recv_from(buffer)).map(|(length, source)| (source, buffer[..length].to_vec()))
+            }
+            Wire::Tls { link, server, unread } => {
+                link.receive(unread);
+                sip::cut(unread).map(|message| (*server, message))
             }
             Wire::Tcp { stream, server, unread, .. } => loop {
                 if let Some(message) = sip::cut(unread) {

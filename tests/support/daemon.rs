@@ -22,6 +22,8 @@ pub(crate) struct Daemon {
     pub(crate) udp: SocketAddr,
     /// Where it serves SIP over TCP.
     pub(crate) tcp: SocketAddr,
+    /// Where it serves SIP over TLS, if it does.
+    pub(crate) tls: Option<SocketAddr>,
     metrics: SocketAddr,
 }
 
@@ -43,16 +45,18 @@ impl Daemon {
         });
         let mut starting = Starting { child: Some(child), log };
         let address = |log: &str, what: &str| log.lines().find(|line| line.contains(what)).and_then(address_in);
-        let (udp, tcp, metrics) = until("the daemon serves", || {
+        let (udp, tcp, tls, metrics) = until("the daemon serves", || {
             let child = starting.child.as_mut().expect("taken only below");
             let log = starting.log.lock().unwrap().clone();
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the daemon did not start: {status}\n{log}");
             }
-            Some((address(&log, "\"UDP\"")?, address(&log, "\"TCP\"")?, address(&log, "serving /metrics")?))
+            // The last that is told.
+            let metrics = address(&log, "serving /metrics")?;
+            Some((address(&log, "\"UDP\"")?, address(&log, "\"TCP\"")?, address(&log, "\"TLS\""), metrics))
         });
         let child = starting.child.take().expect("it is taken once");
-        Daemon { child, log: Arc::clone(&starting.log), udp, tcp, metrics }
+        Daemon { child, log: Arc::clone(&starting.log), udp, tcp, tls, metrics }
     }
 
     /// Sends a signal by its name, e.g. `HUP`.

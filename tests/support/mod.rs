@@ -17,7 +17,10 @@ use axbridge::clock::Clock;
 
 pub(crate) mod booth;
 pub(crate) mod daemon;
+pub(crate) mod dns;
 pub(crate) mod exposition;
+pub(crate) mod pki;
+pub(crate) mod secure;
 pub(crate) mod setup;
 pub(crate) mod sip;
 pub(crate) mod talk;

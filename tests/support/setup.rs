@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
@@ -14,15 +14,22 @@ use super::{A, B, X};
 /// RTP ports of one daemon.
 const PORTS: u16 = 120;
 
-/// The first RTP port of the next daemon of this process: below the ports that the system gives to the phones.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+/// Where they begin: below the ports that the system gives to the phones, and up to those of SIPp's stories.
+const FIRST_PORT: u16 = 20_000;
+
+/// How many daemons have room there.
+const BLOCKS: u16 = 50;
+
+/// Daemons of this process so far.
+static SITES: AtomicU16 = AtomicU16::new(0);
 
 /// A carrier.
 #[derive(Clone)]
 struct Trunk {
     name: &'static str,
-    source: &'static str,
-    target: Option<SocketAddr>,
+    source: String,
+    /// As the file spells it.
+    target: Option<String>,
     more: &'static str,
 }
 
@@ -38,6 +45,10 @@ struct Bound {
 /// What is written into the configuration beside the addresses, which the system gives.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    /// Where SIP is served: at least one address of UDP and one of TCP.
+    pub(crate) listen: &'static str,
+    /// Where media is.
+    pub(crate) media: &'static str,
     /// More lines of `[sip]`.
     pub(crate) sip: &'static str,
     /// Lines of `[log]`.
@@ -49,7 +60,19 @@ pub(crate) struct Setup {
 impl Setup {
     /// One app, and nobody who could call.
     pub(crate) fn new() -> Setup {
-        Setup { sip: "", log: "", trunks: Vec::new(), bindings: Vec::new() }
+        Setup {
+            listen: r#""udp:127.0.0.1:0", "tcp:127.0.0.1:0""#,
+            media: "127.0.0.1",
+            sip: "",
+            log: "",
+            trunks: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
+    /// The same, served elsewhere.
+    pub(crate) fn serving(listen: &'static str, sip: &'static str) -> Setup {
+        Setup { listen, sip, ..Setup::new() }
     }
 
     /// A's carrier at 127.0.0.1, B's at 127.0.0.2, and the binding A–X–B.
@@ -69,7 +92,13 @@ impl Setup {
         target: Option<SocketAddr>,
         more: &'static str,
     ) {
-        self.trunks.push(Trunk { name, source, target, more });
+        let target = target.map(|target| format!("udp:{target}"));
+        self.trunks.push(Trunk { name, source: source.to_owned(), target, more });
+    }
+
+    /// The same, where calls go by another protocol than UDP: `tls:192.0.2.1:5061`.
+    pub(crate) fn trunk_at(&mut self, name: &'static str, source: &str, target: String, more: &'static str) {
+        self.trunks.push(Trunk { name, source: source.to_owned(), target: Some(target), more });
     }
 
     /// Binds two numbers.
@@ -85,10 +114,10 @@ impl Setup {
     fn text(&self, first_port: u16) -> String {
         let mut text = format!(
             r#"[sip]
-listen = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]
+listen = [{}]
 {}
 [media]
-bind = "127.0.0.1"
+bind = "{}"
 ports = "{first_port}-{}"
 quarantine = "1s"
 
@@ -110,12 +139,14 @@ hint_tone = "zh/hint_tone.wav"
 recording = true
 prompts.no_binding = ""
 "#,
+            self.listen,
             self.sip,
+            self.media,
             first_port + PORTS - 1,
             self.log,
         );
         for Trunk { name, source, target, more } in &self.trunks {
-            let target = target.map_or(String::new(), |target| format!("targets = [\"udp:{target}\"]\n"));
+            let target = target.as_ref().map_or(String::new(), |target| format!("targets = [\"{target}\"]\n"));
             let _ = write!(text, "\n[[trunk]]\nname = \"{name}\"\nsources = [\"{source}\"]\n{target}{more}\n");
         }
         let mut told = Vec::new();
@@ -139,8 +170,7 @@ pub(crate) struct Site {
 impl Site {
     /// An empty folder.
     pub(crate) fn new() -> Site {
-        let first_port = NEXT_PORT.fetch_add(PORTS, Relaxed);
-        Site { folder: TempDir::new().expect("the system's temporary folder is writable"), first_port }
+        Site { folder: TempDir::new().expect("the system's temporary folder is writable"), first_port: free_block() }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -191,4 +221,16 @@ impl Site {
         files.retain(|path| path.extension().is_some_and(|extension| extension == "wav"));
         files
     }
+}
+
+/// The first of ports that nobody has. Tests of another working copy may run on the same machine: each process begins
+/// elsewhere and passes over what is taken.
+fn free_block() -> u16 {
+    let begin = (std::process::id() % u32::from(BLOCKS)) as u16;
+    let is_free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut blocks = (0..BLOCKS).map(|_| {
+        let block = (begin + SITES.fetch_add(1, Relaxed) % BLOCKS) % BLOCKS;
+        FIRST_PORT + block * PORTS
+    });
+    blocks.find(|first| (*first..first + PORTS).all(is_free)).expect("there are free ports below 26000")
 }

@@ -1,7 +1,7 @@
 //! SIP by hand: what no phone would send, and answers as they came.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::PATIENCE;
@@ -35,6 +35,17 @@ pub(crate) fn request(
         std::process::id(),
         body.len(),
     )
+}
+
+/// A response to a request: its headers that a response repeats, these lines, and a body of SDP if there is one.
+pub(crate) fn response(request: &str, status: &str, lines: &str, body: &str) -> String {
+    let mut response = format!("SIP/2.0 {status}\r\n");
+    for name in ["Via", "From", "Call-ID", "CSeq"] {
+        response += &format!("{name}: {}\r\n", header(request, name).unwrap());
+    }
+    let content_type = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let to = header(request, "To").unwrap();
+    response + &format!("To: {to};tag=by-hand\r\n{lines}{content_type}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// An answer, as text.
@@ -75,8 +86,8 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// At any port of an address.
-    pub(crate) fn at(address: Ipv4Addr, server: SocketAddr) -> Peer {
-        let socket = UdpSocket::bind((address, 0)).unwrap();
+    pub(crate) fn at(address: impl Into<IpAddr>, server: SocketAddr) -> Peer {
+        let socket = UdpSocket::bind((address.into(), 0)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Peer { socket, server }
     }

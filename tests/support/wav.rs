@@ -61,13 +61,13 @@ pub(crate) struct Voices {
     pub(crate) alien: f64,
 }
 
-/// Listens to A-law samples.
-pub(crate) fn voices(alaw: &[u8]) -> Voices {
+/// Listens to A-law samples for two voices, in Hz.
+pub(crate) fn voices(alaw: &[u8], hertz: [f64; 2]) -> Voices {
     let (mut both, mut alien, mut windows) = (0.0, 0.0, 0.0);
     for window in alaw.chunks_exact(WINDOW) {
         let linear: Vec<i16> = window.iter().map(|sample| alaw_to_linear(*sample)).collect();
         let power = linear.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / WINDOW as f64;
-        let parts = [VOICE_OF_A, VOICE_OF_B].map(|hertz| tone_part(&linear, hertz));
+        let parts = hertz.map(|hertz| tone_part(&linear, hertz));
         windows += 1.0;
         if parts.iter().all(|part| *part > 0.3) {
             both += 1.0;
@@ -80,8 +80,13 @@ pub(crate) fn voices(alaw: &[u8]) -> Voices {
     Voices { both: both / windows, alien: alien / windows }
 }
 
-/// Fails unless both voices are in it throughout, and nothing else.
+/// Fails unless the voices of the phones are in it throughout, and nothing else.
 pub(crate) fn assert_both_voices(alaw: &[u8]) {
-    let voices = voices(alaw);
+    assert_both(alaw, [VOICE_OF_A, VOICE_OF_B]);
+}
+
+/// The same for two voices in Hz.
+pub(crate) fn assert_both(alaw: &[u8], hertz: [f64; 2]) {
+    let voices = voices(alaw, hertz);
     assert!(voices.both > 0.9 && voices.alien < 0.1, "{voices:?} in {} samples", alaw.len());
 }

@@ -18,12 +18,13 @@ use numbering::{AppId, Number};
 use sip::transaction::ClientId;
 
 use crate::cdr::{Cdr, Recording};
-use crate::core::{Context, Output, SessionId};
-use crate::leg::{CallKey, EarlyMedia, Leg, LegCommand, LegEvent, Owner, Parties, Place, Progress};
+use crate::core::{Context, Output, SessionId, flow_to};
+use crate::leg::{CallKey, EarlyMedia, Leg, LegCommand, LegEvent, LegKey, Parties, Place, Progress};
 use crate::observe::LogLine;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::{Cause, RefusalPrompt};
-use crate::settings::{App, Settings, Target, TrunkId};
+use crate::routes::{Candidate, RouteId};
+use crate::settings::{App, Settings, TrunkId};
 
 /// A prompt that should have ended by now and has not is not waited for any longer than this.
 const PROMPT_GRACE: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ pub(crate) struct Plan {
     pub(crate) callee: Number,
     pub(crate) trunk_out: TrunkId,
     /// Where the trunk takes calls: those that have not been tried, the next one first.
-    pub(crate) targets: VecDeque<Target>,
+    pub(crate) routes: VecDeque<Candidate>,
     /// What the caller hears instead of ringback.
     pub(crate) announcement: Option<Arc<Prompt>>,
     /// What both hear on the answer.
@@ -81,6 +82,8 @@ enum Phase {
         plan: Plan,
         no_answer_at: Duration,
         heard: Heard,
+        /// B's early media, as the media session knows it.
+        far: Option<media::Remote>,
     },
     Greeting {
         plan: Plan,
@@ -121,13 +124,19 @@ enum Heard {
 /// One party in [`Phase::Greeting`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Waiting {
-    /// Its media is not settled yet (the caller's answer comes with its ACK).
+    /// The caller has not acknowledged our 200, or has not got it yet: neither hears anything until it has.
+    ForAck,
+    /// Its media is not settled yet.
     ForMedia,
     /// It has put us on hold and hears nothing: the tone waits until it resumes.
     OnHold,
     ForTone,
     Ready,
 }
+
+/// Whether anything has answered an INVITE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Answered(pub(crate) bool);
 
 /// One call.
 #[derive(Debug)]
@@ -136,6 +145,8 @@ pub(crate) struct Call {
     settings: Arc<Settings>,
     pub(crate) a: Leg,
     pub(crate) b: Option<Leg>,
+    /// Where B's INVITE went, and whether anything has answered it.
+    pub(crate) route: Option<(RouteId, Answered)>,
     media: Option<MediaPorts>,
     phase: Phase,
     pub(crate) cdr: Box<Cdr>,
@@ -148,7 +159,7 @@ impl Call {
     pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Plan, Cause>) -> Call {
         let Arrival { key, settings, leg, media, cdr } = arrival;
         let phase = Phase::Over { media_open: false };
-        let mut call = Call { key, settings, a: leg, b: None, media: None, phase, cdr, armed: None };
+        let mut call = Call { key, settings, a: leg, b: None, route: None, media: None, phase, cdr, armed: None };
         if let Some(media) = media {
             call.open_media(cx, media);
         }
@@ -239,8 +250,14 @@ impl Call {
         match event {
             LegEvent::Progressed { progress, media } => self.on_progressed(cx, progress, media),
             LegEvent::Answered { media } => self.on_answered(cx, media),
-            LegEvent::Acknowledged { media: None } | LegEvent::Ended => {}
-            LegEvent::Acknowledged { media: Some(media) } | LegEvent::MediaChanged { media } => {
+            LegEvent::Ended => {}
+            LegEvent::Acknowledged { media } => {
+                if let Some(remote) = media {
+                    self.tell(cx, Command::SetRemote { side, remote });
+                }
+                self.on_acknowledged(cx);
+            }
+            LegEvent::MediaChanged { media } => {
                 self.tell(cx, Command::SetRemote { side, remote: media });
                 self.on_media_known(cx, side, media);
             }
@@ -253,15 +270,17 @@ impl Call {
     }
 
     fn on_progressed(&mut self, cx: &mut Context<'_>, progress: Progress, far: Option<media::Remote>) {
-        let Phase::Dialling { plan, heard, .. } = &mut self.phase else { return };
+        let Phase::Dialling { plan, heard, far: known_far, .. } = &mut self.phase else { return };
         if self.cdr.alerting.is_none() && (progress == Progress::Ringing || far.is_some()) {
             self.cdr.alerting = Some(cx.now);
             cx.out.push_back(Output::Log(LogLine::Alerting { session_id: Arc::clone(&self.cdr.session_id) }));
         }
         let early_media = self.a.early_media();
         let announcement = plan.announcement.clone().filter(|_| early_media != EarlyMedia::Never);
-        let has_more = announcement.is_some() || far.is_some();
-        let (next, step) = match (*heard, announcement, far.is_some()) {
+        // Early media that the caller cannot be let hear is none.
+        let audible = far.is_some() && early_media != EarlyMedia::Never;
+        let has_more = announcement.is_some() || audible;
+        let (next, step) = match (*heard, announcement, audible) {
             (Heard::Nothing | Heard::Ringing, _, far_media) if has_more && early_media == EarlyMedia::OnOffer => {
                 (Heard::Asked { far_media }, Step::Ask)
             }
@@ -290,13 +309,15 @@ impl Call {
             ) => (kept, Step::Nothing),
         };
         *heard = next;
-        if let Some(remote) = far {
+        if let Some(remote) = far
+            && known_far.replace(remote) != Some(remote)
+        {
             self.tell(cx, Command::SetRemote { side: Side::B, remote });
         }
         match step {
             Step::Announce(prompt) => {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
-                self.announce(cx, &prompt, far.is_some());
+                self.announce(cx, &prompt, audible);
             }
             Step::FollowOn => self.tell(cx, Command::Follow { side: Side::A, then: Then::Peer }),
             Step::FarMedia => {
@@ -319,11 +340,9 @@ impl Call {
     /// A party's media is settled later than usual, or has moved.
     fn on_media_known(&mut self, cx: &mut Context<'_>, side: Side, media: media::Remote) {
         match &mut self.phase {
+            Phase::Dialling { far, .. } if side == Side::B => *far = Some(media),
             Phase::Dialling { plan, heard, .. } => {
                 let &mut Heard::Asked { far_media } = heard else { return };
-                if side != Side::A {
-                    return;
-                }
                 match plan.announcement.clone() {
                     Some(prompt) => {
                         *heard = Heard::Announcement { far_media };
@@ -341,7 +360,7 @@ impl Call {
                 let before = std::mem::replace(
                     waits,
                     match *waits {
-                        Waiting::Ready => Waiting::Ready,
+                        kept @ (Waiting::ForAck | Waiting::Ready) => kept,
                         Waiting::ForMedia | Waiting::OnHold | Waiting::ForTone => {
                             Waiting::begin(Some(media), tone.is_some())
                         }
@@ -386,20 +405,27 @@ impl Call {
             }
         };
         self.cdr.answered = Some(cx.now);
-        self.cdr.status_a = 200;
         self.cdr.status_b = 200;
         cx.out.push_back(Output::Log(LogLine::Answered { session_id: Arc::clone(&self.cdr.session_id) }));
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
         self.tell_a(cx, LegCommand::Answer);
-        let tone = plan.hint_tone.clone();
-        let waiting = [self.a.media(), Some(far)].map(|media| Waiting::begin(media, tone.is_some()));
         let ends_at = cx.now + plan.longest.0;
-        let give_up = patience(cx, tone.as_ref());
-        self.phase = Phase::Greeting { plan, ends_at, waiting, give_up };
-        for side in Side::BOTH {
-            match (&tone, waiting[side.index()]) {
-                (Some(tone), Waiting::ForTone) => self.play(cx, side, tone, Then::Nothing),
-                _ => self.hear(cx, side, Hear::Nothing),
+        let give_up = patience(cx, plan.hint_tone.as_ref());
+        self.phase = Phase::Greeting { plan, ends_at, waiting: [Waiting::ForAck; 2], give_up };
+        self.hear(cx, Side::A, Hear::Nothing);
+    }
+
+    /// A has our 200: both hear the tone, at the same time.
+    fn on_acknowledged(&mut self, cx: &mut Context<'_>) {
+        let known = [self.a.media(), self.b.as_ref().and_then(Leg::media)];
+        let Phase::Greeting { plan, waiting, give_up, .. } = &mut self.phase else { return };
+        let tone = plan.hint_tone.clone();
+        *waiting = known.map(|media| Waiting::begin(media, tone.is_some()));
+        *give_up = patience(cx, tone.as_ref());
+        let waiting = *waiting;
+        if let Some(tone) = tone {
+            for side in Side::BOTH.into_iter().filter(|side| waiting[side.index()] == Waiting::ForTone) {
+                self.play(cx, side, &tone, Then::Nothing);
             }
         }
         self.join_if_ready(cx);
@@ -439,13 +465,10 @@ impl Call {
     /// has not been tried (RFC 3261 §8.1.3.4); else it is a refusal.
     fn on_redirected(&mut self, cx: &mut Context<'_>, status: u16, to: &[Place]) {
         if let Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } = &mut self.phase {
-            let is_at = |target: &Target, place: &Place| {
-                let port = place.port.unwrap_or(target.transport.default_port());
-                place.host.parse() == Ok(target.address.ip()) && port == target.address.port()
-            };
-            let next = to.iter().find_map(|place| plan.targets.iter().position(|target| is_at(target, place)));
-            if let Some(target) = next.and_then(|place| plan.targets.remove(place)) {
-                plan.targets.push_front(target);
+            let is_at = |candidate: &Candidate, place: &Place| candidate.route.is_at(&place.host, place.port);
+            let next = to.iter().find_map(|place| plan.routes.iter().position(|candidate| is_at(candidate, place)));
+            if let Some(candidate) = next.and_then(|place| plan.routes.remove(place)) {
+                plan.routes.push_front(candidate);
                 self.try_next(cx);
                 return;
             }
@@ -457,7 +480,7 @@ impl Call {
     fn try_next(&mut self, cx: &mut Context<'_>) -> bool {
         let over = Phase::Over { media_open: true };
         match std::mem::replace(&mut self.phase, over) {
-            Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } if !plan.targets.is_empty() => {
+            Phase::Dialling { plan, heard: Heard::Nothing | Heard::Ringing, .. } if !plan.routes.is_empty() => {
                 self.invite(cx, plan);
                 true
             }
@@ -494,17 +517,20 @@ impl Call {
         if side == Side::B {
             self.cdr.q850_b = q850.or(self.cdr.q850_b);
         }
+        let gave_up = side == Side::A && !self.a.was_answered();
         let cause = match &self.phase {
             // Why the call was refused says more than that the caller did not listen to the end.
             Phase::Refusing { cause, .. } => *cause,
-            Phase::Dialling { .. } if self.cdr.alerting.is_some() => Cause::CancelledAfterRinging,
-            Phase::Dialling { .. } => Cause::CancelledBeforeRinging,
-            Phase::Greeting { .. } | Phase::Talking { .. } => Cause::HungUp,
+            Phase::Greeting { .. } | Phase::Talking { .. } if !gave_up => Cause::HungUp,
+            // Also where B has answered, but A had not acknowledged what it must before it can be told.
+            Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } if self.cdr.alerting.is_some() => {
+                Cause::CancelledAfterRinging
+            }
+            Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } => Cause::CancelledBeforeRinging,
             Phase::Over { .. } => return,
         };
-        let was_answered = self.cdr.answered.is_some();
         self.end(cx, cause, Some(side));
-        if !was_answered && side == Side::A {
+        if gave_up {
             self.cdr.status_a = 487;
         }
     }
@@ -598,21 +624,25 @@ impl Call {
         self.cdr.app.and_then(|app| self.settings.app(app))
     }
 
-    /// Sends the INVITE to the next target of the outgoing trunk.
+    /// Sends the INVITE to the next route of the outgoing trunk.
     fn invite(&mut self, cx: &mut Context<'_>, mut plan: Plan) {
         let settings = Arc::clone(&self.settings);
         let trunk = settings.trunk(plan.trunk_out);
-        let route = plan.targets.pop_front().and_then(|target| cx.flow_to(&settings, trunk, &target));
-        let (Some(flow), Some(media)) = (route, self.media) else {
+        // One that no listener of ours reaches is passed over.
+        let reached = std::iter::from_fn(|| plan.routes.pop_front())
+            .find_map(|candidate| Some((flow_to(&settings, trunk, &candidate.route)?, candidate)));
+        let (Some((flow, candidate)), Some(media)) = (reached, self.media) else {
             self.turn_away(cx, Cause::NoRoute);
             return;
         };
+        self.route = Some((candidate.id, Answered(false)));
         let (mut x, mut callee) = (Vec::new(), Vec::new());
         trunk.write.write(plan.x, &mut x);
         trunk.write.write(plan.callee, &mut callee);
         let parties = Parties {
             x,
             callee,
+            host: candidate.route.host_port(),
             number: plan.callee,
             max_forwards: plan.max_forwards,
             local_tag: cx.local_tag(self.key, Side::B),
@@ -620,12 +650,12 @@ impl Call {
         };
         let session_id = cx.tokens.draw() >> 2;
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
-        let owner = Owner { call: self.key, side: Side::B };
+        let owner = LegKey { call: self.key, side: Side::B };
         self.b = Some(Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, parties, offer));
         self.cdr.forwarded.get_or_insert(cx.now);
         let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
         let no_answer_at = cx.now + no_answer;
-        self.phase = Phase::Dialling { plan, no_answer_at, heard: Heard::Nothing };
+        self.phase = Phase::Dialling { plan, no_answer_at, heard: Heard::Nothing, far: None };
     }
 
     fn turn_away(&mut self, cx: &mut Context<'_>, cause: Cause) {
@@ -658,9 +688,7 @@ impl Call {
         self.cdr.ended = cx.now;
         self.cdr.cause = cause;
         self.cdr.released_by = by.or(self.cdr.released_by);
-        if self.cdr.answered.is_none() {
-            self.cdr.status_a = cause.row().status.max(400);
-        }
+        self.cdr.status_a = if self.a.was_answered() { 200 } else { cause.refusal() };
         self.phase = Phase::Over { media_open: self.media.is_some() };
         let settings = Arc::clone(&self.settings);
         self.a.command(&mut cx.io(&settings), LegCommand::Release(cause));

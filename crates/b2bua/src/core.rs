@@ -3,7 +3,7 @@
 //! ```text
 //!   handle_message ─▶ parse ─▶ whose trunk? ─▶ transaction layer ─▶ in a dialog: its call's leg
 //!                                                                └▶ INVITE: decide ─▶ dial or refuse
-//!   handle_media_event ─▶ its call           handle_timeout ─▶ transactions, then calls
+//!   handle_media_event ─▶ its call           handle_timeout ─▶ transactions, then calls, then probes of routes
 //!   poll_output ◀─ media opened first, then messages, so that a port listens before a peer learns of it
 //! ```
 
@@ -28,13 +28,16 @@ use slab::Slab;
 use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
 use crate::cdr::Cdr;
 use crate::intake::{Complaint, check, check_extensions, read_called, read_caller};
-use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, Owner};
+use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
 use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
 use crate::overload::{Change, Refused, Room, Turn};
-use crate::settings::{Settings, Target, Trunk, TrunkId};
+use crate::routes::{Route, Routes};
+use crate::settings::{Settings, Trunk, TrunkId};
+
+mod routing;
 
 /// A media session; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -75,6 +78,7 @@ pub struct Core {
     layer: Layer<Owner>,
     tokens: Tokens,
     ports: Ports,
+    routes: Routes,
     calls: Slab<Call>,
     sessions: HashMap<SessionId, Session>,
     /// The call that is at work: the one to blame for a panic.
@@ -89,6 +93,8 @@ pub struct Core {
     strangers: Bucket,
     waiting: Room<NewCall>,
     refused: Refused,
+    /// The last that answered for calls which were over and gone: each gets one BYE.
+    orphans: VecDeque<Orphan>,
     authenticator: Authenticator,
     /// UNIX time when `now` was zero: names of recordings begin with the day.
     unix_at_epoch: Duration,
@@ -124,6 +130,12 @@ impl NewCall {
     }
 }
 
+/// Call-ID and To tag of an answer to a call that is gone.
+type Orphan = (Box<[u8]>, Box<[u8]>);
+
+/// Answers to calls that are gone, which are told from their copies.
+const MAX_ORPHANS: usize = 64;
+
 /// A media session that is open: whose, and on which ports.
 #[derive(Clone, Copy, Debug)]
 struct Session {
@@ -135,6 +147,8 @@ struct Session {
 pub(crate) struct Context<'a> {
     pub(crate) now: Duration,
     pub(crate) layer: &'a mut Layer<Owner>,
+    pub(crate) routes: &'a Routes,
+    pub(crate) counters: &'a mut Counters,
     pub(crate) tokens: &'a mut Tokens,
     pub(crate) out: &'a mut VecDeque<Output>,
     pub(crate) unix_at_epoch: Duration,
@@ -144,7 +158,7 @@ pub(crate) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn io<'b>(&'b mut self, settings: &'b Settings) -> Io<'b> {
-        Io { now: self.now, layer: self.layer, settings }
+        Io { now: self.now, layer: self.layer, settings, routes: self.routes, counters: self.counters }
     }
 
     /// Today's date in UTC, `20261123`.
@@ -152,12 +166,6 @@ impl<'a> Context<'a> {
         let seconds = i64::try_from((self.unix_at_epoch + self.now).as_secs()).unwrap_or(i64::MAX);
         let today = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
         today.strftime("%Y%m%d").to_string()
-    }
-
-    /// The flow to a target of a trunk.
-    pub(crate) fn flow_to(&self, settings: &Settings, trunk: &Trunk, target: &Target) -> Option<Flow> {
-        let listener = settings.listener_to(trunk, target.transport, target.address.ip())?;
-        Some(Flow::to(target.transport, listener, target.address))
     }
 
     /// A tag that names its call and leg, so that a request in the dialog finds them without a search; its last 64
@@ -172,6 +180,12 @@ impl<'a> Context<'a> {
         push_hex(&mut id, self.tokens.draw(), 16);
         id
     }
+}
+
+/// The flow to a route of a trunk.
+pub(crate) fn flow_to(settings: &Settings, trunk: &Trunk, route: &Route) -> Option<Flow> {
+    let listener = settings.listener_to(trunk, route.transport, route.address.ip())?;
+    Some(Flow::to(route.transport, listener, route.address))
 }
 
 fn local_tag(tokens: &mut Tokens, key: CallKey, side: Side) -> Vec<u8> {
@@ -193,7 +207,7 @@ fn tag_of(mark: u64) -> Vec<u8> {
     tag
 }
 
-fn read_tag(tag: &[u8]) -> Option<Owner> {
+fn read_tag(tag: &[u8]) -> Option<LegKey> {
     if tag.len() != 33 {
         return None;
     }
@@ -204,7 +218,7 @@ fn read_tag(tag: &[u8]) -> Option<Owner> {
         b'b' => Side::B,
         _ => return None,
     };
-    Some(Owner { call: CallKey { index, generation }, side })
+    Some(LegKey { call: CallKey { index, generation }, side })
 }
 
 impl Core {
@@ -216,18 +230,20 @@ impl Core {
         let limit = usize::try_from(settings.limits.transactions).unwrap_or(usize::MAX);
         let layer = Layer::new(settings.timers.sip.clone(), advertised, limit, tokens.draw());
         let tag_key = tokens.draw();
+        let routes = Routes::new(tokens.draw(), settings.timers.sip.t1 * 8);
         let mut nonce_key = [0; 32];
         for part in nonce_key.chunks_exact_mut(8) {
             part.copy_from_slice(&tokens.draw().to_be_bytes());
         }
         let (first, last) = settings.media.ports;
         let ports = Ports::new(usize::from(last.saturating_sub(first) / 2) + 1, settings.media.quarantine);
-        Core {
+        let mut core = Core {
             settings,
             table,
             layer,
             tokens,
             ports,
+            routes,
             calls: Slab::new(),
             sessions: HashMap::new(),
             current: None,
@@ -239,13 +255,16 @@ impl Core {
             strangers: Bucket::full(Duration::ZERO, 10.0),
             waiting: Room::default(),
             refused: Refused::default(),
+            orphans: VecDeque::new(),
             authenticator: Authenticator::new(&nonce_key, Authenticator::VALID, Authenticator::CAPACITY),
             unix_at_epoch: Duration::ZERO,
             tag_key,
             next_generation: 0,
             next_session: 0,
             draining: false,
-        }
+        };
+        core.renew_routes(Duration::ZERO);
+        core
     }
 
     /// Tells what UNIX time it was when `now` was zero; without it that was 1970.
@@ -255,12 +274,13 @@ impl Core {
 
     /// Takes new settings for new calls. Listeners, RTP addresses and ports, and SIP timers stay as they were: sockets are
     /// bound to them, and flows name listeners by their place.
-    pub fn reload(&mut self, settings: Arc<Settings>) {
+    pub fn reload(&mut self, now: Duration, settings: Arc<Settings>) {
         let mut settings = Arc::unwrap_or_clone(settings);
         settings.listeners.clone_from(&self.settings.listeners);
         settings.media.clone_from(&self.settings.media);
         settings.timers.sip.clone_from(&self.settings.timers.sip);
         self.settings = Arc::new(settings);
+        self.renew_routes(now);
     }
 
     /// Ends every call in progress.
@@ -303,6 +323,7 @@ impl Core {
             .iter()
             .map(|trunk| (Arc::clone(&trunk.name), self.live.by_trunk.get(&trunk.name).copied().unwrap_or(0)));
         Gauges {
+            routes: self.settings.trunks.iter().flat_map(|trunk| self.routes.gauges(&trunk.name)).collect(),
             calls: self.live.calls as usize,
             transactions: self.layer.len(),
             ports_in_use: self.ports.in_use(),
@@ -335,7 +356,10 @@ impl Core {
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        [self.layer.poll_timeout(), self.deadlines.next(), self.waiting.deadline()].into_iter().flatten().min()
+        [self.layer.poll_timeout(), self.deadlines.next(), self.waiting.deadline(), self.routes.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to do.
@@ -348,6 +372,9 @@ impl Core {
                 Change::Began => LogLine::OverloadBegan,
                 Change::Ended { lasted, refused } => LogLine::OverloadEnded { lasted, refused },
             }));
+        }
+        if let Some(change) = self.routes.poll_change() {
+            return Some(Output::Log(LogLine::Route(change)));
         }
         let transmit = self.layer.poll_transmit()?;
         self.counters.sent += 1;
@@ -368,7 +395,7 @@ impl Core {
     /// ([`Core::handle_waiting`]), so that calls in progress lose nothing when too many new ones come. `age` is how long it has
     /// waited already, before it was read.
     pub fn take_in(&mut self, now: Duration, age: Duration, flow: Flow, bytes: Bytes) {
-        let Some(trunk) = self.settings.trunk_of(flow.peer.ip()) else {
+        let Some(trunk) = trunk_of(now, &self.settings, &self.routes, flow.peer.ip()) else {
             self.on_stranger(now, flow, bytes);
             return;
         };
@@ -456,7 +483,7 @@ impl Core {
 
     fn admit(&mut self, now: Duration, new: NewCall) {
         // A reload may have taken its trunk while it waited.
-        let Some(trunk) = self.settings.trunk_of(new.flow.peer.ip()) else {
+        let Some(trunk) = trunk_of(now, &self.settings, &self.routes, new.flow.peer.ip()) else {
             self.counters.drop(Drop::Stranger);
             return;
         };
@@ -511,6 +538,7 @@ impl Core {
     pub fn abandon_current(&mut self) {
         self.counters.panics += 1;
         let Some(key) = self.current.take() else { return };
+        self.layer.forget(|owner| matches!(owner, Owner::Leg(leg) if leg.call == key));
         let sessions = self.sessions.iter().filter(|(_, session)| session.call == key);
         for session in sessions.map(|(session, _)| *session) {
             self.out.push_back(Output::Media { session, command: media::Command::Close });
@@ -529,13 +557,19 @@ impl Core {
         while let Some(event) = self.layer.handle_timeout(now) {
             self.on_event(now, None, event);
         }
-        while let Some(key) = self.deadlines.pop_due(now) {
+        while let Some((at, key)) = self.deadlines.pop_due(now) {
             self.with_call(now, key, |call, cx| {
+                if call.armed != Some(at) {
+                    return;
+                }
                 call.armed = None;
                 if call.deadline().is_some_and(|at| at <= now) {
                     call.on_time(cx);
                 }
             });
+        }
+        while let Some(probe) = self.routes.poll_probe(now) {
+            self.send_probe(now, &probe);
         }
     }
 
@@ -554,18 +588,22 @@ impl Core {
             Event::Cancel { id, invite, flow, message } => self.on_cancel(now, id, invite, flow, &message),
             Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
             Event::Response { id, owner, flow, message } => {
+                self.on_heard(now, owner, &message);
+                let Owner::Leg(owner) = owner else { return };
                 if self.call(owner.call).is_some() {
                     self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
                 } else if let Some(trunk) = trunk
                     && message.method() == Method::Invite
                     && (200..300).contains(&message.status())
+                    && read_tag(message.from_tag()) == Some(owner)
                 {
-                    let io = &mut Io { now, layer: &mut self.layer, settings: &self.settings };
-                    leg::end_orphan(io, owner, trunk, flow, &message);
+                    self.on_orphan(now, owner, trunk, flow, &message);
                 }
             }
-            Event::Timeout { id, owner, .. } | Event::Undelivered { id, owner, .. } => {
-                self.with_call(now, owner.call, |call, cx| call.on_unanswered(cx, owner.side, id));
+            Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
+                self.on_unheard(now, owner, method);
+                let Owner::Leg(LegKey { call, side }) = owner else { return };
+                self.with_call(now, call, |call, cx| call.on_unanswered(cx, side, id));
             }
             Event::Refused { refusal: Refusal::Merged, flow, message } => {
                 self.counters.drop(Drop::Merged);
@@ -577,6 +615,26 @@ impl Core {
                 self.reply(flow, &message, 503, &[("Retry-After", after.as_bytes())]);
             }
         }
+    }
+
+    /// Somebody answers for a call that is over and gone.
+    fn on_orphan(&mut self, now: Duration, owner: LegKey, trunk: TrunkId, flow: Flow, ok: &Message) {
+        let dialog = (Box::from(ok.call_id()), Box::from(ok.to_tag()));
+        let is_first = !self.orphans.contains(&dialog);
+        if is_first {
+            if self.orphans.len() == MAX_ORPHANS {
+                self.orphans.pop_front();
+            }
+            self.orphans.push_back(dialog);
+        }
+        let io = &mut Io {
+            now,
+            layer: &mut self.layer,
+            settings: &self.settings,
+            routes: &self.routes,
+            counters: &mut self.counters,
+        };
+        leg::end_orphan(io, owner, trunk, flow, ok, is_first);
     }
 
     fn on_cancel(
@@ -593,11 +651,16 @@ impl Core {
             return;
         };
         // RFC 3261 §9.2: with the tag that the INVITE's responses carry.
-        let call = invite.owner.and_then(|owner| self.call(owner.call));
+        let owner = match invite.owner {
+            Some(Owner::Leg(owner)) => Some(owner),
+            // Probes are requests of ours.
+            Some(Owner::Probe(_)) | None => None,
+        };
+        let call = owner.and_then(|owner| self.call(owner.call));
         let tag = call.and_then(|call| call.a.local_tag()).map_or_else(|| self.reply_tag(cancel), <[u8]>::to_vec);
         let bytes = leg::bodiless(&self.settings, cancel, flow, &tag, 200, &[]);
         self.layer.respond(now, id, 200, bytes);
-        let Some(owner) = invite.owner.filter(|_| invite.is_pending) else { return };
+        let Some(owner) = owner.filter(|_| invite.is_pending) else { return };
         self.with_leg(now, owner, |leg, io| leg.on_cancel(io, cancel));
     }
 
@@ -644,8 +707,8 @@ impl Core {
                 let status = if self.draining { 503 } else { 200 };
                 self.respond(now, id, flow, &request, status, &headers);
             }
-            // They only mean something in a dialog, or in a subscription that we never make (RFC 6665 §4.1.3).
-            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
+            // They only mean something in a dialog.
+            Method::Bye | Method::Prack | Method::Update | Method::Info => {
                 self.counters.drop(Drop::NoDialog);
                 self.respond(now, id, flow, &request, 481, &[]);
             }
@@ -654,6 +717,7 @@ impl Core {
             | Method::Register
             | Method::Message
             | Method::Refer
+            | Method::Notify
             | Method::Subscribe
             | Method::Publish => {
                 self.counters.drop(Drop::Method);
@@ -722,8 +786,8 @@ impl Core {
             return;
         }
         self.respond(now, id, flow, &invite, 100, &[]);
-        let owner = Owner { call: key, side: Side::A };
-        self.layer.own(id, owner);
+        let owner = LegKey { call: key, side: Side::A };
+        self.layer.own(id, Owner::Leg(owner));
         self.counters.calls_begun += 1;
 
         let caller = read_caller(settings.trunk(trunk), &invite);
@@ -764,6 +828,8 @@ impl Core {
         let mut cx = Context {
             now,
             layer: &mut self.layer,
+            routes: &self.routes,
+            counters: &mut self.counters,
             tokens: &mut self.tokens,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
@@ -854,7 +920,8 @@ impl Core {
             None => trunk_in,
         };
         let out = settings.trunk(trunk_out);
-        if out.targets.is_empty() {
+        let routes = self.routes.order(cdr.call_in, &out.name);
+        if routes.is_empty() {
             return Err(Cause::NoRoute);
         }
         if trunk_out != trunk_in && self.live.of_trunk(&out.name) >= out.max_calls {
@@ -881,7 +948,7 @@ impl Core {
             x,
             callee,
             trunk_out,
-            targets: out.targets.iter().copied().collect(),
+            routes: routes.into(),
             announcement,
             hint_tone,
             last_minute,
@@ -948,7 +1015,11 @@ impl Core {
     fn is_foreign(&self, trunk: TrunkId, response: &Message) -> bool {
         let Some((owner, _)) = self.layer.owner_of(response) else { return false };
         let from = &self.settings.trunk(trunk).name;
-        self.call(owner.call).is_some_and(|call| call.is_foreign(owner.side, from))
+        match owner {
+            Owner::Leg(LegKey { call, side }) => self.call(call).is_some_and(|call| call.is_foreign(side, from)),
+            // All that an answer to a probe can say is that somebody lives.
+            Owner::Probe(_) => false,
+        }
     }
 
     /// Lets a call work, then arms its next deadline, or forgets it when nothing is left of it.
@@ -958,6 +1029,8 @@ impl Core {
         let mut cx = Context {
             now,
             layer: &mut self.layer,
+            routes: &self.routes,
+            counters: &mut self.counters,
             tokens: &mut self.tokens,
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
@@ -970,11 +1043,12 @@ impl Core {
     }
 
     /// Lets a leg work, and tells its call what came of it.
-    fn with_leg(&mut self, now: Duration, owner: Owner, work: impl FnOnce(&mut Leg, &mut Io<'_>) -> Option<LegEvent>) {
-        self.with_call(now, owner.call, |call, cx| {
+    fn with_leg(&mut self, now: Duration, owner: LegKey, work: impl FnOnce(&mut Leg, &mut Io<'_>) -> Option<LegEvent>) {
+        let LegKey { call, side } = owner;
+        self.with_call(now, call, |call, cx| {
             let settings = Arc::clone(call.settings());
-            if let Some(event) = call.leg(owner.side).and_then(|leg| work(leg, &mut cx.io(&settings))) {
-                call.on_leg_event(cx, owner.side, event);
+            if let Some(event) = call.leg(side).and_then(|leg| work(leg, &mut cx.io(&settings))) {
+                call.on_leg_event(cx, side, event);
             }
         });
     }

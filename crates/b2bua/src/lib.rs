@@ -23,6 +23,7 @@ mod offer_answer;
 pub mod outcome;
 mod overload;
 mod peers;
+pub mod routes;
 pub mod settings;
 
 pub use crate::core::{Core, Output, SessionId};

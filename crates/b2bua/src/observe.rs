@@ -7,6 +7,7 @@ use media::Side;
 use numbering::Number;
 
 use crate::outcome::Cause;
+use crate::routes::{Change, RouteGauge};
 
 /// Things that were turned away or cut short because of a limit or a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -35,6 +36,8 @@ pub enum Drop {
     UriScheme,
     /// A call whose credentials are wrong or cannot be read (401, 400).
     Unauthenticated,
+    /// A digit that had to go as INFO while as many as may wait were waiting.
+    Digits,
     /// A new call while as many as allowed were up (503).
     Calls,
     /// A new call while the trunk had as many as it may (503).
@@ -51,7 +54,7 @@ pub enum Drop {
 
 impl Drop {
     /// Every one, in the order of [`Counters::dropped`].
-    pub const ALL: [Drop; 18] = [
+    pub const ALL: [Drop; 19] = [
         Drop::Stranger,
         Drop::Transactions,
         Drop::Merged,
@@ -64,6 +67,7 @@ impl Drop {
         Drop::SessionInterval,
         Drop::UriScheme,
         Drop::Unauthenticated,
+        Drop::Digits,
         Drop::Calls,
         Drop::TrunkCalls,
         Drop::TrunkRate,
@@ -88,6 +92,7 @@ impl Drop {
             Drop::SessionInterval => "session_interval",
             Drop::UriScheme => "uri_scheme",
             Drop::Unauthenticated => "unauthenticated",
+            Drop::Digits => "digits",
             Drop::Calls => "calls",
             Drop::TrunkCalls => "trunk_calls",
             Drop::TrunkRate => "trunk_rate",
@@ -152,6 +157,8 @@ pub struct Gauges {
     pub is_overloaded: bool,
     /// Calls in progress by trunk (in and out), in the order of the configuration.
     pub trunk_calls: Vec<(Arc<str>, u32)>,
+    /// Routes by trunk and target.
+    pub routes: Vec<RouteGauge>,
 }
 
 /// Something that an operator may want to read.
@@ -200,6 +207,8 @@ pub enum LogLine {
         /// Of the conversation, from B's answer; `None` when there was none.
         talked: Option<Duration>,
     },
+    /// A route of a trunk was taken out or has returned.
+    Route(Change),
     /// A request from an address of no trunk (said at most ten times a second).
     Stranger {
         /// Its address.

@@ -55,8 +55,8 @@ impl OfferAnswer {
         port: u16,
         session_id: u64,
     ) -> Result<OfferAnswer, SdpError> {
-        let local = local(trunk, media, port, session_id);
-        let state = answered(offer, &local, trunk)?;
+        let mut local = local(trunk, media, port, session_id);
+        let state = answered(offer, &mut local, trunk)?;
         Ok(OfferAnswer { local, state })
     }
 
@@ -101,8 +101,8 @@ impl OfferAnswer {
 
     /// A new offer within the call.
     pub(crate) fn on_offer(&mut self, offer: &[u8], trunk: &Trunk) -> Result<Remote, SdpError> {
-        let next = Local { version: self.local.version + 1, ..self.local.clone() };
-        let state = answered(offer, &next, trunk)?;
+        let mut next = Local { version: self.local.version + 1, ..self.local.clone() };
+        let state = answered(offer, &mut next, trunk)?;
         self.local = next;
         self.state = state;
         self.remote().ok_or(SdpError::NoCommonMedia)
@@ -144,6 +144,7 @@ fn local(trunk: &Trunk, media: &MediaSettings, port: u16, session_id: u64) -> Lo
         telephone_event: Some(101),
         ptime_ms: 20,
         direction: Direction { send: true, receive: true },
+        beside: sdp::Beside::default(),
     }
 }
 
@@ -153,9 +154,11 @@ fn written(local: &Local) -> Bytes {
     Bytes::from(out)
 }
 
-fn answered(offer: &[u8], local: &Local, trunk: &Trunk) -> Result<State, SdpError> {
+fn answered(offer: &[u8], local: &mut Local, trunk: &Trunk) -> Result<State, SdpError> {
     let mut out = Vec::with_capacity(320);
-    let negotiated = sdp::answer(&sdp::parse(offer)?, local, &mut out)?;
+    let offer = sdp::parse(offer)?;
+    let negotiated = sdp::answer(&offer, local, &mut out)?;
+    local.beside = sdp::Beside::of(&offer, negotiated.place);
     Ok(State::Settled(Settled { local: Bytes::from(out), remote: remote(&negotiated, trunk) }))
 }
 

@@ -140,6 +140,16 @@ impl Cause {
         Cause::Internal,
     ];
 
+    /// Final SIP status to a caller who was not answered. A call that the called party ended before the caller could be told
+    /// that it was answered has found nobody: 480.
+    #[must_use]
+    pub const fn refusal(self) -> u16 {
+        match self.row().status {
+            200..300 => 480,
+            status => status,
+        }
+    }
+
     /// What this cause means everywhere.
     #[must_use]
     #[rustfmt::skip]

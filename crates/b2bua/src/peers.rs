@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use sip::locate::Host;
 
 use crate::settings::{Trunk, TrunkId};
 
@@ -21,7 +22,7 @@ pub struct Peers {
 
 impl Peers {
     /// The table of some trunks: the most specific source wins, then the first in order; a target's address is its trunk's
-    /// where it is in no source.
+    /// where it is in no source. Where names lead is not in it ([`crate::routes`]).
     ///
     /// # Panics
     /// With more than 65,536 trunks; the configuration allows 1,000.
@@ -29,7 +30,12 @@ impl Peers {
     pub fn of(trunks: &[Trunk]) -> Peers {
         let ids = || (0..).map(TrunkId).zip(trunks);
         let sources = ids().flat_map(|(id, trunk)| trunk.sources.iter().map(move |source| (*source, id)));
-        let targets = ids().flat_map(|(id, trunk)| trunk.targets.iter().map(move |target| (target.address.ip(), id)));
+        let targets = ids().flat_map(|(id, trunk)| {
+            trunk.targets.iter().filter_map(move |target| match target.host {
+                Host::Address(ip) => Some((ip, id)),
+                Host::Name(_) => None,
+            })
+        });
         Peers::made_of(sources, targets)
     }
 

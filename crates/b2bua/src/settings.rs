@@ -11,9 +11,11 @@ use ipnet::IpNet;
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{AppId, ReadRule, WriteRule};
 use sip::digest::{Account, Credentials};
+use sip::locate::{Way, Ways};
 use sip::transaction::Transport;
 
 pub use crate::peers::Peers;
+pub use sip::locate::Target;
 
 /// Everything the core is told by the operator.
 #[derive(Clone, Debug)]
@@ -96,15 +98,6 @@ pub enum CalledIn {
     To,
 }
 
-/// Where a trunk takes our calls.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Target {
-    /// Its protocol.
-    pub transport: Transport,
-    /// Its address.
-    pub address: SocketAddr,
-}
-
 /// Whether provisional responses are acknowledged (100rel, RFC 3262).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reliability {
@@ -145,8 +138,10 @@ pub struct Trunk {
     pub name: Arc<str>,
     /// Addresses it calls from. A request from an address of no trunk is a stranger's.
     pub sources: Vec<IpNet>,
-    /// Where it takes calls, tried in order. Empty: this trunk only calls.
+    /// Where it takes calls: addresses, and names that the driver looks up. Tried in order. Empty: this trunk only calls.
     pub targets: Vec<Target>,
+    /// How often each of its routes is asked by OPTIONS whether it lives; zero: never.
+    pub probe_every: Duration,
     /// The listeners that it knows us by: their places in [`Settings::listeners`]. Empty: any will do.
     pub from: Vec<u16>,
     /// How it spells numbers to us.
@@ -266,6 +261,21 @@ impl Settings {
     #[must_use]
     pub fn peers(&self) -> &Arc<Peers> {
         self.peers.0.get_or_init(|| Arc::new(Peers::of(&self.trunks)))
+    }
+
+    /// By what we can send, as the listeners are: where a name leaves the choice to us, the first of them comes first.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        let mut ways = Ways::default();
+        for listener in &self.listeners {
+            let way = Way { transport: listener.transport, ipv4: listener.bind.is_ipv4() };
+            if !ways.list.contains(&way) {
+                ways.list.push(way);
+            }
+            ways.loopback |= listener.bind.ip().is_loopback();
+            ways.own.push((listener.transport, listener.bind));
+        }
+        ways
     }
 
     /// The listener that what goes to a peer of a trunk leaves by: the first of its protocol and IP version, one of

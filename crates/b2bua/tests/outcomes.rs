@@ -114,24 +114,24 @@ fn an_announcement_takes_the_place_of_ringback() {
         A,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          183 (sdp)         ♪ announcement to A, then ringback
-        4.000         X ◀─ B   200 (sdp)
-        4.000         X ─▶ B   ACK
-        4.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
-        4.000  A ─▶ X          ACK
-        5.200                                    ♪ joined
-        6.000         X ◀─ B   BYE
-        6.000         X ─▶ B   200 to BYE
-        6.000  A ◀─ X          BYE               Reason: Q.850;cause=16
-        6.000  A ─▶ X          200 to BYE
-        6.000  CDR  hung_up by B, rang 3.960, talked 2.000, A 200, B 200
-               A heard  announcement 2.000, ringback 1.980, hint tone 1.200, B 0.800
-               B heard  hint tone 1.200, A 0.820
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          183 (sdp)         ♪ announcement to A, then ringback
+            4.000         X ◀─ B   200 (sdp)
+            4.000         X ─▶ B   ACK
+            4.000  A ◀─ X          200 (sdp)         ♪ silence to A; hint tone to both
+            4.000  A ─▶ X          ACK
+            5.200                                    ♪ joined
+            6.000         X ◀─ B   BYE
+            6.000         X ─▶ B   200 to BYE
+            6.000  A ◀─ X          BYE               Reason: Q.850;cause=16
+            6.000  A ─▶ X          200 to BYE
+            6.000  CDR  hung_up by B, rang 3.960, talked 2.000, A 200, B 200
+                   A heard  announcement 2.000, ringback 1.980, hint tone 1.200, B 0.800
+                   B heard  hint tone 1.200, A 0.820
+        "#]],
     );
 }
 
@@ -143,26 +143,26 @@ fn early_media_of_b_is_heard() {
         A,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          180
-        0.500         X ◀─ B   183 (sdp)
-        0.500  A ◀─ X          183 (sdp)         ♪ A hears the other
-        3.000         X ◀─ B   200 (sdp)
-        3.000         X ─▶ B   ACK
-        3.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
-        3.000  A ─▶ X          ACK
-        4.200                                    ♪ joined
-        5.000         X ◀─ B   BYE
-        5.000         X ─▶ B   200 to BYE
-        5.000  A ◀─ X          BYE               Reason: Q.850;cause=16
-        5.000  A ─▶ X          200 to BYE
-        5.000  CDR  hung_up by B, rang 2.960, talked 2.000, A 200, B 200
-               A heard  B's network 2.500, hint tone 1.200, B 0.800
-               B heard  hint tone 1.200, A 0.820
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          180
+            0.500         X ◀─ B   183 (sdp)
+            0.500  A ◀─ X          183 (sdp)         ♪ A hears the other
+            3.000         X ◀─ B   200 (sdp)
+            3.000         X ─▶ B   ACK
+            3.000  A ◀─ X          200 (sdp)         ♪ silence to A; hint tone to both
+            3.000  A ─▶ X          ACK
+            4.200                                    ♪ joined
+            5.000         X ◀─ B   BYE
+            5.000         X ─▶ B   200 to BYE
+            5.000  A ◀─ X          BYE               Reason: Q.850;cause=16
+            5.000  A ─▶ X          200 to BYE
+            5.000  CDR  hung_up by B, rang 2.960, talked 2.000, A 200, B 200
+                   A heard  B's network 2.500, hint tone 1.200, B 0.800
+                   B heard  hint tone 1.200, A 0.820
+        "#]],
     );
 }
 
@@ -183,7 +183,7 @@ fn early_media_of_b_is_heard_after_the_announcement() {
             2.040                                    ♪ A hears the other
             4.000         X ◀─ B   200 (sdp)
             4.000         X ─▶ B   ACK
-            4.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
+            4.000  A ◀─ X          200 (sdp)         ♪ silence to A; hint tone to both
             4.000  A ─▶ X          ACK
             5.200                                    ♪ joined
             6.000         X ◀─ B   BYE
@@ -592,7 +592,7 @@ fn b_shares_no_codec() {
 fn a_second_target_takes_what_the_first_refuses() {
     let mut setup = Setup::new(1).b(Script::answers(ms(500)).hangs_up(ms(2_000)));
     let away: SocketAddr = "10.2.0.77:5060".parse().expect("an address");
-    let first = b2bua::settings::Target { address: away, ..setup.settings.trunks[1].targets[0] };
+    let first = b2bua::settings::Target::at(sip::transaction::Transport::Udp, away);
     setup.settings.trunks[1].targets.insert(0, first);
     let mut world = setup.world();
     world.refuse(away);
@@ -750,23 +750,23 @@ fn without_a_tone_and_without_the_duty_the_parties_are_joined_at_once() {
         A,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          180
-        0.500         X ◀─ B   200 (sdp)
-        0.500         X ─▶ B   ACK
-        0.500  A ◀─ X          200 (sdp)         ♪ joined
-        0.500  A ─▶ X          ACK
-        2.500         X ◀─ B   BYE
-        2.500         X ─▶ B   200 to BYE
-        2.500  A ◀─ X          BYE               Reason: Q.850;cause=16
-        2.500  A ─▶ X          200 to BYE
-        2.500  CDR  hung_up by B, rang 0.460, talked 2.000, A 200, B 200
-               A heard  B 2.000
-               B heard  A 2.020
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          180
+            0.500         X ◀─ B   200 (sdp)
+            0.500         X ─▶ B   ACK
+            0.500  A ◀─ X          200 (sdp)         ♪ joined
+            0.500  A ─▶ X          ACK
+            2.500         X ◀─ B   BYE
+            2.500         X ─▶ B   200 to BYE
+            2.500  A ◀─ X          BYE               Reason: Q.850;cause=16
+            2.500  A ─▶ X          200 to BYE
+            2.500  CDR  hung_up by B, rang 0.460, talked 2.000, A 200, B 200
+                   A heard  B 1.980
+                   B heard  A 2.020
+        "#]],
     );
     assert_eq!(world.cdrs()[0].joined, world.cdrs()[0].answered);
 }
@@ -810,33 +810,30 @@ fn a_caller_that_never_acknowledges_is_given_up() {
         A,
         Cause::NoAck,
         &expect![[r#"
-         0.000  A ─▶ X          INVITE X          From: A
-         0.000  A ◀─ X          100
-         0.000         X ─▶ B   INVITE B          From: X
-         0.040         X ◀─ B   180
-         0.040  A ◀─ X          180
-         1.000         X ◀─ B   200 (sdp)
-         1.000         X ─▶ B   ACK
-         1.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
-         1.500  A ◀─ X          200 (sdp)
-         2.200                                    ♪ joined
-         2.500  A ◀─ X          200 (sdp)
-         4.500  A ◀─ X          200 (sdp)
-         8.500  A ◀─ X          200 (sdp)
-        12.500  A ◀─ X          200 (sdp)
-        16.500  A ◀─ X          200 (sdp)
-        20.500  A ◀─ X          200 (sdp)
-        24.500  A ◀─ X          200 (sdp)
-        28.500  A ◀─ X          200 (sdp)
-        32.500  A ◀─ X          200 (sdp)
-        33.000  A ◀─ X          BYE               Reason: Q.850;cause=102
-        33.000         X ─▶ B   BYE               Reason: Q.850;cause=102
-        33.000  A ─▶ X          200 to BYE
-        33.000         X ◀─ B   200 to BYE
-        33.000  CDR  no_ack, rang 0.960, talked 32.000, A 200, B 200
-                A heard  hint tone 1.200
-                B heard  hint tone 1.200
-    "#]],
+             0.000  A ─▶ X          INVITE X          From: A
+             0.000  A ◀─ X          100
+             0.000         X ─▶ B   INVITE B          From: X
+             0.040         X ◀─ B   180
+             0.040  A ◀─ X          180
+             1.000         X ◀─ B   200 (sdp)
+             1.000         X ─▶ B   ACK
+             1.000  A ◀─ X          200 (sdp)
+             1.500  A ◀─ X          200 (sdp)
+             2.500  A ◀─ X          200 (sdp)
+             4.500  A ◀─ X          200 (sdp)
+             8.500  A ◀─ X          200 (sdp)
+            12.500  A ◀─ X          200 (sdp)
+            16.500  A ◀─ X          200 (sdp)
+            20.500  A ◀─ X          200 (sdp)
+            24.500  A ◀─ X          200 (sdp)
+            28.500  A ◀─ X          200 (sdp)
+            32.500  A ◀─ X          200 (sdp)
+            33.000  A ◀─ X          BYE               Reason: Q.850;cause=102
+            33.000         X ─▶ B   BYE               Reason: Q.850;cause=102
+            33.000  A ─▶ X          200 to BYE
+            33.000         X ◀─ B   200 to BYE
+            33.000  CDR  no_ack, rang 0.960, talked 32.000, A 200, B 200
+        "#]],
     );
 }
 

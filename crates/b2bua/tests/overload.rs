@@ -108,7 +108,6 @@ fn what_belongs_to_calls_gets_through_while_new_calls_wait_and_are_refused() {
     assert!(world.run_until_idle(Duration::from_secs(200)));
     assert!(world.core.is_idle() && !world.core.gauges().is_overloaded);
     assert_eq!(world.cdrs().len(), 1, "a refusal leaves no record");
-    world.finish();
 }
 
 #[test]
@@ -223,7 +222,7 @@ fn a_reload_may_take_the_trunk_of_one_who_waits() {
     let core = &mut setup.world().core;
     core.take_in(Duration::ZERO, Duration::ZERO, flow(CARRIER), request("INVITE", "one", ""));
     settings.trunks.retain(|trunk| &*trunk.name == "carrier-b");
-    core.reload(Arc::new(settings));
+    core.reload(Duration::ZERO, Arc::new(settings));
     core.handle_waiting(Duration::ZERO, 16);
     assert_eq!(sent(core), [""; 0]);
     assert!(core.is_idle());

@@ -113,30 +113,30 @@ fn a_callee_rings_reliably() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180               reliable
-        0.040         X ─▶ B   PRACK
-        0.040  A ◀─ X          180
-        0.040         X ◀─ B   200 to PRACK
-        0.500         X ◀─ B   183 (sdp)         reliable
-        0.500         X ─▶ B   PRACK
-        0.500  A ◀─ X          183 (sdp)         ♪ A hears the other
-        0.500         X ◀─ B   200 to PRACK
-        1.000         X ◀─ B   200
-        1.000         X ─▶ B   ACK
-        1.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
-        1.000  A ─▶ X          ACK
-        2.200                                    ♪ joined
-        3.000  A ─▶ X          BYE
-        3.000  A ◀─ X          200 to BYE
-        3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        3.000         X ◀─ B   200 to BYE
-        3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
-               A heard  B's network 0.500, hint tone 1.200
-               B heard  hint tone 1.200
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180               reliable
+            0.040         X ─▶ B   PRACK
+            0.040  A ◀─ X          180
+            0.040         X ◀─ B   200 to PRACK
+            0.500         X ◀─ B   183 (sdp)         reliable
+            0.500         X ─▶ B   PRACK
+            0.500  A ◀─ X          183 (sdp)         ♪ A hears the other
+            0.500         X ◀─ B   200 to PRACK
+            1.000         X ◀─ B   200
+            1.000         X ─▶ B   ACK
+            1.000  A ◀─ X          200 (sdp)         ♪ silence to A; hint tone to both
+            1.000  A ─▶ X          ACK
+            2.200                                    ♪ joined
+            3.000  A ─▶ X          BYE
+            3.000  A ◀─ X          200 to BYE
+            3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            3.000         X ◀─ B   200 to BYE
+            3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
+                   A heard  B's network 0.500, hint tone 1.200
+                   B heard  hint tone 1.200
+        "#]],
     );
 }
 
@@ -153,26 +153,27 @@ fn an_answer_waits_for_the_acknowledgement_of_early_media() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.200  A ─▶ X          INVITE X          From: A
-        0.200  A ◀─ X          100
-        0.200         X ─▶ B   INVITE B          From: X
-        0.640         X ◀─ B   180
-        0.640  A ◀─ X          183 (sdp)         reliable  ♪ announcement to A, then ringback
-        0.700         X ◀─ B   200 (sdp)
-        0.700         X ─▶ B   ACK               ♪ hint tone to both
-        1.040  A ─▶ X          PRACK
-        1.040  A ◀─ X          200 to PRACK
-        1.040  A ◀─ X          200
-        1.440  A ─▶ X          ACK
-        1.900                                    ♪ joined
-        3.440  A ─▶ X          BYE
-        3.440  A ◀─ X          200 to BYE
-        3.440         X ─▶ B   BYE               Reason: Q.850;cause=16
-        3.440  CDR  hung_up by A, rang 0.060, talked 2.740, A 200, B 200
-        3.840         X ◀─ B   200 to BYE
-               A heard  announcement 0.080, hint tone 1.200
-               B heard  hint tone 1.200
-    "#]],
+            0.200  A ─▶ X          INVITE X          From: A
+            0.200  A ◀─ X          100
+            0.200         X ─▶ B   INVITE B          From: X
+            0.640         X ◀─ B   180
+            0.640  A ◀─ X          183 (sdp)         reliable  ♪ announcement to A, then ringback
+            0.700         X ◀─ B   200 (sdp)
+            0.700         X ─▶ B   ACK               ♪ silence to A
+            1.040  A ─▶ X          PRACK
+            1.040  A ◀─ X          200 to PRACK
+            1.040  A ◀─ X          200
+            1.440                                    ♪ hint tone to both
+            1.440  A ─▶ X          ACK
+            2.640                                    ♪ joined
+            3.440  A ─▶ X          BYE
+            3.440  A ◀─ X          200 to BYE
+            3.440         X ─▶ B   BYE               Reason: Q.850;cause=16
+            3.440  CDR  hung_up by A, rang 0.060, talked 2.740, A 200, B 200
+            3.840         X ◀─ B   200 to BYE
+                   A heard  announcement 0.080, hint tone 1.200
+                   B heard  hint tone 1.200
+        "#]],
     );
 }
 
@@ -187,26 +188,26 @@ fn a_caller_without_offer_hears_the_announcement_by_our_offer() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X (no sdp) From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          183 (sdp)         reliable
-        0.040  A ─▶ X          PRACK (sdp)
-        0.040  A ◀─ X          200 to PRACK      ♪ announcement to A, then ringback
-        3.000         X ◀─ B   200 (sdp)
-        3.000         X ─▶ B   ACK
-        3.000  A ◀─ X          200               ♪ hint tone to both
-        3.000  A ─▶ X          ACK
-        4.200                                    ♪ joined
-        7.000  A ─▶ X          BYE
-        7.000  A ◀─ X          200 to BYE
-        7.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        7.000         X ◀─ B   200 to BYE
-        7.000  CDR  hung_up by A, rang 2.960, talked 4.000, A 200, B 200
-               A heard  announcement 2.000, ringback 0.980, hint tone 1.200, B 2.800
-               B heard  hint tone 1.200, A 2.800
-    "#]],
+            0.000  A ─▶ X          INVITE X (no sdp) From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          183 (sdp)         reliable
+            0.040  A ─▶ X          PRACK (sdp)
+            0.040  A ◀─ X          200 to PRACK      ♪ announcement to A, then ringback
+            3.000         X ◀─ B   200 (sdp)
+            3.000         X ─▶ B   ACK
+            3.000  A ◀─ X          200               ♪ silence to A; hint tone to both
+            3.000  A ─▶ X          ACK
+            4.200                                    ♪ joined
+            7.000  A ─▶ X          BYE
+            7.000  A ◀─ X          200 to BYE
+            7.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            7.000         X ◀─ B   200 to BYE
+            7.000  CDR  hung_up by A, rang 2.960, talked 4.000, A 200, B 200
+                   A heard  announcement 2.000, ringback 0.980, hint tone 1.200, B 2.800
+                   B heard  hint tone 1.200, A 2.800
+        "#]],
     );
 }
 
@@ -219,28 +220,28 @@ fn a_caller_without_offer_hears_early_media_of_b() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X (no sdp) From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          180
-        0.500         X ◀─ B   183 (sdp)
-        0.500  A ◀─ X          183 (sdp)         reliable
-        0.500  A ─▶ X          PRACK (sdp)
-        0.500  A ◀─ X          200 to PRACK      ♪ A hears the other
-        3.000         X ◀─ B   200 (sdp)
-        3.000         X ─▶ B   ACK
-        3.000  A ◀─ X          200               ♪ hint tone to both
-        3.000  A ─▶ X          ACK
-        4.200                                    ♪ joined
-        7.000  A ─▶ X          BYE
-        7.000  A ◀─ X          200 to BYE
-        7.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        7.000         X ◀─ B   200 to BYE
-        7.000  CDR  hung_up by A, rang 2.960, talked 4.000, A 200, B 200
-               A heard  B's network 2.480, hint tone 1.200, B 2.800
-               B heard  hint tone 1.200, A 2.800
-    "#]],
+            0.000  A ─▶ X          INVITE X (no sdp) From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          180
+            0.500         X ◀─ B   183 (sdp)
+            0.500  A ◀─ X          183 (sdp)         reliable
+            0.500  A ─▶ X          PRACK (sdp)
+            0.500  A ◀─ X          200 to PRACK      ♪ A hears the other
+            3.000         X ◀─ B   200 (sdp)
+            3.000         X ─▶ B   ACK
+            3.000  A ◀─ X          200               ♪ silence to A; hint tone to both
+            3.000  A ─▶ X          ACK
+            4.200                                    ♪ joined
+            7.000  A ─▶ X          BYE
+            7.000  A ◀─ X          200 to BYE
+            7.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            7.000         X ◀─ B   200 to BYE
+            7.000  CDR  hung_up by A, rang 2.960, talked 4.000, A 200, B 200
+                   A heard  B's network 2.480, hint tone 1.200, B 2.800
+                   B heard  hint tone 1.200, A 2.800
+        "#]],
     );
 }
 
@@ -253,30 +254,30 @@ fn a_caller_without_offer_that_requires_reliable_ringing_gets_our_offer_with_it(
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X (no sdp) From: A, Require: 100rel
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          180 (sdp)         reliable
-        0.040  A ─▶ X          PRACK (sdp)
-        0.040  A ◀─ X          200 to PRACK
-        0.500         X ◀─ B   183 (sdp)
-        0.500  A ◀─ X          183               reliable
-        0.500  A ─▶ X          PRACK
-        0.500  A ◀─ X          200 to PRACK      ♪ A hears the other
-        1.000         X ◀─ B   200 (sdp)
-        1.000         X ─▶ B   ACK
-        1.000  A ◀─ X          200               ♪ hint tone to both
-        1.000  A ─▶ X          ACK
-        2.200                                    ♪ joined
-        3.000  A ─▶ X          BYE
-        3.000  A ◀─ X          200 to BYE
-        3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        3.000         X ◀─ B   200 to BYE
-        3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
-               A heard  B's network 0.500, hint tone 1.200, B 0.800
-               B heard  hint tone 1.200, A 0.800
-    "#]],
+            0.000  A ─▶ X          INVITE X (no sdp) From: A, Require: 100rel
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          180 (sdp)         reliable
+            0.040  A ─▶ X          PRACK (sdp)
+            0.040  A ◀─ X          200 to PRACK
+            0.500         X ◀─ B   183 (sdp)
+            0.500  A ◀─ X          183               reliable
+            0.500  A ─▶ X          PRACK
+            0.500  A ◀─ X          200 to PRACK      ♪ A hears the other
+            1.000         X ◀─ B   200 (sdp)
+            1.000         X ─▶ B   ACK
+            1.000  A ◀─ X          200               ♪ silence to A; hint tone to both
+            1.000  A ─▶ X          ACK
+            2.200                                    ♪ joined
+            3.000  A ─▶ X          BYE
+            3.000  A ◀─ X          200 to BYE
+            3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            3.000         X ◀─ B   200 to BYE
+            3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
+                   A heard  B's network 0.500, hint tone 1.200, B 0.800
+                   B heard  hint tone 1.200, A 0.800
+        "#]],
     );
 }
 
@@ -325,26 +326,26 @@ fn a_new_offer_comes_with_a_prack() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          183 (sdp)         reliable
-        0.040  A ─▶ X          PRACK (sdp)
-        0.040  A ◀─ X          200 to PRACK (sdp) ♪ announcement to A, then ringback
-        1.000         X ◀─ B   200 (sdp)
-        1.000         X ─▶ B   ACK
-        1.000  A ◀─ X          200               ♪ hint tone to both
-        1.000  A ─▶ X          ACK
-        2.200                                    ♪ joined
-        3.000  A ─▶ X          BYE
-        3.000  A ◀─ X          200 to BYE
-        3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        3.000         X ◀─ B   200 to BYE
-        3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
-               A heard  announcement 0.980, hint tone 1.200
-               B heard  hint tone 1.200
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          183 (sdp)         reliable
+            0.040  A ─▶ X          PRACK (sdp)
+            0.040  A ◀─ X          200 to PRACK (sdp) ♪ announcement to A, then ringback
+            1.000         X ◀─ B   200 (sdp)
+            1.000         X ─▶ B   ACK
+            1.000  A ◀─ X          200               ♪ silence to A; hint tone to both
+            1.000  A ─▶ X          ACK
+            2.200                                    ♪ joined
+            3.000  A ─▶ X          BYE
+            3.000  A ◀─ X          200 to BYE
+            3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            3.000         X ◀─ B   200 to BYE
+            3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
+                   A heard  announcement 0.980, hint tone 1.200
+                   B heard  hint tone 1.200
+        "#]],
     );
 }
 
@@ -436,32 +437,32 @@ fn b_updates_its_early_media() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180               reliable
-        0.040         X ─▶ B   PRACK
-        0.040  A ◀─ X          180
-        0.040         X ◀─ B   200 to PRACK
-        0.300         X ◀─ B   183 (sdp)         reliable
-        0.300         X ─▶ B   PRACK
-        0.300  A ◀─ X          183 (sdp)         ♪ A hears the other
-        0.300         X ◀─ B   200 to PRACK
-        0.540         X ◀─ B   UPDATE (sdp)
-        0.540         X ─▶ B   200 to UPDATE (sdp)
-        1.000         X ◀─ B   200
-        1.000         X ─▶ B   ACK
-        1.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
-        1.000  A ─▶ X          ACK
-        2.200                                    ♪ joined
-        3.000  A ─▶ X          BYE
-        3.000  A ◀─ X          200 to BYE
-        3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        3.000         X ◀─ B   200 to BYE
-        3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
-               A heard  B's network 0.700, hint tone 1.200
-               B heard  hint tone 1.200
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180               reliable
+            0.040         X ─▶ B   PRACK
+            0.040  A ◀─ X          180
+            0.040         X ◀─ B   200 to PRACK
+            0.300         X ◀─ B   183 (sdp)         reliable
+            0.300         X ─▶ B   PRACK
+            0.300  A ◀─ X          183 (sdp)         ♪ A hears the other
+            0.300         X ◀─ B   200 to PRACK
+            0.540         X ◀─ B   UPDATE (sdp)
+            0.540         X ─▶ B   200 to UPDATE (sdp)
+            1.000         X ◀─ B   200
+            1.000         X ─▶ B   ACK
+            1.000  A ◀─ X          200 (sdp)         ♪ silence to A; hint tone to both
+            1.000  A ─▶ X          ACK
+            2.200                                    ♪ joined
+            3.000  A ─▶ X          BYE
+            3.000  A ◀─ X          200 to BYE
+            3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            3.000         X ◀─ B   200 to BYE
+            3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
+                   A heard  B's network 0.700, hint tone 1.200
+                   B heard  hint tone 1.200
+        "#]],
     );
 }
 
@@ -476,26 +477,26 @@ fn an_update_before_the_answer_is_settled_must_wait() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-        0.000  A ─▶ X          INVITE X          From: A
-        0.000  A ◀─ X          100
-        0.000         X ─▶ B   INVITE B          From: X
-        0.040         X ◀─ B   180
-        0.040  A ◀─ X          183 (sdp)         ♪ announcement to A, then ringback
-        1.000         X ◀─ B   200 (sdp)
-        1.000         X ─▶ B   ACK
-        1.000  A ◀─ X          200 (sdp)         ♪ hint tone to both
-        1.000  A ─▶ X          ACK
-        1.040  A ─▶ X          UPDATE (sdp)
-        1.040  A ◀─ X          200 to UPDATE (sdp)
-        2.200                                    ♪ joined
-        3.000  A ─▶ X          BYE
-        3.000  A ◀─ X          200 to BYE
-        3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
-        3.000         X ◀─ B   200 to BYE
-        3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
-               A heard  announcement 0.980, hint tone 1.200
-               B heard  hint tone 1.200
-    "#]],
+            0.000  A ─▶ X          INVITE X          From: A
+            0.000  A ◀─ X          100
+            0.000         X ─▶ B   INVITE B          From: X
+            0.040         X ◀─ B   180
+            0.040  A ◀─ X          183 (sdp)         ♪ announcement to A, then ringback
+            1.000         X ◀─ B   200 (sdp)
+            1.000         X ─▶ B   ACK
+            1.000  A ◀─ X          200 (sdp)         ♪ silence to A; hint tone to both
+            1.000  A ─▶ X          ACK
+            1.040  A ─▶ X          UPDATE (sdp)
+            1.040  A ◀─ X          200 to UPDATE (sdp)
+            2.200                                    ♪ joined
+            3.000  A ─▶ X          BYE
+            3.000  A ◀─ X          200 to BYE
+            3.000         X ─▶ B   BYE               Reason: Q.850;cause=16
+            3.000         X ◀─ B   200 to BYE
+            3.000  CDR  hung_up by A, rang 0.960, talked 2.000, A 200, B 200
+                   A heard  announcement 0.980, hint tone 1.200
+                   B heard  hint tone 1.200
+        "#]],
     );
 }
 
@@ -1037,39 +1038,40 @@ fn our_refresh_meets_a_re_invite() {
         setup,
         Cause::HungUp,
         &expect![[r#"
-          0.050  A ─▶ X          INVITE X          From: A
-          0.050  A ◀─ X          100
-          0.050         X ─▶ B   INVITE B          From: X, Session-Expires: 150, Min-SE: 90
-          0.190         X ◀─ B   180
-          0.190  A ◀─ X          180
-          1.150         X ◀─ B   200 (sdp)
-          1.150         X ─▶ B   ACK
-          1.150  A ◀─ X          200 (sdp)         Session-Expires: 150;refresher=uas  ♪ hint tone to both
-          1.250  A ─▶ X          ACK
-          2.350                                    ♪ joined
-         76.150  A ◀─ X          UPDATE            Session-Expires: 150;refresher=uac, Min-SE: 90
-         76.150         X ─▶ B   re-INVITE         Session-Expires: 150;refresher=uac, Min-SE: 90
-         76.240         X ◀─ B   re-INVITE
-         76.240         X ─▶ B   491
-         76.250  A ─▶ X          200 to UPDATE
-         76.250         X ◀─ B   491
-         76.250         X ─▶ B   ACK
-         76.340         X ◀─ B   ACK
-         76.490         X ◀─ B   re-INVITE
-         76.490         X ─▶ B   200 (sdp)         Session-Expires: 150;refresher=uas
-         76.590         X ◀─ B   ACK
-        151.250  A ◀─ X          UPDATE            Session-Expires: 150;refresher=uac, Min-SE: 90
-        151.350  A ─▶ X          200 to UPDATE
-        151.490         X ─▶ B   re-INVITE         Session-Expires: 150;refresher=uac, Min-SE: 90
-        151.590         X ◀─ B   200 (sdp)
-        151.590         X ─▶ B   ACK
-        201.250  A ─▶ X          BYE
-        201.250  A ◀─ X          200 to BYE
-        201.250         X ─▶ B   BYE               Reason: Q.850;cause=16
-        201.250  CDR  hung_up by A, rang 0.960, talked 200.100, A 200, B 200
-        201.350         X ◀─ B   200 to BYE
-                 A heard  hint tone 1.200
-                 B heard  hint tone 1.200
-    "#]],
+              0.050  A ─▶ X          INVITE X          From: A
+              0.050  A ◀─ X          100
+              0.050         X ─▶ B   INVITE B          From: X, Session-Expires: 150, Min-SE: 90
+              0.190         X ◀─ B   180
+              0.190  A ◀─ X          180
+              1.150         X ◀─ B   200 (sdp)
+              1.150         X ─▶ B   ACK
+              1.150  A ◀─ X          200 (sdp)         Session-Expires: 150;refresher=uas
+              1.250                                    ♪ hint tone to both
+              1.250  A ─▶ X          ACK
+              2.450                                    ♪ joined
+             76.150  A ◀─ X          UPDATE            Session-Expires: 150;refresher=uac, Min-SE: 90
+             76.150         X ─▶ B   re-INVITE         Session-Expires: 150;refresher=uac, Min-SE: 90
+             76.240         X ◀─ B   re-INVITE
+             76.240         X ─▶ B   491
+             76.250  A ─▶ X          200 to UPDATE
+             76.250         X ◀─ B   491
+             76.250         X ─▶ B   ACK
+             76.340         X ◀─ B   ACK
+             76.490         X ◀─ B   re-INVITE
+             76.490         X ─▶ B   200 (sdp)         Session-Expires: 150;refresher=uas
+             76.590         X ◀─ B   ACK
+            151.250  A ◀─ X          UPDATE            Session-Expires: 150;refresher=uac, Min-SE: 90
+            151.350  A ─▶ X          200 to UPDATE
+            151.490         X ─▶ B   re-INVITE         Session-Expires: 150;refresher=uac, Min-SE: 90
+            151.590         X ◀─ B   200 (sdp)
+            151.590         X ─▶ B   ACK
+            201.250  A ─▶ X          BYE
+            201.250  A ◀─ X          200 to BYE
+            201.250         X ─▶ B   BYE               Reason: Q.850;cause=16
+            201.250  CDR  hung_up by A, rang 0.960, talked 200.100, A 200, B 200
+            201.350         X ◀─ B   200 to BYE
+                     A heard  hint tone 1.200
+                     B heard  hint tone 1.200
+        "#]],
     );
 }

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Digits that may wait to be sent.
-pub(crate) const MAX_WAITING: usize = 16;
+const MAX_WAITING: usize = 16;
 
 /// A digit is sent for so long, in milliseconds: what ITU-T Q.24 has everybody recognise, and what fits one segment.
 const LENGTH: std::ops::RangeInclusive<u16> = 40..=5000;
@@ -190,8 +190,8 @@ pub(crate) struct Receiver {
     former: Option<(u32, u32)>,
     /// Digits to tell, with their length in milliseconds, oldest first and then `None`.
     heard: [Option<(Digit, u16)>; MAX_HEARD],
-    /// When the last of them was put there.
-    heard_at: Duration,
+    /// When a digit is to be told or ended: kept here because every packet asks for it.
+    due: Option<Duration>,
     /// When the next digit would come at [`PACE`].
     paced: Duration,
     refused: u64,
@@ -233,14 +233,7 @@ enum Kin {
 
 impl Receiver {
     pub(crate) fn new() -> Receiver {
-        Receiver {
-            last: None,
-            former: None,
-            heard: [None; MAX_HEARD],
-            heard_at: Duration::ZERO,
-            paced: Duration::ZERO,
-            refused: 0,
-        }
+        Receiver { last: None, former: None, heard: [None; MAX_HEARD], due: None, paced: Duration::ZERO, refused: 0 }
     }
 
     /// Takes an event packet of the party; events that are no digit are passed over.
@@ -277,30 +270,37 @@ impl Receiver {
                 last.phase = Phase::Ended;
             }
         }
+        self.due = self.next_due(now);
     }
 
     /// Ends a digit of which nothing more comes.
     pub(crate) fn on_timeout(&mut self, now: Duration) {
         if self.fades_at().is_some_and(|at| at <= now) {
             self.tell(now);
+            self.due = self.next_due(now);
         }
     }
 
-    /// When a digit is to be told or ended; the time that has been when one waits to be told.
-    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        if self.heard[0].is_some() { Some(self.heard_at) } else { self.fades_at() }
+    /// When a digit is to be told or ended; a time that has been when one waits to be told.
+    pub(crate) const fn poll_timeout(&self) -> Option<Duration> {
+        self.due
     }
 
     /// The next digit and its length in milliseconds.
     pub(crate) fn poll(&mut self) -> Option<(Digit, u16)> {
         let heard = self.heard[0].take()?;
         self.heard.rotate_left(1);
+        self.due = self.next_due(self.due.unwrap_or_default());
         Some(heard)
     }
 
     /// Digits that came faster than they could be told.
     pub(crate) const fn refused(&self) -> u64 {
         self.refused
+    }
+
+    fn next_due(&self, now: Duration) -> Option<Duration> {
+        if self.heard[0].is_some() { Some(now) } else { self.fades_at() }
     }
 
     fn fades_at(&self) -> Option<Duration> {
@@ -322,7 +322,6 @@ impl Receiver {
         match place {
             Some(place) if paced.saturating_sub(now) < PACE * MAX_HEARD as u32 => {
                 *place = Some((last.digit, last.ms()));
-                self.heard_at = now;
                 self.paced = paced.saturating_add(PACE);
             }
             Some(_) | None => self.refused += 1,

@@ -67,6 +67,8 @@ pub(crate) struct Leg {
 struct Settled {
     remote: Remote,
     latch: Latch,
+    /// RTP may be sent: no hold, and an address. Kept here because every packet asks.
+    open: bool,
 }
 
 /// The RTCP side of a leg.
@@ -133,7 +135,8 @@ impl Leg {
     /// address, or after a hold.
     pub(crate) fn set_remote(&mut self, now: Duration, remote: Remote, random: &mut Random) -> bool {
         let Some(settled) = &mut self.settled else {
-            self.settled = Some(Settled { remote, latch: Latch::new(remote.rtp, remote.source) });
+            let latch = Latch::new(remote.rtp, remote.source);
+            self.settled = Some(Settled { remote, latch, open: is_open(&remote) });
             self.control.next_report = Some(now.saturating_add(report_interval(random) / 2));
             // A prompt that was asked for before there was anyone to play it to begins now, from its beginning.
             if let Hearing::Playing(player) = &mut self.hearing {
@@ -145,6 +148,7 @@ impl Leg {
         let resumed = remote.direction.receive && !settled.remote.direction.receive;
         settled.latch.resignal(now, remote.rtp, remote.source);
         settled.remote = remote;
+        settled.open = is_open(&remote);
         if settled.latch.locked().is_none() {
             self.control.source = None;
         }
@@ -256,7 +260,7 @@ impl Leg {
     }
 
     fn check(&mut self, now: Duration, source: SocketAddr, packet: &[u8]) -> Option<Admitted> {
-        let Settled { remote, latch } = self.settled.as_mut()?;
+        let Settled { remote, latch, open: _ } = self.settled.as_mut()?;
         let (header, payload) = rtp::parse(packet).ok()?;
         let content = classify(&remote.format, &header, packet.get(payload.clone())?)?;
         if !latch.admit(now, source, header.ssrc, header.sequence_number) {
@@ -457,9 +461,7 @@ impl Leg {
     /// Where RTP may be sent to, and in which format; `None` before the answer and on hold.
     #[inline(always)] // a call costs a sixth of a packet, since what it returns goes through memory
     fn outlet(&self) -> Option<(SocketAddr, LegFormat)> {
-        let Settled { remote, latch } = self.settled.as_ref()?;
-        // The unspecified address is how hold was written before directions (RFC 3264 §8.4).
-        let open = remote.direction.send && is_sendable(remote.rtp);
+        let Settled { remote, latch, open } = self.settled.as_ref()?;
         open.then(|| (latch.destination(), remote.format))
     }
 
@@ -518,12 +520,26 @@ impl Leg {
 
     /// The next packet of a digit or a prompt, the next report, the end of a digit of the party's.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        let digit = self.digits_out.as_ref().and_then(|digits| digits.due(self.is_between_prompts()));
         let tick = match &self.hearing {
             Hearing::Playing(player) if self.is_settled() && !self.sends_digit() => Some(player.due()),
             Hearing::Playing(_) | Hearing::Peer | Hearing::Nothing => None,
         };
-        [digit, tick, self.control.next_report, self.digits_in.poll_timeout()].into_iter().flatten().min()
+        let usual = earliest(tick, self.control.next_report);
+        // Every packet asks, and hardly any leg has digits.
+        if self.digits_out.is_none() && self.digits_in.poll_timeout().is_none() {
+            return usual;
+        }
+        let digit = self.digits_out.as_ref().and_then(|digits| digits.due(self.is_between_prompts()));
+        earliest(earliest(usual, digit), self.digits_in.poll_timeout())
+    }
+}
+
+/// The earlier of two times, where there are any.
+pub(crate) fn earliest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (Some(_), None) => one,
+        (None, _) => other,
     }
 }
 
@@ -565,6 +581,11 @@ fn classify(format: &LegFormat, header: &Header, payload: &[u8]) -> Option<Conte
         }
     };
     Some(if payload.is_empty() { Content::Nothing } else { Content::Audio(codec) })
+}
+
+/// The unspecified address is how hold was written before directions (RFC 3264 §8.4).
+fn is_open(remote: &Remote) -> bool {
+    remote.direction.send && is_sendable(remote.rtp)
 }
 
 fn is_sendable(address: SocketAddr) -> bool {

@@ -27,7 +27,7 @@
 //!   └──────┘                      └────────┘
 //! ```
 
-use crate::leg::{Content, Leg};
+use crate::leg::{Content, Leg, earliest};
 use crate::random::Random;
 use crate::recorder::Recorder;
 use crate::rtcp;
@@ -210,13 +210,19 @@ impl Session {
             Side::B => (b, a),
         };
         let admitted = from.admit(now, source, packet)?;
-        match (admitted.content, &mut self.recording) {
-            (Content::Audio(codec), Recording::Running(running)) => {
-                let payload = packet.get(admitted.payload.clone())?;
-                running.recorder.on_audio(now, side, &admitted.header, codec, payload);
+        match admitted.content {
+            Content::Audio(codec) => {
+                if let Recording::Running(running) = &mut self.recording {
+                    let payload = packet.get(admitted.payload.clone())?;
+                    running.recorder.on_audio(now, side, &admitted.header, codec, payload);
+                }
             }
-            (Content::Event, _) if !to.takes_events() => from.on_event(now, &admitted, packet),
-            (Content::Audio(_) | Content::Event | Content::Nothing, _) => {}
+            Content::Event => {
+                if !to.takes_events() {
+                    from.on_event(now, &admitted, packet);
+                }
+            }
+            Content::Nothing => {}
         }
         let (destination, range) = to.forward(now, &admitted, packet)?;
         Some(Forward { side: side.other(), destination, range })
@@ -265,7 +271,7 @@ impl Session {
             Recording::Running(running) => running.recorder.poll_timeout(),
             Recording::Off | Recording::Flushing(_) | Recording::Done => None,
         };
-        [a.poll_timeout(), b.poll_timeout(), recorder, self.dead_at()].into_iter().flatten().min()
+        earliest(earliest(a.poll_timeout(), b.poll_timeout()), earliest(recorder, self.dead_at()))
     }
 
     /// The next event: prompts' ends, then digits, then [`Event::Dead`], then [`Event::Closed`], which is the last.

@@ -167,11 +167,18 @@ pub fn read_prompt(bytes: &[u8]) -> Result<Box<[u8]>, WavError> {
     if samples.is_empty() {
         return Err(WavError::Empty);
     }
-    if format.tag == ALAW { Ok(samples.into()) } else { read_pcm(bytes) }
+    if format.tag == ALAW { Ok(samples.into()) } else { read_pcm(bytes, samples.len() / 2) }
 }
 
-fn read_pcm(bytes: &[u8]) -> Result<Box<[u8]>, WavError> {
+/// Lets hound read what our own reader of chunks has judged to be so many samples. A file in which it finds anything else has
+/// been made to be two files, or nearly so.
+fn read_pcm(bytes: &[u8], count: usize) -> Result<Box<[u8]>, WavError> {
     let reader = hound::WavReader::new(Cursor::new(bytes)).map_err(|_| WavError::Malformed)?;
+    let spec = reader.spec();
+    let seen = (spec.channels, spec.sample_rate, spec.bits_per_sample, spec.sample_format);
+    if count == 0 || reader.len() as usize != count || seen != (1, RATE, 16, hound::SampleFormat::Int) {
+        return Err(WavError::Malformed);
+    }
     let samples = reader.into_samples::<i16>();
     let alaw: Result<Box<[u8]>, _> = samples.map(|sample| sample.map(linear_to_alaw)).collect();
     alaw.map_err(|_| WavError::Malformed)

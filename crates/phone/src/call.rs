@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use rsip::Uri;
 
+use crate::fork::Other;
 use crate::sdp::{Negotiation, Offer};
 use crate::transaction::Key;
 use crate::wire::{Received, address_of};
 
 /// What both sides of a dialog know (§12).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Dialog {
     pub(crate) call_id: String,
     /// Our From or To, with our tag.
@@ -25,6 +26,8 @@ pub(crate) struct Dialog {
     /// The peer's, with its tag once known.
     pub(crate) remote: String,
     pub(crate) local_tag: String,
+    /// User part of our Contact.
+    pub(crate) contact_user: String,
     pub(crate) remote_tag: String,
     pub(crate) local_cseq: u32,
     pub(crate) remote_cseq: u32,
@@ -44,7 +47,7 @@ pub(crate) struct Dialog {
 }
 
 /// Reliable provisional responses (RFC 3262) of one dialog.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reliable {
     /// The last RSeq, sent or taken.
     pub(crate) rseq: Option<u32>,
@@ -62,6 +65,7 @@ pub(crate) struct Reliable {
 #[derive(Clone, Debug)]
 pub(crate) struct Outstanding {
     pub(crate) sdp: Carried,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) next: Duration,
     pub(crate) interval: Duration,
     pub(crate) until: Duration,
@@ -150,6 +154,8 @@ pub(crate) struct Calling {
     pub(crate) extra: Vec<(String, String)>,
     /// A provisional response above 100 came.
     pub(crate) early: bool,
+    /// The dialogs of other To tags.
+    pub(crate) others: Vec<Other>,
 }
 
 #[derive(Debug)]
@@ -168,6 +174,11 @@ pub(crate) struct Ringing {
 }
 
 impl Ringing {
+    /// When the script's reply is due.
+    pub(crate) fn reply_at(&self) -> Option<Duration> {
+        self.plan.iter().find(|(_, step)| *step == Step::Reply).map(|(at, _)| *at)
+    }
+
     /// The step must wait for a PRACK (RFC 3262 §3): one provisional response at a time, and no 200 after SDP.
     fn waits(&self, step: Step, answers: bool) -> bool {
         let Some(outstanding) = &self.dialog.reliable.outstanding else {
@@ -225,8 +236,10 @@ pub(crate) struct Modifying {
 pub(crate) struct Pending {
     pub(crate) branch: String,
     pub(crate) what: What,
-    /// It spoke of the session timer.
-    pub(crate) timed: bool,
+    /// Method, headers and body, should credentials be asked for.
+    pub(crate) method: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

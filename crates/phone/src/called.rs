@@ -26,18 +26,50 @@ impl Phone {
         let key = Key { branch: request.branch.clone(), sent_by: request.sent_by.clone(), method };
         if request.method == Method::Ack {
             if !self.transactions.on_ack(now, &key) {
-                self.on_ack(now, &request);
+                self.check_way(&request);
+                self.transactions.acknowledged_more(&request.to_tag);
+                match self.branch_of(&request) {
+                    Some(place) => self.on_branch_ack(now, place),
+                    None => self.on_ack(now, &request),
+                }
             }
             return;
         }
         if !self.transactions.on_request(&key, source) {
             return;
         }
-        let name = request.method.to_string();
+        let name = request.name();
+        if request.method != Method::Cancel && !self.authenticates(now, &key, &request) {
+            return;
+        }
         if self.config.script.lacks.contains(&name) {
             let allow = [("Allow".to_owned(), self.allow())];
-            return self.respond_with(now, &key, &request, 405, None, &allow);
+            self.respond_with(now, &key, &request, 405, None, &allow);
+            return;
         }
+        if request.method != Method::Cancel {
+            self.check_way(&request);
+        }
+        match (self.branch_of(&request), request.method) {
+            (Some(place), Method::Bye) => self.on_branch_bye(now, place, &key, &request),
+            (Some(place), _) if matches!(self.call, Call::Ringing(_)) => {
+                self.within_branch(place, |phone| phone.take_request(now, source, key, request));
+            }
+            (_, _) => self.take_request(now, source, key, request),
+        }
+    }
+
+    /// A request within the dialog, or of a branch's: it came by the right way.
+    fn check_way(&mut self, request: &Received) {
+        let of_branch = self.branch_of(request).and_then(|place| self.branches.get(place)).map(|branch| &branch.dialog);
+        let dialog = of_branch.or_else(|| self.call.dialog().filter(|dialog| dialog.is_of(request))).cloned();
+        if let Some(dialog) = dialog {
+            self.check_route(request, &dialog);
+        }
+    }
+
+    fn take_request(&mut self, now: Duration, source: SocketAddr, key: Key, request: Received) {
+        let name = request.name();
         match request.method {
             Method::Invite if request.to_tag.is_empty() => self.on_invite(now, source, key, request),
             Method::Invite => self.on_reinvite(now, &key, &request),
@@ -51,6 +83,7 @@ impl Phone {
             }
             Method::Info | Method::Options if self.admits(now, &key, &request) => {
                 self.event(PhoneEvent::Requested { method: name });
+                self.on_info(&request);
                 self.respond(now, &key, &request, 200, None);
             }
             // Refused by now.
@@ -76,19 +109,22 @@ impl Phone {
         let unknown: Vec<&str> = invite.tokens("Require").filter(|option| !self.supported().contains(option)).collect();
         if !unknown.is_empty() {
             let unsupported = [("Unsupported".to_owned(), unknown.join(", "))];
-            return self.respond_with(now, &key, &invite, 420, None, &unsupported);
+            self.respond_with(now, &key, &invite, 420, None, &unsupported);
+            return;
         }
         let reliably = match self.reliability_of(&invite) {
             Ok(reliably) => reliably,
             Err(status) => {
                 let require = [("Require".to_owned(), reliable::OPTION.to_owned())];
-                return self.respond_with(now, &key, &invite, status, None, &require);
+                self.respond_with(now, &key, &invite, status, None, &require);
+                return;
             }
         };
         if self.timer_too_short(&invite).is_some() {
-            return self.respond_with(now, &key, &invite, 422, None, &self.min_se());
+            self.respond_with(now, &key, &invite, 422, None, &self.min_se());
+            return;
         }
-        let local_tag = self.random.token();
+        let local_tag = self.token();
         let target = invite.contact.clone();
         let mut media = Negotiation::new(self.random.next_u64() >> 32, &self.config);
         if invite.sdp.is_some() {
@@ -99,6 +135,7 @@ impl Phone {
             local: format!("{};tag={local_tag}", invite.to),
             remote: invite.from.clone(),
             local_tag,
+            contact_user: self.config.number.clone(),
             remote_tag: invite.from_tag.clone(),
             local_cseq: self.random.next_u32() >> 16,
             remote_cseq: invite.cseq,
@@ -112,7 +149,7 @@ impl Phone {
             reliable: Reliable::default(),
             timer: None,
         };
-        let script = &self.config.script;
+        let script = self.config.script.clone();
         let mut plan = vec![(now + RING_LIMIT, Step::GiveUp)];
         plan.extend(script.ring_after.map(|after| (now + after, Step::Ring)));
         plan.extend(script.early_media_after.map(|after| (now + after, Step::EarlyMedia)));
@@ -123,7 +160,12 @@ impl Phone {
             Reply::Never => {}
         }
         plan.sort_by_key(|(at, _)| *at);
+        self.speaks_from = self.config.rtp;
         self.event(PhoneEvent::Invited { caller: invite.caller.clone() });
+        if !script.forks.is_empty() {
+            self.forked = Some((key.clone(), invite.clone()));
+            self.begin_branches(now, &dialog, &invite.to);
+        }
         let ringing = Ringing { dialog, key, invite, answer: None, plan, reliably, early: false };
         self.call = Call::Ringing(Box::new(ringing));
         self.path = None;
@@ -178,7 +220,7 @@ impl Phone {
         Some(ringing_answer(&self.call))
     }
 
-    fn answer(&mut self, now: Duration) {
+    pub(crate) fn answer(&mut self, now: Duration) {
         let Call::Ringing(ringing) = &self.call else {
             return;
         };
@@ -206,6 +248,7 @@ impl Phone {
         self.call = Call::Answered(Box::new(Answered { dialog, ack, hang_up: false }));
         let headers = self.timer_answer(now, &invite);
         self.respond_with(now, &key, &invite, 200, body.as_deref(), &headers);
+        self.cancel_branches();
         self.media_settled(now, Some(self.config.sound.clone()));
         self.event(PhoneEvent::Answered { media: self.remote_rtp() });
     }
@@ -215,8 +258,9 @@ impl Phone {
             return;
         };
         let (key, invite) = (ringing.key.clone(), ringing.invite.clone());
-        let reason = reason.map(|reason| ("Reason".to_owned(), reason.to_owned()));
-        self.respond_with(now, &key, &invite, status, None, reason.as_slice());
+        let mut headers = self.config.script.refusal_headers.clone();
+        headers.extend(reason.map(|reason| ("Reason".to_owned(), reason.to_owned())));
+        self.respond_with(now, &key, &invite, status, None, &headers);
         self.end(now);
         self.event(PhoneEvent::Released { by: Ender::Us, reason: None });
     }
@@ -307,6 +351,10 @@ impl Phone {
             self.breach(format!("BYE: CSeq {} after {}", request.cseq, dialog.remote_cseq));
         }
         self.respond(now, key, request, 200, None);
+        if self.goes_on_in_branch(now) {
+            let sound = self.config.sound.clone();
+            return self.media_settled(now, Some(sound));
+        }
         match &self.call {
             Call::Ringing(ringing) => {
                 // A caller may end its early dialog by BYE (§15.1.2): the INVITE is then refused.
@@ -325,6 +373,7 @@ impl Phone {
         self.respond_with(now, key, request, status, body, &[]);
     }
 
+    /// Answers a request, and returns what was sent.
     pub(crate) fn respond_with(
         &mut self,
         now: Duration,
@@ -333,32 +382,62 @@ impl Phone {
         status: u16,
         body: Option<&[u8]>,
         headers: &[(String, String)],
-    ) {
-        let to = match self.call.dialog() {
-            _ if !request.to_tag.is_empty() => request.to.clone(),
-            Some(dialog) if dialog.call_id == request.call_id => {
-                format!("{};tag={}", request.to, dialog.local_tag)
-            }
-            _ => format!("{};tag={}", request.to, self.random.token()),
+    ) -> Vec<u8> {
+        let tag = match self.call.dialog() {
+            Some(dialog) if dialog.call_id == request.call_id => dialog.local_tag.clone(),
+            _ if request.to_tag.is_empty() => self.token(),
+            _ => String::new(),
         };
-        let method = request.method.to_string();
-        let mut draft =
-            Draft::new().vias(&request.vias).dialog(&request.from, &to, &request.call_id, request.cseq, &method);
+        let bytes = self.response(request, status, &tag, &self.contact(), headers, body);
+        self.transactions.respond(now, key, status, bytes.clone());
+        bytes
+    }
+
+    /// Writes a response. The tag is only of use where the request has none.
+    pub(crate) fn response(
+        &self,
+        request: &Received,
+        status: u16,
+        tag: &str,
+        contact: &str,
+        headers: &[(String, String)],
+        body: Option<&[u8]>,
+    ) -> Vec<u8> {
+        let to = match request.to_tag.is_empty() {
+            true => format!("{};tag={tag}", request.to),
+            false => request.to.clone(),
+        };
+        let method = request.name();
+        let mut draft = Draft::new().canary(self.canary()).vias(&request.vias).dialog(
+            &request.from,
+            &to,
+            &request.call_id,
+            request.cseq,
+            &method,
+        );
         if matches!(request.method, Method::Invite | Method::Update) && status < 300 {
-            draft = draft.header("Contact", &self.contact()).header("Allow", &self.allow());
+            draft = draft.header("Contact", contact).header("Allow", &self.allow());
             let supported = self.supported();
             if !supported.is_empty() {
                 draft = draft.header("Supported", &supported.join(", "));
             }
         }
+        if request.method == Method::Invite && request.to_tag.is_empty() && (101..300).contains(&status) {
+            draft = draft.headers(&self.record_route());
+        }
         draft = draft.headers(headers);
         if request.method == Method::Invite {
-            draft = draft.headers(&self.config.headers);
+            draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
         }
-        if let Some(agent) = &self.config.user_agent {
-            draft = draft.header("Server", agent);
+        if status >= 300
+            && let Some(canary) = self.canary()
+        {
+            draft = draft.header("Reason", &format!("SIP;cause={status};text=\"{}\"", canary.text()));
         }
-        self.transactions.respond(now, key, status, draft.response(status, body));
+        if let Some(agent) = self.agent() {
+            draft = draft.header("Server", &agent);
+        }
+        draft.response(status, body)
     }
 }
 

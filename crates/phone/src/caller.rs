@@ -28,13 +28,21 @@ impl Phone {
         let Some(peer) = address_of(&target) else {
             return false;
         };
-        let (local_tag, branch) = (self.random.token(), format!("z9hG4bK{}", self.random.token()));
+        let (local_tag, branch) = (self.token(), format!("z9hG4bK{}", self.token()));
         let display = self.config.display_name.as_ref().map(|name| format!("\"{name}\" ")).unwrap_or_default();
+        let canary = self.canary();
+        let display = canary.as_ref().map_or(display, |canary| format!("\"{}\" ", canary.text()));
+        let parameter = canary.as_ref().map(|canary| format!(";x-canary={}", canary.token())).unwrap_or_default();
         let mut dialog = Dialog {
-            call_id: format!("{}@{}", self.random.token(), self.config.contact.ip()),
-            local: format!("{display}<sip:{}@{}>;tag={local_tag}", self.config.number, self.config.contact),
-            remote: format!("<{target}>"),
+            call_id: format!("{}@{}", self.token(), self.config.contact.ip()),
+            local: format!(
+                "{display}<sip:{}@{}{parameter}>;tag={local_tag}{parameter}",
+                self.config.number, self.config.contact
+            ),
+            remote: canary.map_or_else(String::new, |canary| format!("\"{}\" ", canary.text()))
+                + &format!("<{target}>"),
             local_tag,
+            contact_user: self.config.number.clone(),
             remote_tag: String::new(),
             local_cseq: 1,
             remote_cseq: 0,
@@ -51,10 +59,14 @@ impl Phone {
         let offer = if self.config.script.late_offer { Offer::None } else { Offer::Same };
         let body = dialog.media.offer(&self.config, &offer);
         self.call = Call::Idle;
-        let headers = self.timer_request();
+        let mut headers = self.timer_request();
+        headers.extend(self.credentials("INVITE", &dialog.target.to_string()));
         let bytes = self.in_dialog(&dialog, &branch, "INVITE", dialog.local_cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         let at = self.config.script.cancel_after.map(|after| now + after);
+        self.pristine = Some(dialog.clone());
+        self.speaks_from = self.config.rtp;
+        self.ended.clear();
         self.call = Call::Calling(Box::new(Calling {
             dialog,
             branch,
@@ -64,6 +76,7 @@ impl Phone {
             attempts: 1,
             extra: Vec::new(),
             early: false,
+            others: Vec::new(),
         }));
         self.path = None;
         self.ear.begin();
@@ -84,15 +97,18 @@ impl Phone {
         let cseq = calling.dialog.next_cseq();
         calling.dialog.invite_cseq = cseq;
         calling.dialog.remote_tag.clear();
+        self.pristine = Some(calling.dialog.clone());
         let body = calling.dialog.media.written();
         let mut headers = calling.extra.clone();
         let said = |name: &str| headers.iter().any(|(known, _)| known == name);
         let timer: Vec<_> = timer.into_iter().filter(|(name, _)| !said(name)).collect();
         headers.extend(timer);
-        let peer = calling.dialog.peer;
+        let uri = calling.dialog.target.to_string();
+        headers.extend(self.credentials("INVITE", &uri));
         let Call::Calling(calling) = &self.call else {
             return;
         };
+        let peer = calling.dialog.peer;
         let bytes = self.in_dialog(&calling.dialog, &branch, "INVITE", cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
         self.event(PhoneEvent::TriedAgain { status });
@@ -108,13 +124,13 @@ impl Phone {
         headers: &[(String, String)],
         body: Option<&[u8]>,
     ) -> Vec<u8> {
-        let mut draft = Draft::new().via(self.config.transport, self.config.contact, branch).max_forwards().dialog(
-            &dialog.local,
-            &dialog.remote,
-            &dialog.call_id,
-            cseq,
-            method,
-        );
+        let begins = method == "INVITE" && !dialog.exists();
+        let hops = if begins { self.config.script.max_forwards } else { 70 };
+        let mut draft = Draft::new()
+            .canary(self.canary())
+            .via(self.config.transport, self.config.contact, branch)
+            .max_forwards(hops)
+            .dialog(&dialog.local, &dialog.remote, &dialog.call_id, cseq, method);
         if matches!(method, "INVITE" | "UPDATE") {
             draft = draft.header("Contact", &self.contact()).header("Allow", &self.allow());
         }
@@ -130,10 +146,19 @@ impl Phone {
         }
         draft = draft.headers(headers);
         if method == "INVITE" {
-            draft = draft.headers(&self.config.headers);
+            draft = draft.headers(&self.config.headers).isup(self.config.isup.as_ref());
         }
-        if let Some(agent) = &self.config.user_agent {
-            draft = draft.header("User-Agent", agent);
+        if begins {
+            draft = draft.headers(&self.record_route());
+            draft = draft.headers(&self.config.script.invite_headers);
+        }
+        if method == "BYE"
+            && let Some(canary) = self.canary()
+        {
+            draft = draft.header("Reason", &format!("Q.850;cause=16;text=\"{}\"", canary.text()));
+        }
+        if let Some(agent) = self.agent() {
+            draft = draft.header("User-Agent", &agent);
         }
         draft.request(method, &dialog.target, body)
     }
@@ -147,12 +172,17 @@ impl Phone {
         let verdict = self.transactions.on_response(now, key, status, (&received.to, &received.to_tag));
         match verdict {
             Verdict::New => {}
+            Verdict::Forked if self.config.script.takes_forks => return self.on_second_answer(now, received),
             Verdict::Forked => {
                 self.breach(format!("a second {status} with another To tag"));
                 return;
             }
             // Its request was given up before: nothing to hear.
             Verdict::Repeated | Verdict::Stray => return,
+        }
+        let is_end = received.method == Method::Bye && matches!(self.call, Call::Ending(_));
+        if is_end && matches!(status, 401 | 407) && self.on_challenge(status, received) {
+            return self.send_bye(now);
         }
         match (received.method, &self.call) {
             (Method::Invite, Call::Calling(calling)) if calling.branch == received.branch => {
@@ -193,7 +223,7 @@ impl Phone {
         let Call::Calling(calling) = &self.call else {
             return;
         };
-        let (dialog, may_retry) = (&calling.dialog, calling.attempts < MAX_ATTEMPTS);
+        let (dialog, may_retry) = (&calling.dialog, calling.attempts < MAX_ATTEMPTS && !calling.early);
         if received.from != dialog.local || received.call_id != dialog.call_id {
             self.breach(format!("{status}: From or Call-ID is not that of the request"));
         } else if received.cseq != dialog.invite_cseq {
@@ -202,6 +232,7 @@ impl Phone {
         match status {
             ..=100 => self.on_provisional(now, status, received),
             101..=299 => {
+                self.check_record_route(status, received);
                 self.on_early_dialog(received);
                 if status < 200 {
                     self.on_provisional(now, status, received);
@@ -209,6 +240,7 @@ impl Phone {
                     self.on_answered(now, status, received);
                 }
             }
+            401 | 407 if may_retry && self.on_challenge(status, received) => self.call_again(now, status, Vec::new()),
             422 if may_retry => match self.longer_interval(received) {
                 Some(headers) => self.call_again(now, status, headers),
                 None => self.on_refused(now, status, received),
@@ -227,11 +259,15 @@ impl Phone {
         let Call::Calling(calling) = &mut self.call else {
             return;
         };
-        let dialog = &mut calling.dialog;
-        if dialog.exists() && dialog.remote_tag != received.to_tag {
+        let dialog = &calling.dialog;
+        if dialog.exists() && dialog.remote_tag != received.to_tag && !self.change_branch(received) {
             self.breach("a response with another To tag".to_owned());
             return;
         }
+        let Call::Calling(calling) = &mut self.call else {
+            return;
+        };
+        let dialog = &mut calling.dialog;
         dialog.remote.clone_from(&received.to);
         dialog.remote_tag.clone_from(&received.to_tag);
         dialog.retarget(received.contact.as_ref());
@@ -334,7 +370,7 @@ impl Phone {
         let answer = if settled { None } else { self.answer_in_ack(&mut dialog, received) };
         let never = self.config.script.never_acknowledge;
         if !never {
-            let ack_branch = format!("z9hG4bK{}", self.random.token());
+            let ack_branch = format!("z9hG4bK{}", self.token());
             let ack = self.in_dialog(&dialog, &ack_branch, "ACK", dialog.invite_cseq, &[], answer.as_deref());
             self.transactions.acknowledge(&branch, dialog.peer, ack);
         }
@@ -375,6 +411,8 @@ impl Phone {
         let mut dialog = match std::mem::replace(&mut self.call, Call::Ended) {
             Call::Established(up) => up.dialog,
             Call::Answered(answered) => answered.dialog,
+            // Once more, with credentials.
+            Call::Ending(dialog) if self.answering.is_some() => *dialog,
             other @ (Call::Idle | Call::Calling(_) | Call::Ringing(_) | Call::Ending(_) | Call::Ended) => {
                 self.call = other;
                 return;
@@ -382,7 +420,8 @@ impl Phone {
         };
         let cseq = dialog.next_cseq();
         let branch = self.branch();
-        let bytes = self.in_dialog(&dialog, &branch, "BYE", cseq, &[], None);
+        let headers = self.credentials("BYE", &dialog.target.to_string());
+        let bytes = self.in_dialog(&dialog, &branch, "BYE", cseq, headers.as_slice(), None);
         self.transactions.request(now, dialog.peer, &branch, Method::Bye, bytes);
         self.agenda.clear();
         self.voice.set_path(now, None);

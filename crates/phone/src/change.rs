@@ -80,7 +80,47 @@ impl Phone {
         match act {
             Act::Reinvite(offer) => self.reinvite(now, offer),
             Act::Update(offer) => self.update(now, offer),
+            Act::InfoDigit { digit, relay } => {
+                let canary = self.canary().map(|canary| format!("X-Canary={}\r\n", canary.text())).unwrap_or_default();
+                let (kind, body) = match relay {
+                    true => ("application/dtmf-relay", format!("Signal={digit}\r\nDuration=160\r\n{canary}")),
+                    false => ("application/dtmf", digit.to_string()),
+                };
+                self.send_request(now, "INFO", &[("Content-Type".to_owned(), kind.to_owned())], Some(body.as_bytes()))
+            }
+            Act::Send { method, headers, body } => self.send_request(now, method, headers, body.as_deref()),
+            Act::Press(digit, length) if self.press(*digit, *length) => Outcome::Done,
+            Act::Press(..) => Outcome::Impossible,
             Act::Bye => self.bye_at_any_time(now),
+        }
+    }
+
+    fn send_request(
+        &mut self,
+        now: Duration,
+        method: &str,
+        headers: &[(String, String)],
+        body: Option<&[u8]>,
+    ) -> Outcome {
+        if self.call.dialog().is_none_or(|dialog| !dialog.exists()) || matches!(self.call, Call::Ending(_)) {
+            return Outcome::Impossible;
+        }
+        self.request(now, method, headers, body, What::Other(method.to_owned()));
+        Outcome::Done
+    }
+
+    /// An INFO came: what digit it tells.
+    pub(crate) fn on_info(&mut self, request: &Received) {
+        let Some((content_type, body)) = &request.body else {
+            return;
+        };
+        let text = String::from_utf8_lossy(body);
+        let signal = text.lines().find_map(|line| line.trim().strip_prefix("Signal=")).unwrap_or(&text);
+        if content_type.starts_with("application/dtmf")
+            && let Some(digit) = signal.trim().chars().next()
+        {
+            let content_type = content_type.clone();
+            self.event(PhoneEvent::InfoDigit { digit, content_type });
         }
     }
 
@@ -113,14 +153,24 @@ impl Phone {
         let cseq = up.dialog.next_cseq();
         let body = up.dialog.media.offer(&config, offer);
         up.modifying = Some(Modifying { branch: branch.clone(), offer: offer.clone() });
-        let headers = self.timer_request();
+        let mut headers = self.timer_request();
+        let uri = self.call.dialog().map(|dialog| dialog.target.to_string()).unwrap_or_default();
+        headers.extend(self.credentials("INVITE", &uri));
         let Some(dialog) = self.call.dialog() else {
             return Outcome::Impossible;
         };
         let peer = dialog.peer;
         let bytes = self.in_dialog(dialog, &branch, "INVITE", cseq, &headers, body.as_deref());
         self.transactions.request(now, peer, &branch, Method::Invite, bytes);
+        self.speak_from_here();
         Outcome::Done
+    }
+
+    /// Who moves has left its old address when it tells of the new one; who may not move goes back.
+    fn speak_from_here(&mut self) {
+        if let Some(dialog) = self.call.dialog() {
+            self.speaks_from = dialog.media.local_rtp();
+        }
     }
 
     /// An UPDATE waits for its response; or a PRACK does, which would come out of order were it overtaken.
@@ -152,11 +202,12 @@ impl Phone {
         let body = dialog.media.offer(&config, offer);
         let headers = self.timer_request();
         self.request(now, "UPDATE", &headers, body.as_deref(), What::Update(offer.clone()));
+        self.speak_from_here();
         Outcome::Done
     }
 
     pub(crate) fn branch(&mut self) -> String {
-        format!("z9hG4bK{}", self.random.token())
+        format!("z9hG4bK{}", self.token())
     }
 
     /// Sends a request other than INVITE and ACK within the dialog.
@@ -172,17 +223,19 @@ impl Phone {
         let Some(dialog) = self.call.dialog_mut() else {
             return;
         };
-        let (cseq, peer) = (dialog.next_cseq(), dialog.peer);
+        let (cseq, peer, uri) = (dialog.next_cseq(), dialog.peer, dialog.target.to_string());
+        let mut all = headers.to_vec();
+        all.extend(self.credentials(method, &uri));
         let Some(dialog) = self.call.dialog() else {
             return;
         };
-        let bytes = self.in_dialog(dialog, &branch, method, cseq, headers, body);
+        let bytes = self.in_dialog(dialog, &branch, method, cseq, &all, body);
         // A method without a name is known by its branch.
         let known = method.parse().unwrap_or(Method::Publish);
         self.transactions.request(now, peer, &branch, known, bytes);
         if self.pending.len() < MAX_AGENDA {
-            let timed = headers.iter().any(|(name, _)| name == "Session-Expires");
-            self.pending.push(Pending { branch, what, timed });
+            let (method, headers, body) = (method.to_owned(), headers.to_vec(), body.map(<[u8]>::to_vec));
+            self.pending.push(Pending { branch, what, method, headers, body });
         }
     }
 
@@ -210,8 +263,12 @@ impl Phone {
         let Some(place) = self.pending.iter().position(is) else {
             return;
         };
-        let Pending { what, timed, .. } = self.pending.remove(place);
-        if timed && status < 300 {
+        let Pending { what, method, headers, body, .. } = self.pending.remove(place);
+        if matches!(status, 401 | 407) && self.on_challenge(status, received) {
+            self.request(now, &method, &headers, body.as_deref(), what);
+            return self.event(PhoneEvent::TriedAgain { status });
+        }
+        if status < 300 && headers.iter().any(|(name, _)| name == "Session-Expires") {
             self.timer_response(now, received);
         }
         match &what {
@@ -219,13 +276,10 @@ impl Phone {
             What::Update(offer) => self.on_updated(now, status, received, offer),
             What::Other(_) => {}
         }
-        if let Some(method) = match what {
-            What::Prack { .. } => None,
-            What::Update(_) => Some("UPDATE".to_owned()),
-            What::Other(method) => Some(method),
-        } {
-            self.event(PhoneEvent::RequestAnswered { method, status });
+        if let What::Prack { .. } = what {
+            return;
         }
+        self.event(PhoneEvent::RequestAnswered { method, status });
         if matches!(status, 408 | 481) {
             self.send_bye(now);
         }
@@ -266,6 +320,7 @@ impl Phone {
     pub(crate) fn on_change_refused(&mut self, now: Duration, status: u16, received: &Received, act: &Act) {
         let retry_after = received.value("Retry-After").and_then(|seconds| seconds.parse::<u64>().ok());
         self.event(PhoneEvent::ModificationRefused { status });
+        self.speak_from_here();
         let owner = self.call.dialog().is_some_and(|dialog| dialog.owner);
         match (status, retry_after) {
             (491, _) => {
@@ -277,6 +332,7 @@ impl Phone {
                 }
                 self.plan(until, act.clone());
             }
+            (401 | 407, _) if self.on_challenge(status, received) => self.plan(now, act.clone()),
             (500, Some(seconds @ 0..=10)) => self.plan(now + Duration::from_secs(seconds), act.clone()),
             (500, _) if matches!(act, Act::Update(_)) => {
                 self.breach("500 to UPDATE without Retry-After of 0 to 10 s (RFC 3311 §5.2)".to_owned());
@@ -405,7 +461,8 @@ impl Phone {
             return;
         }
         if let Some(status) = self.timer_too_short(request) {
-            return self.respond_with(now, key, request, status, None, &self.min_se());
+            self.respond_with(now, key, request, status, None, &self.min_se());
+            return;
         }
         let collision = self.collides(now, request);
         let Call::Established(up) = &mut self.call else {
@@ -448,7 +505,8 @@ impl Phone {
             self.breach("UPDATE without Contact".to_owned());
         }
         if let Some(status) = self.timer_too_short(request) {
-            return self.respond_with(now, key, request, status, None, &self.min_se());
+            self.respond_with(now, key, request, status, None, &self.min_se());
+            return;
         }
         if let Some(status) = self.collides(now, request) {
             return self.refuse_change(now, key, request, status);

@@ -19,10 +19,14 @@ use std::time::Duration;
 mod call;
 mod called;
 mod caller;
+mod canary;
 mod change;
+mod digest;
 mod ear;
+mod fork;
 mod random;
 mod reliable;
+mod route;
 mod script;
 mod sdp;
 mod session_timer;
@@ -30,17 +34,22 @@ mod transaction;
 mod voice;
 mod wire;
 
+pub use digest::{Algorithm, Challenge, Credentials};
 pub use ear::{Ear, Fault, Heard, Known, Run, tone_part};
 pub use script::{
-    Act, Config, Provisional, RefreshBy, Refresher, Reliability, Reply, Script, SessionTimer, Timers, Transport, When,
+    Act, Config, Fork, Provisional, RefreshBy, Refresher, Reliability, Reply, Script, SessionTimer, Timers, Transport,
+    When,
 };
 pub use sdp::{Codec, Direction, Offer};
 pub use voice::{PTIME, Sound};
 
-use call::{Call, Cancel, Pending};
+use call::{Call, Cancel, Dialog, Pending};
+use canary::Canary;
+use digest::{Answering, Asking};
+use fork::Branch;
 use random::Random;
 use sdp::Path;
-use transaction::{Expired, Transactions};
+use transaction::{Expired, Key, Transactions};
 use voice::Voice;
 use wire::{Received, Start};
 
@@ -156,6 +165,15 @@ pub enum PhoneEvent {
     },
     /// The call is over, and not properly.
     Failed(Failure),
+    /// A branch of a fork was ended: called, by a BYE of its own; calling, by us, since another had answered before.
+    BranchReleased,
+    /// A digit came in an INFO.
+    InfoDigit {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// Type of the body that told it.
+        content_type: String,
+    },
     /// Something else than before is heard.
     Hears(Heard),
     /// The peer did what the RFCs forbid.
@@ -209,6 +227,17 @@ pub struct Phone {
     agenda: Vec<(Duration, Act)>,
     /// Min-SE of the last 422.
     min_se_asked: u32,
+    answering: Option<Answering>,
+    asking: Asking,
+    /// Other phones behind the same proxy, and the INVITE that they got too.
+    branches: Vec<Branch>,
+    forked: Option<(Key, Received)>,
+    /// Our INVITE's dialog before any response, for each new To tag.
+    pristine: Option<Dialog>,
+    /// To tags of second 200s that we have ended.
+    ended: Vec<String>,
+    /// Where the RTP of the voice comes from.
+    speaks_from: SocketAddr,
 }
 
 impl Phone {
@@ -220,12 +249,19 @@ impl Phone {
             transactions: Transactions::new(config.timers, config.transport),
             call: Call::Idle,
             events: VecDeque::new(),
-            voice: Voice::new(&mut random),
+            voice: Voice::new(&mut random).with_canary(Canary::of(&config)),
             ear: Ear::default(),
             path: None,
             pending: Vec::new(),
             agenda: Vec::new(),
             min_se_asked: 0,
+            answering: None,
+            asking: Asking::default(),
+            branches: Vec::new(),
+            forked: None,
+            pristine: None,
+            ended: Vec::new(),
+            speaks_from: config.rtp,
             random,
             config,
         }
@@ -279,10 +315,16 @@ impl Phone {
         self.call.dialog().map(|dialog| dialog.call_id.as_str())
     }
 
+    /// Where it is sent audio to, by the last offer and answer.
+    #[must_use]
+    pub fn rtp(&self) -> SocketAddr {
+        self.speaks_from
+    }
+
     /// No call, no transaction, nothing to send.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.call, Call::Idle | Call::Ended) && self.transactions.is_empty()
+        matches!(self.call, Call::Idle | Call::Ended) && self.transactions.is_empty() && self.branches.is_empty()
     }
 
     /// A datagram, or one message of a stream, came from `source`.
@@ -323,7 +365,10 @@ impl Phone {
         let report = self.config.cname.as_ref().and_then(|_| self.voice.report_timeout());
         let deed = self.agenda.iter().map(|(at, _)| *at).min();
         let call = self.call.poll_timeout(self.answers());
-        [self.transactions.poll_timeout(), call, self.voice.poll_timeout(), report, deed].into_iter().flatten().min()
+        [self.transactions.poll_timeout(), call, self.voice.poll_timeout(), report, deed, self.branch_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
@@ -351,6 +396,7 @@ impl Phone {
                 Call::Idle | Call::Answered(_) | Call::Ending(_) | Call::Ended => break,
             }
         }
+        self.on_branches(now);
         self.follow_agenda(now);
     }
 
@@ -365,11 +411,11 @@ impl Phone {
 
     /// The next RTP or RTCP packet that is due.
     pub fn poll_rtp(&mut self, now: Duration) -> Option<Packet> {
-        let source = self.call.dialog().map_or(self.config.rtp, |dialog| dialog.media.local_rtp());
+        let source = self.speaks_from;
         if let Some((path, bytes)) = self.voice.poll(now) {
             return Some(Packet { source, destination: path.remote, bytes });
         }
-        let (path, bytes) = self.voice.poll_report(now, self.config.cname.as_ref()?)?;
+        let (path, bytes) = self.voice.poll_report(now, self.config.cname.as_ref()?, self.canary().as_ref())?;
         let above = |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
         Some(Packet { source: above(source), destination: above(path.remote), bytes })
     }
@@ -435,12 +481,14 @@ impl Phone {
             }
             (Expired::NoResponse { branch, .. }, _) => self.on_no_response(now, &branch),
             (Expired::NoAck { .. }, _) => {}
+            (Expired::BranchUnacknowledged { tag }, _) => self.on_branch_unacknowledged(&tag),
         }
     }
 
     /// Offer and answer stand: listen and speak.
     fn media_settled(&mut self, now: Duration, sound: Option<Sound>) {
         self.path = self.call.dialog().and_then(|dialog| dialog.media.path(&self.config));
+        self.speaks_from = self.call.dialog().map_or(self.config.rtp, |dialog| dialog.media.local_rtp());
         if let Some(sound) = sound {
             self.voice.say(&sound);
             self.voice.set_path(now, self.path);
@@ -472,6 +520,7 @@ impl Phone {
         self.path = None;
         self.pending.clear();
         self.agenda.clear();
+        self.branches.retain(|branch| branch.answered);
         self.voice.set_path(now, None);
     }
 
@@ -500,11 +549,43 @@ impl Phone {
     }
 
     fn contact(&self) -> String {
+        self.contact_by(self.call.dialog().map_or(&self.config.number, |dialog| &dialog.contact_user))
+    }
+
+    fn contact_of(&self, dialog: &Dialog) -> String {
+        self.contact_by(&dialog.contact_user)
+    }
+
+    fn contact_by(&self, user: &str) -> String {
         let transport = match self.config.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
         };
-        format!("<sip:{}@{}{transport}>", self.config.number, self.config.contact)
+        match self.canary() {
+            None => format!("<sip:{user}@{}{transport}>", self.config.contact),
+            Some(canary) => {
+                let (token, text) = (canary.token(), canary.text());
+                format!("\"{text}\" <sip:{user}@{}{transport};x-canary={token}>;x-canary={token}", self.config.contact)
+            }
+        }
+    }
+
+    /// User-Agent, Server.
+    fn agent(&self) -> Option<String> {
+        let canary = self.canary().map(|canary| canary.token());
+        let both = [self.config.user_agent.clone(), canary].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        (!both.is_empty()).then_some(both)
+    }
+
+    fn canary(&self) -> Option<Canary> {
+        Canary::of(&self.config)
+    }
+
+    /// Made up by a seed; a canary sings in it.
+    fn token(&mut self) -> String {
+        let token = self.random.token();
+        self.canary().map_or_else(|| token.clone(), |canary| format!("{token}.{}", canary.token()))
     }
 
     /// Takes what is settled by a description; a breach is told, and nothing changes.

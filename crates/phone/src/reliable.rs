@@ -74,14 +74,20 @@ impl Phone {
             let rseq = ringing.dialog.reliable.rseq.map_or(first_rseq, |last| last + 1);
             ringing.dialog.reliable.rseq = Some(rseq);
             let (next, until) = (now + t1, now + t1 * 64);
-            ringing.dialog.reliable.outstanding = Some(Outstanding { sdp: carried, next, interval: t1, until });
+            ringing.dialog.reliable.outstanding =
+                Some(Outstanding { sdp: carried, bytes: Vec::new(), next, interval: t1, until });
             headers.push(("Require".to_owned(), OPTION.to_owned()));
             headers.push(("RSeq".to_owned(), rseq.to_string()));
             if carried == Carried::Answer {
                 ringing.dialog.media.settle();
             }
         }
-        self.respond_with(now, &key, &invite, status, body.as_deref(), &headers);
+        let bytes = self.respond_with(now, &key, &invite, status, body.as_deref(), &headers);
+        if let Call::Ringing(ringing) = &mut self.call
+            && let Some(outstanding) = &mut ringing.dialog.reliable.outstanding
+        {
+            outstanding.bytes = bytes;
+        }
         if sdp && !late {
             self.media_settled(now, Some(self.config.early_sound.clone()));
         }
@@ -105,7 +111,8 @@ impl Phone {
         if now < outstanding.until {
             outstanding.interval *= 2;
             outstanding.next = now + outstanding.interval;
-            self.transactions.repeat(&key);
+            let bytes = outstanding.bytes.clone();
+            self.transactions.repeat(&key, bytes);
             return;
         }
         let invite = ringing.invite.clone();
@@ -234,8 +241,14 @@ impl Phone {
     pub(crate) fn on_prack_answered(&mut self, now: Duration, status: u16, received: &Received, offers: bool) {
         if status >= 300 {
             // A final refusal may be on its way.
+            let forks = self.config.script.takes_forks;
             match (&mut self.call, status) {
+                // The branch may have been cancelled since.
+                (_, 481) if forks => {}
                 (Call::Calling(calling), 481) => calling.dialog.reliable.denied = true,
+                // A later request has overtaken it (RFC 3261 §12.2.2).
+                (Call::Calling(calling), 500) if calling.dialog.local_cseq > received.cseq => {}
+                (Call::Established(up), 500) if up.dialog.local_cseq > received.cseq => {}
                 (Call::Calling(_) | Call::Established(_), _) => self.breach(format!("{status} to PRACK")),
                 (Call::Idle | Call::Ringing(_) | Call::Answered(_) | Call::Ending(_) | Call::Ended, _) => {}
             }

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::digest::{Challenge, Credentials};
 use crate::sdp::{Codec, Offer};
 use crate::voice::Sound;
 
@@ -18,6 +19,8 @@ pub enum Transport {
     Udp,
     /// A stream: only the 200 to an INVITE is.
     Tcp,
+    /// The same, in private.
+    Tls,
 }
 
 /// What a called phone does in the end. Times count from the INVITE.
@@ -133,6 +136,47 @@ pub struct Provisional {
     pub headers: Vec<(String, String)>,
 }
 
+/// Another phone that the same INVITE reaches, behind a forking proxy. Times count from the INVITE.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fork {
+    /// Its RTP address.
+    pub rtp: SocketAddr,
+    /// 180.
+    pub ring_after: Option<Duration>,
+    /// 183 with its SDP.
+    pub early_media_after: Option<Duration>,
+    /// 200: the first of all is the call, a later one is to be acknowledged and ended.
+    pub answer_after: Option<Duration>,
+    /// 199 (RFC 6228): it has refused.
+    pub ends_after: Option<Duration>,
+}
+
+impl Fork {
+    /// Rings, and nothing more.
+    #[must_use]
+    pub const fn rings(rtp: SocketAddr, after: Duration) -> Fork {
+        Fork { rtp, ring_after: Some(after), early_media_after: None, answer_after: None, ends_after: None }
+    }
+
+    /// Sends early media.
+    #[must_use]
+    pub const fn early_media(self, after: Duration) -> Fork {
+        Fork { early_media_after: Some(after), ..self }
+    }
+
+    /// Answers.
+    #[must_use]
+    pub const fn answers(self, after: Duration) -> Fork {
+        Fork { answer_after: Some(after), ..self }
+    }
+
+    /// 199.
+    #[must_use]
+    pub const fn ends(self, after: Duration) -> Fork {
+        Fork { ends_after: Some(after), ..self }
+    }
+}
+
 /// From when a time of [`Script::deeds`] counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
@@ -151,6 +195,24 @@ pub enum Act {
     Reinvite(Offer),
     /// UPDATE (RFC 3311), in an early dialog too; after a 491 and 500 once more.
     Update(Offer),
+    /// INFO with a digit, as `application/dtmf-relay` or `application/dtmf`.
+    InfoDigit {
+        /// `0`-`9`, `*`, `#`, `A`-`D`.
+        digit: char,
+        /// `Signal=` and `Duration=`, not the bare digit.
+        relay: bool,
+    },
+    /// Any other request within the dialog, e.g. REFER, SUBSCRIBE, NOTIFY, MESSAGE or a method that nobody knows.
+    Send {
+        /// Its method.
+        method: String,
+        /// Its headers besides those of every request. A Content-Type among them is that of the body.
+        headers: Vec<(String, String)>,
+        /// Its body.
+        body: Option<Vec<u8>>,
+    },
+    /// A digit in RTP (RFC 4733).
+    Press(char, Duration),
     /// BYE; a caller may also send it in an early dialog (RFC 3261 §15).
     Bye,
 }
@@ -192,6 +254,18 @@ pub struct Script {
     pub lacks: Vec<String>,
     /// Refuses every new offer within the dialog with this status, e.g. 488.
     pub refuses_offers: Option<u16>,
+    /// Called: an INVITE needs credentials.
+    pub challenge: Option<Challenge>,
+    /// Called: others that the INVITE reaches too.
+    pub forks: Vec<Fork>,
+    /// Calling: bears with responses of several To tags; without, they are a breach, for X is one user agent.
+    pub takes_forks: bool,
+    /// Calling: more headers in the INVITE, e.g. an unknown Require or Proxy-Require.
+    pub invite_headers: Vec<(String, String)>,
+    /// Calling: Max-Forwards of the INVITE.
+    pub max_forwards: u8,
+    /// Called: more headers in a refusal, e.g. the Contacts of a 302.
+    pub refusal_headers: Vec<(String, String)>,
 }
 
 impl Default for Script {
@@ -214,7 +288,22 @@ impl Default for Script {
             session_timer: None,
             lacks: Vec::new(),
             refuses_offers: None,
+            challenge: None,
+            forks: Vec::new(),
+            takes_forks: false,
+            invite_headers: Vec::new(),
+            max_forwards: 70,
+            refusal_headers: Vec::new(),
         }
+    }
+}
+
+impl Act {
+    /// A request with these headers and no body.
+    #[must_use]
+    pub fn sends(method: &str, headers: &[(&str, &str)]) -> Act {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Act::Send { method: method.to_owned(), headers, body: None }
     }
 }
 
@@ -229,6 +318,16 @@ impl Script {
     #[must_use]
     pub fn refuses(after: Duration, status: u16) -> Script {
         Script { ring_after: None, reply: Reply::Refuse { after, status, reason: None }, ..Script::default() }
+    }
+
+    /// Redirects to these URIs, with falling q.
+    #[must_use]
+    pub fn redirects(after: Duration, status: u16, targets: &[&str]) -> Script {
+        let contact = |(place, target): (usize, &&str)| {
+            let q = 10_usize.saturating_sub(place).max(1);
+            ("Contact".to_owned(), format!("<{target}>;q={}.{}", q / 10, q % 10))
+        };
+        Script { refusal_headers: targets.iter().enumerate().map(contact).collect(), ..Script::refuses(after, status) }
     }
 
     /// 486.
@@ -314,6 +413,26 @@ impl Script {
         self
     }
 
+    /// Wants credentials for an INVITE.
+    #[must_use]
+    pub fn challenges(self, challenge: Challenge) -> Script {
+        Script { challenge: Some(challenge), ..self }
+    }
+
+    /// Puts this header into its INVITE.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Script {
+        self.invite_headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The INVITE reaches this one too.
+    #[must_use]
+    pub fn forks(mut self, fork: Fork) -> Script {
+        self.forks.push(fork);
+        self
+    }
+
     /// Has a session timer.
     #[must_use]
     pub fn timed(self, session_timer: SessionTimer) -> Script {
@@ -390,11 +509,28 @@ pub struct Config {
     pub early_sound: Sound,
     /// Base times.
     pub timers: Timers,
+    /// Record-Route that proxies between it and X put into its INVITE and its responses, e.g. `<sip:10.0.0.9;lr>`; without `;lr`
+    /// the hop is a strict router.
+    pub record_route: Vec<String>,
+    /// What it answers a 401 or 407 with; `None` gives up.
+    pub credentials: Option<Credentials>,
+    /// ISUP that travels beside its SDP, in multipart/mixed (RFC 3372).
+    pub isup: Option<Vec<u8>>,
+    /// A word that it puts, with its number, its display name and its host, into every place of everything that it sends:
+    /// headers, tags, parameters, reason phrases, SDP, RTP and RTCP.
+    pub canary: Option<String>,
     /// Randomness of tags, branches, Call-IDs, SSRC.
     pub seed: u64,
 }
 
 impl Config {
+    /// Every RTP address that it may have in a call.
+    #[must_use]
+    pub fn rtp_addresses(&self) -> Vec<SocketAddr> {
+        let forks = self.script.forks.iter().map(|fork| fork.rtp);
+        std::iter::once(self.rtp).chain(self.second_rtp).chain(forks).collect()
+    }
+
     /// A phone with A-law and µ-law, no sound, the default script.
     #[must_use]
     pub fn new(name: &str, number: &str, contact: SocketAddr, rtp: SocketAddr, seed: u64) -> Config {
@@ -420,6 +556,10 @@ impl Config {
             sound: Sound::Mute,
             early_sound: Sound::Mute,
             timers: Timers::default(),
+            record_route: Vec::new(),
+            credentials: None,
+            isup: None,
+            canary: None,
             seed,
         }
     }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Media, Session};
 
+use crate::canary::Canary;
 use crate::script::Config;
 
 /// A companding law.
@@ -151,7 +152,7 @@ struct Local {
 }
 
 /// Whose turn it is (RFC 3264 §4): a second offer must wait for the answer to the first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Turn {
     /// Anybody's.
     Free,
@@ -162,7 +163,7 @@ enum Turn {
 }
 
 /// Offer and answer of one call, from one phone's side.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Negotiation {
     session_id: u64,
     /// The highest version that was ever written.
@@ -505,14 +506,22 @@ impl Negotiation {
     fn session_lines(&self, config: &Config) -> Vec<String> {
         let family = if self.local.rtp.is_ipv4() { "IP4" } else { "IP6" };
         let ip = self.local.rtp.ip();
+        let canary = Canary::of(config);
+        let user = canary.as_ref().map_or_else(|| config.name.clone(), Canary::token);
+        let name = canary.as_ref().map_or_else(|| "-".to_owned(), Canary::text);
         let mut lines = vec![
             "v=0".to_owned(),
-            format!("o={} {} {} IN {family} {ip}", config.name, self.session_id, self.local.version),
-            "s=-".to_owned(),
+            format!("o={user} {} {} IN {family} {ip}", self.session_id, self.local.version),
+            format!("s={name}"),
             format!("c=IN {family} {ip}"),
         ];
+        lines.extend(canary.as_ref().map(Canary::bandwidth));
+        let mut of_canary = canary.as_ref().map(Canary::session_lines).unwrap_or_default();
+        // i=, u=, e= and p= may stand once.
+        let stands = |line: &String| config.sdp_session_lines.iter().any(|said| said.get(..1) == line.get(..1));
+        of_canary.retain(|line| line.starts_with("a=") || !stands(line));
         // i=, u=, e= and p= stand between s= and c= (RFC 8866 §5).
-        for line in config.sdp_session_lines.iter().rev() {
+        for line in config.sdp_session_lines.iter().chain(&of_canary).rev() {
             let place = if line.starts_with("a=") { lines.len() } else { 3 };
             lines.insert(place, line.clone());
         }
@@ -542,8 +551,17 @@ impl Negotiation {
     ) {
         let mut formats = codecs.iter().map(|(number, _)| number.to_string()).collect::<Vec<_>>();
         formats.extend(events.map(|number| number.to_string()));
+        let canary = Canary::of(config);
+        // A codec that nobody offered is none for an answer.
+        let offers = matches!(self.turn, Turn::Ours(_));
+        let codec = canary.as_ref().filter(|_| offers).map(Canary::codec);
+        formats.extend(codec.as_ref().map(|_| "97".to_owned()));
         lines.push(format!("m=audio {} RTP/AVP {}", self.local.rtp.port(), formats.join(" ")));
+        if let Some(canary) = &canary {
+            lines.extend([format!("i={}", canary.text()), canary.bandwidth()]);
+        }
         lines.extend(codecs.iter().map(|(number, codec)| format!("a=rtpmap:{number} {}", codec.encoding())));
+        lines.extend(codec);
         if let Some(number) = events {
             lines.push(format!("a=rtpmap:{number} telephone-event/8000"));
             lines.push(format!("a=fmtp:{number} 0-15"));
@@ -551,6 +569,7 @@ impl Negotiation {
         lines.push("a=ptime:20".to_owned());
         lines.push(format!("a={}", direction.as_str()));
         lines.extend(config.sdp_media_lines.iter().cloned());
+        lines.extend(canary.into_iter().flat_map(|canary| canary.media_lines(self.local.rtp.port())));
     }
 }
 

@@ -20,6 +20,9 @@ fn phone(name: &str, address: &str, seed: u64, script: Script) -> Phone {
     Phone::new(config)
 }
 
+/// What happens to a message on its way.
+type Edit = fn(String) -> String;
+
 /// Two phones and the wire between them.
 struct Wire {
     now: Duration,
@@ -34,7 +37,7 @@ struct Wire {
     events: [Vec<PhoneEvent>; 2],
     seen: [Vec<String>; 2],
     /// What happens to a SIP message on its way.
-    edit: Option<fn(String) -> String>,
+    edit: Option<Edit>,
 }
 
 impl Wire {
@@ -100,7 +103,9 @@ impl Wire {
                     };
                     let line = String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned();
                     self.seen[side].push(line);
-                    self.phones[side].handle_message(self.now, from, &bytes);
+                    if bytes != b"lost" {
+                        self.phones[side].handle_message(self.now, from, &bytes);
+                    }
                 } else if to.port() == 4000 {
                     self.phones[side].handle_rtp(self.now, from, &bytes);
                 }
@@ -135,11 +140,11 @@ fn count(wire: &Wire, side: usize, start: &str) -> usize {
 }
 
 fn breaches(wire: &Wire, side: usize) -> Vec<&str> {
-    let breach = |event| match event {
-        &PhoneEvent::Breach(ref breach) => Some(breach.as_str()),
+    let breaches = wire.events[side].iter().filter_map(|event| match event {
+        PhoneEvent::Breach(breach) => Some(breach.as_str()),
         _ => None,
-    };
-    wire.events[side].iter().filter_map(breach).collect()
+    });
+    breaches.collect()
 }
 
 /// Lets it run to its end and returns what the phones complained of.
@@ -246,7 +251,7 @@ fn every_provisional_response_waits_for_the_prack_of_the_one_before() {
 
 #[test]
 fn breaches_of_rfc_3262_are_told() {
-    fn caught(edit: fn(String) -> String) -> String {
+    fn caught(edit: Edit) -> String {
         let script = Script::default().reliably(Reliability::Supported);
         let mut wire = Wire::new(script, Script::rings().early_media(ms(100)).reliably(Reliability::Preferred));
         wire.phones[0].call(Duration::ZERO, TO_B);
@@ -254,7 +259,7 @@ fn breaches_of_rfc_3262_are_told() {
         wire.run(ms(5_000));
         [breaches(&wire, 0), breaches(&wire, 1)].concat().join("; ")
     }
-    let rows: [(fn(String) -> String, &str); 6] = [
+    let rows: [(Edit, &str); 6] = [
         (|text| with(&text, "RSeq", ""), "Require: 100rel: true, RSeq: None"),
         (|text| with(&text, "Require", ""), "Require: 100rel: false, RSeq: Some"),
         (|text| with(&text, "RAck", ""), "RAck None"),
@@ -546,7 +551,7 @@ fn a_session_that_nobody_refreshes_ends_and_is_told() {
 
 #[test]
 fn breaches_of_rfc_4028_are_told() {
-    fn caught(edit: fn(String) -> String) -> String {
+    fn caught(edit: Edit) -> String {
         let wanted = SessionTimer::new(600);
         let mut wire =
             Wire::new(Script::default().timed(wanted), Script::answers(ms(100)).timed(SessionTimer::new(1_800)));
@@ -555,7 +560,7 @@ fn breaches_of_rfc_4028_are_told() {
         wire.run(ms(5_000));
         [breaches(&wire, 0), breaches(&wire, 1)].concat().join("; ")
     }
-    let rows: [(fn(String) -> String, &str); 7] = [
+    let rows: [(Edit, &str); 7] = [
         (|text| text.replace("Supported: timer\r\n", ""), "without Supported: timer"),
         (|text| with(&text, "Session-Expires", "Session-Expires: 60\r\n"), "Session-Expires 60 with Min-SE 90"),
         (|text| with(&text, "Session-Expires", "Session-Expires: x\r\n"), "Session-Expires: x"),
@@ -583,7 +588,7 @@ fn changes_survive_loss_doubling_and_reordering() {
                 3 => Offer::Direction(Direction::Inactive),
                 _ => HOLD,
             };
-            if random.next_u64() % 2 == 0 { Act::Reinvite(offer) } else { Act::Update(offer) }
+            if random.next_u64().is_multiple_of(2) { Act::Reinvite(offer) } else { Act::Update(offer) }
         };
         let mut a = Script::default().reliably(Reliability::Supported).does(up(1_000), act()).does(up(1_500), act());
         let mut b = Script::answers(ms(1_300)).early_media(ms(100)).reliably(Reliability::Preferred);
@@ -594,6 +599,325 @@ fn changes_survive_loss_doubling_and_reordering() {
         }
         survives(seed, a, b);
     }
+}
+
+fn with_credentials(wire: &mut Wire, password: &str) {
+    wire.phones[0].config.credentials =
+        Some(Credentials { username: "alice".to_owned(), password: password.to_owned() });
+}
+
+#[test]
+fn a_challenged_call_is_answered_with_credentials_or_refused() {
+    for (status, algorithm, qop, stale_once, every_request) in [
+        (401, Algorithm::Md5, true, false, false),
+        (407, Algorithm::Md5, true, true, false),
+        (401, Algorithm::Sha256, true, false, true),
+        (407, Algorithm::Sha256, false, false, false),
+        (407, Algorithm::Md5, false, true, true),
+    ] {
+        let mut challenge = Challenge::new(status, "carrier", "alice", "secret");
+        challenge.algorithms.insert(0, algorithm);
+        (challenge.qop, challenge.stale_once, challenge.every_request) = (qop, stale_once, every_request);
+        for password in ["secret", "guess"] {
+            let a = Script::default().does(up(100), Act::Update(HOLD)).hangs_up(ms(400));
+            let mut wire = Wire::new(a, Script::answers(ms(100)).challenges(challenge.clone()));
+            with_credentials(&mut wire, password);
+            wire.phones[0].call(Duration::ZERO, TO_B);
+            wire.finish();
+            assert!(wire.has(0, &PhoneEvent::TriedAgain { status }));
+            if password == "secret" {
+                assert!(wire.has(0, &RELEASED_BY_US), "{status} {algorithm:?}: {:?}", wire.events);
+                assert_eq!(count(&wire, 1, "INVITE "), if stale_once { 4 } else { 3 } - 1);
+            } else {
+                assert!(wire.has(0, &PhoneEvent::Refused { status: 403, reason: None }));
+            }
+        }
+    }
+    let mut wire = Wire::new(
+        Script::default(),
+        Script::answers(ms(100)).challenges(Challenge::new(401, "carrier", "alice", "secret")),
+    );
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 401, reason: None }));
+}
+
+#[test]
+fn breaches_of_digest_are_told() {
+    fn caught(edit: Edit) -> String {
+        let challenge = Challenge { every_request: true, ..Challenge::new(407, "carrier", "alice", "secret") };
+        let a = Script::default().does(up(100), Act::Update(HOLD));
+        let mut wire = Wire::new(a, Script::answers(ms(100)).challenges(challenge));
+        with_credentials(&mut wire, "secret");
+        wire.edit = Some(edit);
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.run(ms(5_000));
+        breaches(&wire, 1).join("; ")
+    }
+    let rows: [(Edit, &str); 5] = [
+        (|text| text.replace("nc=00000002", "nc=00000001"), "nc 00000001 after 1"),
+        (|text| text.replace("uri=\"sip:", "uri=\"sip:x"), "is not the Request-URI"),
+        (|text| text.replace("qop=auth,", "qop=auth-int,"), "qop \"auth-int\""),
+        (|text| text.replace(", opaque=\"5ccc", ", opaque=\"6ccc"), "realm or opaque"),
+        (|text| text.replace("algorithm=MD5, opaque", "algorithm=SHA-256, opaque"), "not the first that was offered"),
+    ];
+    assert_eq!(caught(|text| text), "");
+    for (edit, sentence) in rows {
+        let told = caught(edit);
+        assert!(told.contains(sentence), "{sentence}: {told}");
+    }
+    // Nor may credentials go to who did not ask for them.
+    let a = Script::default().with_header("Proxy-Authorization", "Digest username=\"alice\"");
+    let mut wire = Wire::new(a, Script::is_busy(ms(100)));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    assert!(complaints(&mut wire).contains("Proxy-Authorization that nobody asked for"));
+}
+
+#[test]
+fn digits_and_other_requests_go_both_ways_within_the_dialog() {
+    let refer = Act::sends("REFER", &[("Refer-To", "<sip:x@10.9.9.9>")]);
+    let a = Script::default()
+        .does(up(100), Act::InfoDigit { digit: '5', relay: true })
+        .does(up(200), refer)
+        .does(up(300), Act::sends("FROBNICATE", &[]))
+        .does(up(400), Act::sends("OPTIONS", &[]));
+    let b = Script::answers(ms(100)).does(up(100), Act::InfoDigit { digit: '#', relay: false }).hangs_up(ms(1_000));
+    let mut wire = Wire::new(a, b);
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    let digit = |digit, kind: &str| PhoneEvent::InfoDigit { digit, content_type: format!("application/{kind}") };
+    assert!(wire.has(1, &digit('5', "dtmf-relay")) && wire.has(0, &digit('#', "dtmf")), "{:?}", wire.events);
+    for (method, status) in [("INFO", 200), ("REFER", 405), ("FROBNICATE", 405), ("OPTIONS", 200)] {
+        let answered = PhoneEvent::RequestAnswered { method: method.to_owned(), status };
+        assert!(wire.has(0, &answered), "{method}: {:?}", wire.events[0]);
+    }
+}
+
+#[test]
+fn isup_travels_beside_the_sdp_and_streams_beside_the_audio() {
+    let mut wire =
+        Wire::new(Script::default().does(up(100), Act::Reinvite(HOLD)), Script::answers(ms(100)).hangs_up(ms(500)));
+    let video = ["m=video 4010 RTP/AVP 96", "a=rtpmap:96 H264/90000"].map(str::to_owned).to_vec();
+    for phone in &mut wire.phones {
+        phone.config.isup = Some(vec![1, 0, 0x0a, 0xff, b'\r', b'\n']);
+        phone.config.streams_before = video.clone();
+        phone.config.streams_after = vec!["m=application 4012 udp wb".to_owned()];
+    }
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    let (to, invite) = wire.phones[0].poll_transmit().unwrap();
+    let part = b"\xff\r\n\r\n--unique";
+    assert!(invite.windows(part.len()).any(|window| window == part));
+    wire.send(A.parse().unwrap(), to, &invite);
+    wire.finish();
+    assert_eq!(wire.events[1].iter().filter(|event| matches!(event, PhoneEvent::MediaChanged { .. })).count(), 1);
+}
+
+#[test]
+fn an_answer_that_takes_or_forgets_a_stream_is_told() {
+    let rows: [(Edit, &str); 2] = [
+        (|text| text.replace("m=video 0", "m=video 9"), "accepts video"),
+        (
+            |text| {
+                text.replace("m=video 0 RTP/AVP 96\r\n", "")
+                    .replace("Content-Length: ", "X-L: ")
+                    .replace("X-L: 0", "Content-Length: 0")
+            },
+            "other m= lines",
+        ),
+    ];
+    for (edit, sentence) in rows {
+        let mut wire = Wire::new(Script::default(), Script::answers(ms(100)));
+        for phone in &mut wire.phones {
+            phone.config.streams_after = vec!["m=video 4010 RTP/AVP 96".to_owned()];
+        }
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.edit = Some(edit);
+        wire.run(ms(5_000));
+        assert!(breaches(&wire, 0).concat().contains(sentence), "{:?}", wire.events);
+    }
+}
+
+#[test]
+fn redirections_and_unknown_demands_reach_the_caller() {
+    let b = Script::redirects(ms(100), 302, &["sip:a@10.9.9.9", "sip:b@10.9.9.8"]);
+    let mut wire = Wire::new(Script { max_forwards: 3, ..Script::default() }, b);
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 302, reason: None }));
+    let mut wire = Wire::new(Script::default().with_header("Require", "foo"), Script::answers(ms(100)));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    assert!(wire.has(0, &PhoneEvent::Refused { status: 420, reason: None }));
+}
+
+fn branch(number: u8) -> Fork {
+    Fork::rings(format!("10.2.0.1:{}", 4100 + u16::from(number) * 2).parse().unwrap(), ms(60))
+}
+
+fn forking() -> Script {
+    Script { takes_forks: true, ..Script::default() }
+}
+
+#[test]
+fn several_phones_ring_and_whoever_answers_first_is_the_call() {
+    for (own, first, second, by) in [(300, 500, 900, 4000), (500, 300, 900, 4102), (900, 500, 300, 4104)] {
+        for reliability in [Reliability::Absent, Reliability::Preferred] {
+            let b = Script::answers(ms(own))
+                .forks(branch(1).early_media(ms(100)).answers(ms(first)))
+                .forks(branch(2).answers(ms(second)))
+                .forks(branch(3).early_media(ms(80)).ends(ms(120)))
+                .reliably(reliability)
+                .hangs_up(ms(2_000));
+            let a = forking().reliably(reliability);
+            let mut wire = Wire::new(a, b);
+            for phone in &mut wire.phones {
+                phone.say(Sound::Tone(440.0));
+            }
+            wire.phones[0].call(Duration::ZERO, TO_B);
+            wire.finish();
+            let media = Some(SocketAddr::new("10.2.0.1".parse().unwrap(), by));
+            assert!(wire.has(0, &PhoneEvent::Answered { media }), "{own}: {:?}", wire.events[0]);
+            for side in 0..2 {
+                let ended = wire.events[side].iter().filter(|event| **event == PhoneEvent::BranchReleased).count();
+                assert_eq!(ended, 2, "{side}: {:?}", wire.events);
+            }
+            assert_eq!(count(&wire, 0, "SIP/2.0 199"), 1);
+        }
+    }
+}
+
+#[test]
+fn branches_survive_loss_doubling_and_reordering_and_a_cancel() {
+    for seed in 0..200 {
+        let reliability = if seed % 2 == 0 { Reliability::Preferred } else { Reliability::Absent };
+        let b = Script::answers(ms(700))
+            .forks(branch(1).early_media(ms(100)).answers(ms(600 + seed)))
+            .forks(branch(2).ends(ms(500)))
+            .reliably(reliability)
+            .hangs_up(ms(8_000));
+        let mut a = forking().reliably(reliability);
+        if seed % 4 == 3 {
+            a = a.cancels(ms(400 + seed));
+        }
+        survives(seed, a, b);
+    }
+}
+
+#[test]
+fn a_second_200_that_nobody_acknowledges_or_ends_is_told() {
+    let b = || Script::answers(ms(300)).forks(branch(1).answers(ms(400))).hangs_up(ms(60_000));
+    let mut wire = Wire::new(forking(), b());
+    wire.edit = Some(|text| if text.starts_with("BYE sip:branch") { "lost".to_owned() } else { text });
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.run(ms(50_000));
+    assert!(breaches(&wire, 1).concat().contains("got no BYE"));
+    let mut wire = Wire::new(forking(), b());
+    wire.edit =
+        Some(|text| if text.contains("sip:branch") && !text.starts_with("SIP") { "lost".to_owned() } else { text });
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    assert!(complaints(&mut wire).contains("was never acknowledged"));
+}
+
+#[test]
+fn whoever_knows_of_one_x_only_is_told_of_a_fork() {
+    let mut wire = Wire::new(Script::default(), Script::answers(ms(300)).forks(branch(1)));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.run(ms(1_000));
+    assert!(breaches(&wire, 0).concat().contains("another To tag"));
+}
+
+/// Does on the way what the proxies of a recorded route would do, which two phones next to each other lack.
+#[test]
+fn routes_are_recorded_and_a_request_by_another_way_is_told() {
+    let route = ["<sip:p1@10.2.0.1:5060;lr>", "<sip:p2@10.2.0.1:5060;lr>"].map(str::to_owned).to_vec();
+    let strict = vec!["<sip:p1@10.2.0.1:5060>".to_owned()];
+    let told = |route: &Vec<String>, edit: Edit| {
+        let mut wire = Wire::new(Script::default(), Script::answers(ms(100)).hangs_up(ms(500)));
+        wire.phones[1].config.record_route = route.clone();
+        wire.edit = Some(edit);
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        complaints(&mut wire).replace("200: Record-Route", "").replace("180: Record-Route", "")
+    };
+    let loose = |text: String| match text.starts_with("ACK ") {
+        true => text.replace("Max-", "Route: <sip:p2@10.2.0.1:5060;lr>, <sip:p1@10.2.0.1:5060;lr>\r\nMax-"),
+        false => with(&text, "Record-Route", ""),
+    };
+    assert_eq!(told(&route, loose), "");
+    let turned = |text: String| match text.starts_with("ACK ") {
+        true => text.replace("Max-", "Route: <sip:p1@10.2.0.1:5060;lr>, <sip:p2@10.2.0.1:5060;lr>\r\nMax-"),
+        false => with(&text, "Record-Route", ""),
+    };
+    assert!(told(&route, turned).contains("ACK: Route"));
+    let by_strict = |text: String| match text.starts_with("ACK ") {
+        true => text
+            .replace("ACK sip:+8613800000002@", "ACK sip:p1@")
+            .replace("Max-", "Route: <sip:+8613800000002@10.2.0.1:5060>\r\nMax-"),
+        false => with(&text, "Record-Route", ""),
+    };
+    assert_eq!(told(&strict, by_strict), "");
+    assert!(told(&strict, |text| with(&text, "Record-Route", "")).contains("Request-URI"));
+    // And the caller misses its own in the responses.
+    let mut wire = Wire::new(Script::default(), Script::answers(ms(100)).hangs_up(ms(500)));
+    wire.phones[0].config.record_route = route;
+    wire.edit = Some(|text| with(&text, "Record-Route", ""));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    let told = complaints(&mut wire);
+    assert!(told.contains("180: Record-Route []") && told.contains("BYE: Route []"), "{told}");
+}
+
+#[test]
+fn a_canary_sings_in_every_message_and_harms_none() {
+    for reliability in [Reliability::Absent, Reliability::Preferred] {
+        for late_offer in [false, true] {
+            let a = Script { late_offer, ..Script::default() }
+                .reliably(reliability)
+                .timed(SessionTimer::new(90))
+                .does(up(100), Act::InfoDigit { digit: '5', relay: true })
+                .does(up(200), Act::Update(HOLD))
+                .does(up(300), Act::Reinvite(Offer::Direction(Direction::SendRecv)))
+                .does(up(400), Act::Press('7', ms(100)));
+            let b = Script::answers(ms(300)).early_media(ms(100)).reliably(reliability).hangs_up(ms(20_000));
+            let mut wire = Wire::new(a, b);
+            wire.edit = Some(|text| {
+                let head = text.split("\r\n\r\n").next().unwrap_or_default();
+                // CANCEL and the ACK of a refusal are short by their nature.
+                assert!(head.matches("kingfisher").count() > 30, "{text}");
+                assert!(!text.contains("m=audio") || text.matches("kingfisher").count() > 70, "{text}");
+                text
+            });
+            for phone in &mut wire.phones {
+                let mut config = phone.config.clone();
+                config.canary = Some("kingfisher".to_owned());
+                config.cname = Some("cname".to_owned());
+                config.sound = Sound::Tone(440.0);
+                *phone = Phone::new(config);
+            }
+            wire.phones[0].call(Duration::ZERO, TO_B);
+            wire.finish();
+            assert!(wire.has(1, &RELEASED_BY_US), "{:?}", wire.events);
+            assert!(wire.phones[1].ear().digits() == "7");
+            for phone in &wire.phones {
+                assert_eq!(phone.ear().faults(), []);
+                assert!(phone.ear().packets() > 200);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_canary_sings_in_cancel_and_in_the_ack_of_a_refusal() {
+    let mut wire = Wire::new(Script::default().cancels(ms(300)), Script::rings());
+    wire.edit = Some(|text| {
+        assert!(text.matches("kingfisher").count() > 5, "{text}");
+        text
+    });
+    for phone in &mut wire.phones {
+        phone.config.canary = Some("kingfisher".to_owned());
+    }
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.finish();
+    let refused = |event: &PhoneEvent| matches!(event, PhoneEvent::Refused { status: 487, .. });
+    assert!(wire.events[0].iter().any(refused), "{:?}", wire.events);
 }
 
 #[test]

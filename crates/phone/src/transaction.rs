@@ -73,6 +73,16 @@ struct Server {
     state: ServerState,
 }
 
+/// A further 2xx of a fork.
+#[derive(Debug)]
+struct More {
+    tag: String,
+    source: SocketAddr,
+    bytes: Vec<u8>,
+    resend: Resend,
+    until: Duration,
+}
+
 /// What a response is to the phone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
@@ -93,6 +103,8 @@ pub(crate) enum Expired {
     NoResponse { branch: String, method: Method },
     /// Our 2xx was never acknowledged.
     NoAck { key: Key },
+    /// Nor a further one, of another To tag.
+    BranchUnacknowledged { tag: String },
 }
 
 /// All of a phone's transactions.
@@ -102,6 +114,7 @@ pub(crate) struct Transactions {
     reliable: bool,
     clients: Vec<Client>,
     servers: Vec<Server>,
+    more: Vec<More>,
     outbox: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
@@ -109,9 +122,10 @@ impl Transactions {
     pub(crate) fn new(timers: Timers, transport: Transport) -> Transactions {
         Transactions {
             timers,
-            reliable: transport == Transport::Tcp,
+            reliable: transport != Transport::Udp,
             clients: Vec::new(),
             servers: Vec::new(),
+            more: Vec::new(),
             outbox: VecDeque::new(),
         }
     }
@@ -127,7 +141,7 @@ impl Transactions {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.servers.is_empty() && self.outbox.is_empty()
+        self.clients.is_empty() && self.servers.is_empty() && self.more.is_empty() && self.outbox.is_empty()
     }
 
     /// Sends a request other than ACK.
@@ -296,14 +310,32 @@ impl Transactions {
         self.send(source, bytes);
     }
 
-    /// Sends the last provisional response once more (RFC 3262 §3).
-    pub(crate) fn repeat(&mut self, key: &Key) {
+    /// Sends a provisional response once more (RFC 3262 §3).
+    pub(crate) fn repeat(&mut self, key: &Key, bytes: Vec<u8>) {
         if let Some(server) = self.servers.iter().find(|server| server.key == *key)
-            && let ServerState::Proceeding { last: Some(bytes) } = &server.state
+            && let ServerState::Proceeding { .. } = &server.state
         {
-            let (source, bytes) = (server.source, bytes.clone());
+            let source = server.source;
             self.send(source, bytes);
         }
+    }
+
+    /// One 2xx more to an INVITE that has one, of another To tag, until its ACK comes.
+    pub(crate) fn respond_more(&mut self, now: Duration, key: &Key, tag: &str, bytes: Vec<u8>) {
+        let Some(server) = self.servers.iter().find(|server| server.key == *key) else {
+            return;
+        };
+        let (t1, source) = (self.timers.t1, server.source);
+        let resend = Resend { next: now + t1, interval: t1 };
+        if self.more.len() < MAX_TRANSACTIONS {
+            self.more.push(More { tag: tag.to_owned(), source, bytes: bytes.clone(), resend, until: now + t1 * 64 });
+        }
+        self.send(source, bytes);
+    }
+
+    /// The 2xx of this To tag was acknowledged.
+    pub(crate) fn acknowledged_more(&mut self, tag: &str) {
+        self.more.retain(|more| more.tag != tag);
     }
 
     /// An ACK with the branch of its INVITE: that of a refusal. `true` when it found one.
@@ -352,7 +384,8 @@ impl Transactions {
             | ServerState::Acknowledged { until }
             | ServerState::Answered { until, .. } => Some(*until),
         });
-        clients.chain(servers).min()
+        let more = self.more.iter().map(|more| more.resend.next.min(more.until));
+        clients.chain(servers).chain(more).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Duration) -> Vec<Expired> {
@@ -360,6 +393,17 @@ impl Transactions {
         let mut sends = Vec::new();
         self.clients.retain_mut(|client| retain_client(client, now, self.timers.t2, &mut sends, &mut expired));
         self.servers.retain_mut(|server| retain_server(server, now, self.timers.t2, &mut sends, &mut expired));
+        let t2 = self.timers.t2;
+        self.more.retain_mut(|more| {
+            if now >= more.until {
+                expired.push(Expired::BranchUnacknowledged { tag: more.tag.clone() });
+                return false;
+            }
+            if more.resend.is_due(now, t2) {
+                sends.push((more.source, more.bytes.clone()));
+            }
+            true
+        });
         for (destination, bytes) in sends {
             self.send(destination, bytes);
         }

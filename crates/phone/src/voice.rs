@@ -12,6 +12,7 @@ use std::time::Duration;
 use audio_codec_algorithms::{convert_alaw_to_ulaw, encode_alaw, encode_ulaw};
 use rtp_rs::{RtpPacketBuilder, Seq};
 
+use crate::canary::Canary;
 use crate::random::Random;
 use crate::sdp::{Codec, Path};
 
@@ -73,6 +74,9 @@ pub(crate) struct Voice {
     presses: VecDeque<Press>,
     packets: u32,
     octets: u32,
+    canary: Option<Canary>,
+    /// RTCP BYE that is to be sent.
+    goodbye: Option<(Path, Vec<u8>)>,
 }
 
 impl Voice {
@@ -89,7 +93,14 @@ impl Voice {
             presses: VecDeque::new(),
             packets: 0,
             octets: 0,
+            canary: None,
+            goodbye: None,
         }
+    }
+
+    /// Says who it is in every packet.
+    pub(crate) fn with_canary(self, canary: Option<Canary>) -> Voice {
+        Voice { canary, ..self }
     }
 
     /// Says this from now on.
@@ -109,7 +120,20 @@ impl Voice {
                 self.report_at = now + REPORT_INTERVAL;
                 self.first = true;
             }
-            (None, _) => self.running = None,
+            (None, running) => {
+                if let (Some((path, _)), Some(canary)) = (running.take(), &self.canary) {
+                    let reason = canary.text().into_bytes();
+                    let mut rest = vec![reason.len() as u8];
+                    rest.extend(reason);
+                    rest.resize(rest.len().div_ceil(4) * 4, 0);
+                    let mut bytes = vec![0x80, 201, 0, 1];
+                    bytes.extend(self.ssrc.to_be_bytes());
+                    bytes.extend([0x81, 203, 0, (rest.len() / 4 + 1) as u8]);
+                    bytes.extend(self.ssrc.to_be_bytes());
+                    bytes.extend(rest);
+                    self.goodbye = Some((path, bytes));
+                }
+            }
         }
     }
 
@@ -216,19 +240,37 @@ impl Voice {
     }
 
     fn packet(&self, payload_type: u8, timestamp: u32, marker: bool, payload: &[u8]) -> Option<Vec<u8>> {
-        RtpPacketBuilder::new()
+        let mut extension = self.canary.as_ref().map(|canary| canary.text().into_bytes()).unwrap_or_default();
+        extension.resize(extension.len().div_ceil(4) * 4, 0);
+        let mut builder = RtpPacketBuilder::new()
             .payload_type(payload_type)
             .marked(marker)
             .sequence(Seq::from(self.sequence))
             .timestamp(timestamp)
             .ssrc(self.ssrc)
-            .payload(payload)
-            .build()
-            .ok()
+            .payload(payload);
+        if self.canary.is_some() {
+            builder = builder.add_csrc(!self.ssrc).extension(0xbede, &extension);
+        }
+        let mut packet = builder.build().ok()?;
+        if let Some(canary) = &self.canary {
+            packet[0] |= 0x20;
+            packet.extend(canary.token().bytes());
+            packet.push((canary.token().len() + 1) as u8);
+        }
+        Some(packet)
     }
 
     /// The next RTCP report that is due: SR and SDES with the CNAME.
-    pub(crate) fn poll_report(&mut self, now: Duration, cname: &str) -> Option<(Path, Vec<u8>)> {
+    pub(crate) fn poll_report(
+        &mut self,
+        now: Duration,
+        cname: &str,
+        canary: Option<&Canary>,
+    ) -> Option<(Path, Vec<u8>)> {
+        if let Some(goodbye) = self.goodbye.take() {
+            return Some(goodbye);
+        }
         let (path, _) = self.running?;
         if now < self.report_at {
             return None;
@@ -245,15 +287,28 @@ impl Voice {
         let mut sdes = self.ssrc.to_be_bytes().to_vec();
         sdes.extend([1, cname.len() as u8]);
         sdes.extend(cname);
+        for (kind, text) in canary.map(Canary::sdes).unwrap_or_default() {
+            sdes.extend([kind, text.len() as u8]);
+            sdes.extend(text);
+        }
         // The list of items ends with at least one zero, at a word's end.
         sdes.resize(sdes.len() / 4 * 4 + 4, 0);
         bytes.extend([0x81, 202, 0, (sdes.len() / 4) as u8]);
         bytes.extend(sdes);
+        if let Some(canary) = canary {
+            let mut text = canary.text().into_bytes();
+            text.resize(text.len().div_ceil(4) * 4, 0);
+            bytes.extend([0x80, 204, 0, (text.len() / 4 + 2) as u8]);
+            bytes.extend(self.ssrc.to_be_bytes());
+            bytes.extend(b"KING");
+            bytes.extend(text);
+        }
         Some((path, bytes))
     }
 
     pub(crate) fn report_timeout(&self) -> Option<Duration> {
-        self.running.as_ref().map(|_| self.report_at)
+        let goodbye = self.goodbye.as_ref().map(|_| Duration::ZERO);
+        goodbye.or(self.running.as_ref().map(|_| self.report_at))
     }
 }
 
@@ -333,7 +388,7 @@ mod tests {
         let mut voice = voice(Sound::Mute);
         for cname in ["", "a", "user@10.0.0.1", "abc"] {
             voice.report_at = Duration::ZERO;
-            let (_, bytes) = voice.poll_report(Duration::from_secs(5), cname).unwrap();
+            let (_, bytes) = voice.poll_report(Duration::from_secs(5), cname, None).unwrap();
             let words = usize::from(u16::from_be_bytes([bytes[30], bytes[31]])) + 1;
             assert_eq!(bytes.len(), 28 + words * 4);
             assert!(bytes.windows(cname.len().max(1)).any(|window| window == cname.as_bytes() || cname.is_empty()));

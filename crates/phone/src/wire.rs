@@ -3,11 +3,13 @@
 //! What RFC 3261 demands of every message and `rsip` does not ask is asked here (§8.1.1, §8.2.6, §12.1, §20): a breach is
 //! a sentence, and a test fails on it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use rsip::headers::{ToTypedHeader, UntypedHeader};
 use rsip::{Header, Headers, Method, SipMessage, Uri};
 
+use crate::canary::Canary;
 use crate::script::Transport;
 
 /// Largest body that a phone looks at.
@@ -30,6 +32,8 @@ pub(crate) struct Received {
     /// Of the request; of the CSeq in a response.
     pub(crate) method: Method,
     pub(crate) cseq: u32,
+    /// The method's name where it is none that `rsip` knows; `method` is PUBLISH then.
+    pub(crate) unknown_method: Option<String>,
     pub(crate) call_id: String,
     /// Raw values, top first.
     pub(crate) vias: Vec<String>,
@@ -54,6 +58,11 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The method's name.
+    pub(crate) fn name(&self) -> String {
+        self.unknown_method.clone().unwrap_or_else(|| self.method.to_string())
+    }
+
     /// Every value of a header.
     pub(crate) fn values<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
         let is = move |(name, _): &&(String, String)| name.eq_ignore_ascii_case(wanted);
@@ -82,12 +91,14 @@ impl Received {
 ///
 /// A sentence, when no use can be made of the message at all.
 pub(crate) fn read(bytes: &[u8]) -> Result<(Received, Vec<String>), String> {
-    let message = SipMessage::try_from(bytes).map_err(|error| format!("rsip cannot read it: {error}"))?;
+    let (bytes, unknown) = with_known_method(bytes);
+    let message = SipMessage::try_from(&bytes[..]).map_err(|error| format!("rsip cannot read it: {error}"))?;
     let (start, method, headers, body) = match message {
         SipMessage::Request(r) => (Start::Request(r.uri), Some(r.method), r.headers, r.body),
         SipMessage::Response(r) => (Start::Status(r.status_code.code()), None, r.headers, r.body),
     };
     let mut received = read_headers(start, &headers)?;
+    received.unknown_method = unknown;
     let mut breaches = Vec::new();
     if method.is_some_and(|method| method != received.method) {
         breaches.push(format!("CSeq says {}, the request line does not", received.method));
@@ -96,6 +107,25 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Received, Vec<String>), String> {
     check_identity(&received, &mut breaches);
     check_body(&mut received, &headers, body, &mut breaches);
     Ok((received, breaches))
+}
+
+/// `rsip` reads no method that it has no name for: another stands in for it, and the name is kept.
+fn with_known_method(bytes: &[u8]) -> (Cow<'_, [u8]>, Option<String>) {
+    let text = String::from_utf8_lossy(bytes);
+    let cseq = text.split("\r\n").find_map(|line| line.strip_prefix("CSeq:"));
+    let Some(name) = cseq.and_then(|cseq| cseq.split_ascii_whitespace().nth(1)) else {
+        return (Cow::Borrowed(bytes), None);
+    };
+    if name.parse::<Method>().is_ok() {
+        return (Cow::Borrowed(bytes), None);
+    }
+    let known = |line: &str| match line.strip_prefix(name) {
+        Some(rest) if rest.starts_with(' ') => format!("PUBLISH{rest}"),
+        _ if line.starts_with("CSeq:") => line.replace(name, "PUBLISH"),
+        _ => line.to_owned(),
+    };
+    let whole = text.split("\r\n").map(known).collect::<Vec<_>>().join("\r\n");
+    (Cow::Owned(whole.into_bytes()), Some(name.to_owned()))
 }
 
 fn read_headers(start: Start, headers: &Headers) -> Result<Received, String> {
@@ -139,6 +169,7 @@ fn read_headers(start: Start, headers: &Headers) -> Result<Received, String> {
         to,
         contact,
         reason: find("Reason"),
+        unknown_method: None,
         sdp: None,
         body: None,
         headers: headers.iter().filter_map(named).collect(),
@@ -172,7 +203,9 @@ fn check_counts(received: &Received, headers: &Headers, breaches: &mut Vec<Strin
     }
     count("Content-Type", 0..=1);
     // A user agent next to us puts in no route, and its responses carry our one Via only.
-    count("Record-Route", 0..=0);
+    if is_request {
+        count("Record-Route", 0..=0);
+    }
     count("Via", 1..=1);
     count("Max-Forwards", if is_request { 1..=1 } else { 0..=0 });
     let establishes = match received.start {
@@ -229,6 +262,7 @@ fn check_body(received: &mut Received, headers: &Headers, body: Vec<u8>, breache
     }
     match all(headers, "Content-Type").first() {
         Some(kind) if kind.eq_ignore_ascii_case("application/sdp") => received.sdp = Some(body),
+        Some(kind) if kind.starts_with("multipart/mixed") => received.sdp = sdp_part(kind, &body),
         Some(kind) => received.body = Some((kind.clone(), body)),
         None => breaches.push("body without Content-Type".to_owned()),
     }
@@ -238,19 +272,23 @@ fn check_body(received: &mut Received, headers: &Headers, body: Vec<u8>, breache
 pub(crate) struct Draft {
     headers: Headers,
     content_type: String,
+    isup: Option<Vec<u8>>,
+    canary: Option<Canary>,
 }
 
 impl Draft {
     pub(crate) fn new() -> Draft {
-        Draft { headers: Headers::default(), content_type: SDP.to_owned() }
+        Draft { headers: Headers::default(), content_type: SDP.to_owned(), isup: None, canary: None }
     }
 
     pub(crate) fn via(mut self, transport: Transport, contact: SocketAddr, branch: &str) -> Draft {
         let protocol = match transport {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         };
-        let value = format!("SIP/2.0/{protocol} {contact};branch={branch};rport");
+        let canary = self.canary.as_ref().map(|canary| format!(";x-canary={}", canary.token())).unwrap_or_default();
+        let value = format!("SIP/2.0/{protocol} {contact};branch={branch};rport{canary}");
         self.headers.push(rsip::headers::Via::new(value).into());
         self
     }
@@ -270,8 +308,8 @@ impl Draft {
         self
     }
 
-    pub(crate) fn max_forwards(mut self) -> Draft {
-        self.headers.push(rsip::headers::MaxForwards::new("70").into());
+    pub(crate) fn max_forwards(mut self, hops: u8) -> Draft {
+        self.headers.push(rsip::headers::MaxForwards::new(hops.to_string()).into());
         self
     }
 
@@ -282,19 +320,37 @@ impl Draft {
 
     pub(crate) fn headers(mut self, headers: &[(String, String)]) -> Draft {
         for (name, value) in headers {
+            if name == "Content-Type" {
+                self.content_type.clone_from(value);
+                continue;
+            }
             self.headers.push(Header::Other(name.clone(), value.clone()));
         }
         self
     }
 
-    /// The body is of another type than application/sdp.
-    pub(crate) fn content_type(self, content_type: &str) -> Draft {
-        Draft { content_type: content_type.to_owned(), ..self }
+    /// ISUP beside the SDP, if there is SDP.
+    pub(crate) fn isup(self, isup: Option<&Vec<u8>>) -> Draft {
+        Draft { isup: isup.cloned(), ..self }
+    }
+
+    /// Says who writes it wherever that can be said.
+    pub(crate) fn canary(self, canary: Option<Canary>) -> Draft {
+        Draft { canary, ..self }
     }
 
     /// Written by hand where `rsip` would not do: it makes text of a body, and knows no method that it has no name for.
     fn finish(mut self, start: &str, body: Option<&[u8]>) -> Vec<u8> {
-        let body = body.unwrap_or_default();
+        if let Some(canary) = &self.canary {
+            for (name, value) in canary.headers(!start.starts_with("SIP/2.0")) {
+                self.headers.push(Header::Other(name, value));
+            }
+        }
+        let mut body = body.unwrap_or_default().to_vec();
+        if let Some(isup) = self.isup.filter(|_| !body.is_empty() && self.content_type == SDP) {
+            body = multipart(&body, &isup);
+            self.content_type = format!("multipart/mixed;boundary=\"{BOUNDARY}\"");
+        }
         if !body.is_empty() {
             self.headers.push(rsip::headers::ContentType::new(self.content_type).into());
         }
@@ -309,8 +365,42 @@ impl Draft {
     }
 
     pub(crate) fn response(self, status: u16, body: Option<&[u8]>) -> Vec<u8> {
-        self.finish(&format!("SIP/2.0 {}", rsip::StatusCode::from(status)), body)
+        let phrase = self.canary.as_ref().map(|canary| format!(" {}", canary.text())).unwrap_or_default();
+        self.finish(&format!("SIP/2.0 {}{phrase}", rsip::StatusCode::from(status)), body)
     }
+}
+
+const BOUNDARY: &str = "unique-boundary-1";
+
+/// SDP first, ISUP second (RFC 3372 §3).
+fn multipart(sdp: &[u8], isup: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("--{BOUNDARY}\r\nContent-Type: {SDP}\r\n\r\n").into_bytes();
+    bytes.extend(sdp);
+    let isup_type = "application/ISUP;version=itu-t92+;base=itu-t92+";
+    let head = "Content-Disposition: signal;handling=optional";
+    bytes.extend(format!("\r\n--{BOUNDARY}\r\nContent-Type: {isup_type}\r\n{head}\r\n\r\n").bytes());
+    bytes.extend(isup);
+    bytes.extend(format!("\r\n--{BOUNDARY}--\r\n").bytes());
+    bytes
+}
+
+/// The part of a multipart body that is SDP.
+fn sdp_part(kind: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let boundary = kind.split_once("boundary=")?.1.split(';').next()?.trim_matches('"');
+    let delimiter = format!("--{boundary}").into_bytes();
+    let find = |from: usize, what: &[u8]| {
+        body.get(from..)?.windows(what.len()).position(|window| window == what).map(|at| from + at)
+    };
+    let mut at = find(0, &delimiter)? + delimiter.len();
+    while let Some(end) = find(at, &delimiter) {
+        let part = body.get(at..end)?.strip_prefix(b"\r\n")?.strip_suffix(b"\r\n")?;
+        let head = part.windows(4).position(|window| window == b"\r\n\r\n")?;
+        if String::from_utf8_lossy(&part[..head]).to_ascii_lowercase().contains(SDP) {
+            return Some(part[head + 4..].to_vec());
+        }
+        at = end + delimiter.len();
+    }
+    None
 }
 
 /// The ACK of a refusal: the INVITE's Request-URI, Via, From, Call-ID and CSeq number, the response's To (§17.1.1.3).
@@ -327,9 +417,19 @@ fn derived(invite: &[u8], method: Method, to: Option<&str>) -> Option<Vec<u8>> {
     let mut request = rsip::Request::try_from(invite).ok()?;
     let cseq = all(&request.headers, "CSeq").into_iter().next()?;
     let number = cseq.split_ascii_whitespace().next()?;
+    // A canary sings here too.
+    let canary: Vec<Header> = all(&request.headers, "X-Canary")
+        .into_iter()
+        .flat_map(|text| {
+            let reason = format!("SIP;cause=200;text=\"{text}\"");
+            [("Reason", reason), ("Subject", text.clone()), ("X-Canary", text)]
+        })
+        .map(|(name, value)| Header::Other(name.to_owned(), value))
+        .collect();
     request.headers.retain(|header| {
         matches!(header, Header::Via(_) | Header::MaxForwards(_) | Header::From(_) | Header::To(_) | Header::CallId(_))
     });
+    request.headers.extend(canary);
     if let Some(to) = to {
         request.headers.unique_push(rsip::headers::To::new(to).into());
     }

@@ -32,12 +32,13 @@ impl<K: Ord> Deadlines<K> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes one hint that is due at `now`.
-    pub fn pop_due(&mut self, now: Duration) -> Option<K> {
+    /// Takes one hint that is due at `now`: when, and whose. An owner that remembers the earliest hint it has pushed knows by
+    /// the time whether it is that one; any other it may ignore, or hints would breed hints.
+    pub fn pop_due(&mut self, now: Duration) -> Option<(Duration, K)> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, key))| key)
+        self.heap.pop().map(|Reverse(hint)| hint)
     }
 
     /// Hints held, stale ones included.

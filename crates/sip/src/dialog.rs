@@ -67,7 +67,7 @@ impl Dialog {
     /// addressed as before (`target`): its 2xx must be acknowledged all the same (§13.2.2.4).
     ///
     /// # Errors
-    /// The response's From, To or Record-Route cannot be read.
+    /// The response's From or To cannot be read.
     pub fn of_response(response: &Message, target: &[u8]) -> Result<Dialog, ParseError> {
         Ok(Dialog {
             call_id: response.call_id().into(),
@@ -76,7 +76,9 @@ impl Dialog {
             local_party: party(&response.from()?),
             remote_party: party(&response.to()?),
             remote_target: contact(response).unwrap_or_else(|_| target.into()),
-            route_set: routes(response, true)?,
+            // A route that cannot be read leaves us without one: the ACK and the BYE go straight to the Contact then, which may
+            // well arrive. Without them the phone would stay in a call with nobody.
+            route_set: routes(response, true).unwrap_or_default(),
             local_cseq: response.cseq().number,
             remote_cseq: None,
         })

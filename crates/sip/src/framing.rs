@@ -87,6 +87,10 @@ impl Framer {
             self.searched = self.buffer.len();
             return Ok(None);
         };
+        if headers > self.limits.max_message {
+            // Whatever they say: in smaller pieces it would have been too long before they ended.
+            return Err(ParseError::TooLong);
+        }
         let length = content_length(&self.buffer[..headers])?;
         let whole = headers.checked_add(length).filter(|whole| *whole <= self.limits.max_message);
         let whole = whole.ok_or(ParseError::TooLong)?;

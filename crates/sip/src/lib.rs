@@ -8,6 +8,7 @@ pub mod dialog;
 pub mod digest;
 pub mod framing;
 pub mod limits;
+pub mod locate;
 pub mod message;
 pub mod token;
 pub mod transaction;

@@ -107,6 +107,13 @@ fn without_routes_requests_go_to_the_contact() {
     assert_eq!(hop(&dialog), ("[2001:db8::2]".into(), Some(5070)));
     assert_eq!(next(&mut dialog, Method::Bye).request_uri(), b"sip:b@[2001:db8::2]:5070");
     assert!(routes(&next(&mut dialog, Method::Bye)).is_empty());
+    let private = |contact: &str| {
+        let dialog = Dialog::of_request(&invite(&format!("Contact: <{contact}>\r\n")), b"x").unwrap();
+        let hop = dialog.next_hop().unwrap();
+        (hop.transport.map(<[u8]>::to_vec), hop.is_sips)
+    };
+    assert_eq!(private("sip:a@192.0.2.1;transport=TLS"), (Some(b"TLS".to_vec()), false));
+    assert_eq!(private("SIPS:a@192.0.2.1;transport=tcp"), (Some(b"tcp".to_vec()), true));
     let dialog = Dialog::of_request(&invite("Contact: <tel:+8610>\r\n"), b"x").unwrap();
     assert!(dialog.next_hop().is_none(), "a tel: URI names no host");
 }

@@ -132,6 +132,8 @@ fn a_stream_that_cannot_be_followed_is_an_error() {
         assert_eq!((outcome.frames.len(), outcome.error), (1, Some(error)), "{length}");
     }
     assert_eq!(frames(&[b'x'; 501]).error, Some(ParseError::TooLong), "headers without an end");
+    let endless = message("", &format!("X: {}", "x".repeat(limits().max_message)));
+    assert_eq!(frames(&endless).error, Some(ParseError::TooLong), "headers that end too late, without Content-Length");
     assert_eq!(frames(b"\r\r\n\r\n").error, Some(ParseError::NoContentLength));
     assert_eq!(frames(&message("", "Content-Length: 1\r\nContent-Length: 01")).error, None);
 }

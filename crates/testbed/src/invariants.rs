@@ -10,19 +10,43 @@ use media::Side;
 use numbering::Number;
 use phone::{PhoneEvent, State};
 
-use crate::leak::Secrets;
-use crate::world::World;
+use crate::leak::{Kind, Secrets};
+use crate::world::{PhoneId, World};
+
+/// What others than the phones have done to a world, and what can therefore not be asked of it. Whatever stands here: every
+/// call ends, nothing is left over, nobody is told who another is, and each dialog of X is ended by a BYE.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Harm {
+    /// Somebody on the phone's own trunk, whom X cannot tell from it, spoke within its call: what X tells the phone follows
+    /// from what it never said, so that its complaints prove nothing, and X may end a call of which the phone never knew.
+    pub spoken_for: BTreeSet<PhoneId>,
+    /// Somebody called in a phone's name: a CDR with it as the caller need not be of a call of its own.
+    pub called_for: bool,
+    /// X was told that its messages do not arrive, or was made to speak past a phone: who is in a call need not have heard.
+    pub cut_off: bool,
+    /// Somebody sent RTP or RTCP in a phone's name: what the other hears is not what the phone said.
+    pub heard_for: bool,
+}
 
 impl World {
     /// Everything that is wrong, a sentence each; empty in a good world. Meant for the end: what is still going on is wrong.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
+        self.violations_despite(&Harm::default())
+    }
+
+    /// The same after harm was done: what does not follow from it is wrong.
+    #[must_use]
+    pub fn violations_despite(&self, harm: &Harm) -> Vec<String> {
         let mut wrong = self.strange.clone();
+        let astray = self.astray.iter().filter(|(who, _)| !harm.called_for && !harm.spoken_for.contains(who));
+        wrong.extend(astray.map(|(_, sentence)| sentence.clone()));
         self.check_rest(&mut wrong);
-        self.check_phones(&mut wrong);
+        self.check_phones(harm, &mut wrong);
         self.check_cdrs(&mut wrong);
-        self.check_agreement(&mut wrong);
+        self.check_agreement(harm, &mut wrong);
         self.check_recordings(&mut wrong);
+        self.check_wire(&mut wrong);
         wrong.extend(self.leaks());
         wrong
     }
@@ -34,26 +58,37 @@ impl World {
         if self.core.gauges().ports_in_use > 0 {
             wrong.push("a port is in use".to_owned());
         }
+        let gauges = self.core.gauges();
+        if gauges.calls > 0 || gauges.transactions != (0, 0) || gauges.trunk_calls.iter().any(|(_, calls)| *calls > 0) {
+            wrong.push(format!("the gauges are not at zero: {gauges:?}"));
+        }
+        if self.core.counters().panics > 0 {
+            wrong.push(format!("{} panics", self.core.counters().panics));
+        }
         if self.open_sessions() > 0 {
             wrong.push(format!("{} media sessions are open", self.open_sessions()));
         }
     }
 
-    fn check_phones(&self, wrong: &mut Vec<String>) {
-        for phone in self.phones() {
+    fn check_phones(&self, harm: &Harm, wrong: &mut Vec<String>) {
+        for (place, phone) in self.phones().enumerate() {
             let name = &phone.config().name;
+            // A call in its name may have its RTP address too.
+            let heard_for = harm.heard_for || harm.called_for || harm.spoken_for.contains(&PhoneId(place));
             if !matches!(phone.state(), State::Idle | State::Ended) {
                 wrong.push(format!("{name} still has a call: {:?}", phone.state()));
             } else if !phone.is_idle() {
                 wrong.push(format!("{name} still has a transaction"));
             }
-            if self.media_is_perfect() {
+            if self.media_is_perfect() && !heard_for {
                 let faults = phone.ear().faults().iter();
                 wrong.extend(faults.map(|(at, fault)| format!("{name} heard at {at:?}: {fault:?}")));
             }
         }
         for (at, who, event) in &self.events {
-            if let PhoneEvent::Breach(breach) = event {
+            if let PhoneEvent::Breach(breach) = event
+                && !harm.spoken_for.contains(who)
+            {
                 wrong.push(format!("{} complains at {at:?}: {breach}", self.phone(*who).config().name));
             }
         }
@@ -74,12 +109,15 @@ impl World {
     }
 
     /// Both legs and the CDR tell the same story: who thinks that it was in a call was in one that X says was answered.
-    fn check_agreement(&self, wrong: &mut Vec<String>) {
+    fn check_agreement(&self, harm: &Harm, wrong: &mut Vec<String>) {
         for (place, phone) in self.phones().enumerate() {
             let name = &phone.config().name;
             let number = Number::parse(&phone.config().number).ok();
             let established = self.established(place);
+            // Called by way of another carrier it has not heard of it.
+            let trunk = self.settings.trunk_of(phone.config().contact.ip()).map(|id| &self.settings.trunk(id).name);
             let called = self.cdrs.iter().filter(|cdr| cdr.callee == number && number.is_some());
+            let called = called.filter(|cdr| cdr.trunk_out.as_ref() == trunk);
             let calling = self.cdrs.iter().filter(|cdr| cdr.caller == number && number.is_some());
             let answered = |cdr: &&Cdr| cdr.answered.is_some();
             // B may answer while X is giving it up: X acknowledges and ends the call at once, and B was in it.
@@ -87,9 +125,14 @@ impl World {
                 calling.clone().filter(answered).count(),
                 called.clone().filter(|cdr| cdr.forwarded.is_some()).count(),
             ];
-            // Over a perfect network both are in every call that was answered, save one who never acknowledges.
-            let wanted = match (self.signalling_is_perfect(), phone.config().script.never_acknowledge) {
-                (true, false) => [calling.filter(answered).count(), called.filter(answered).count()],
+            // B may have answered and A given up before it could be told.
+            let told = |cdr: &&Cdr| cdr.answered.is_some() && cdr.status_a == 200;
+            // Over a perfect network both are in every call that was answered, save one who never acknowledges, or hears nothing.
+            let hears_all = self.signalling_is_perfect() && !harm.cut_off && !harm.spoken_for.contains(&PhoneId(place));
+            let script = &phone.config().script;
+            let wanted = match (hears_all, script.never_acknowledge || script.dead) {
+                (true, false) if harm.called_for => [0, called.filter(answered).count()],
+                (true, false) => [calling.filter(told).count(), called.filter(answered).count()],
                 (true, true) | (false, _) => [0, 0],
             };
             for (side, what) in [(Side::A, "called"), (Side::B, "was called")] {
@@ -115,6 +158,8 @@ impl World {
                 | PhoneEvent::MediaChanged { .. }
                 | PhoneEvent::ModificationRefused { .. }
                 | PhoneEvent::Pracked
+                | PhoneEvent::BranchReleased
+                | PhoneEvent::InfoDigit { .. }
                 | PhoneEvent::Requested { .. }
                 | PhoneEvent::RequestAnswered { .. }
                 | PhoneEvent::SessionTimer { .. }
@@ -168,6 +213,9 @@ impl World {
         for phone in self.phones() {
             if let Ok(number) = Number::parse(&phone.config().number) {
                 numbers.add_number(&phone.config().name, number);
+            }
+            if let Some(canary) = &phone.config().canary {
+                numbers.add_text(&phone.config().name, Kind::Canary, canary);
             }
         }
         let labels = [format!("{:?}", self.core.gauges()), format!("{:?}", self.core.counters())];

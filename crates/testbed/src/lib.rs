@@ -18,21 +18,25 @@ mod invariants;
 mod ladder;
 mod leak;
 mod network;
+mod on_wire;
+mod privacy;
 mod seeds;
 mod setup;
 mod world;
 
 pub use expect_test::{Expect, expect};
+pub use invariants::Harm;
 pub use ladder::{Note, assert_ladder};
 pub use leak::{Kind, Leak, Secrets};
 pub use network::{Fate, Link, Network, Packet, Protocol, Random};
 pub use phone::{
-    Act, Codec, Direction, Heard, Offer, PhoneEvent, Provisional, Refresher, Reliability, Reply, Script, SessionTimer,
-    Sound, State, When,
+    Act, Algorithm, Challenge, Codec, Credentials, Direction, Fork, Heard, Offer, PhoneEvent, Provisional, Refresher,
+    Reliability, Reply, Script, SessionTimer, Sound, State, When,
 };
+pub use privacy::leaks_of;
 pub use seeds::seeds;
 pub use setup::{A_TONE, B_TONE, Setup, prompt};
-pub use world::{A, B, PhoneId, World};
+pub use world::{A, B, OnWire, PhoneId, World};
 
 /// So many milliseconds.
 #[must_use]

@@ -84,6 +84,8 @@ pub struct Setup {
     pub more_bindings: Vec<Axb>,
     /// The X numbers.
     pub numbers: Vec<VirtualNumber>,
+    /// Targets at which nobody answers.
+    pub silent: Vec<SocketAddr>,
     /// The phones, A first. More may be added.
     pub phones: Vec<phone::Config>,
 }
@@ -114,6 +116,7 @@ impl Setup {
             binding,
             more_bindings: Vec::new(),
             numbers: vec![VirtualNumber { number: x, app, trunk: Some("carrier-b".into()) }],
+            silent: Vec::new(),
             phones: vec![
                 config("A", NUMBERS[0], "Wang Xiaoming", 1, A_TONE, seed),
                 config("B", NUMBERS[1], "Li Dahua", 2, B_TONE, seed),
@@ -144,6 +147,7 @@ impl Setup {
         let host = Ipv4Addr::new(10, 1, 1, u8::try_from(place * 2 % 250).expect("below 250"));
         config.contact = SocketAddr::new(host.into(), SIP_PORT);
         config.rtp = SocketAddr::new(host.into(), 42_000);
+        config.second_rtp = None;
         config.script = script;
         self.phones.push(config);
         self
@@ -208,7 +212,7 @@ impl Setup {
             phone.transport = phone::Transport::Tcp;
         }
         for target in self.settings.trunks.iter_mut().flat_map(|trunk| &mut trunk.targets) {
-            target.transport = Transport::Tcp;
+            target.transport = Some(Transport::Tcp);
         }
         self
     }
@@ -219,6 +223,26 @@ impl Setup {
         for phone in &mut self.phones {
             phone.sound = Sound::Mute;
             phone.cname = None;
+        }
+        self
+    }
+
+    /// Every phone says who it is in every place of everything that it sends ([`phone::Config::canary`]).
+    #[must_use]
+    pub fn canaries(mut self) -> Setup {
+        for phone in &mut self.phones {
+            phone.canary = Some(format!("kingfisher-{}", phone.name));
+        }
+        self
+    }
+
+    /// This trunk is also reached at, and may call from, this address: a second proxy of the same carrier. `place` counts the
+    /// trunks of the set-up: 0 is carrier-a.
+    #[must_use]
+    pub fn second_target(mut self, place: usize, address: SocketAddr) -> Setup {
+        if let Some(trunk) = self.settings.trunks.get_mut(place) {
+            trunk.targets.push(Target::at(Transport::Udp, address));
+            trunk.sources.push(address.ip().into());
         }
         self
     }
@@ -328,7 +352,8 @@ fn trunk(name: &str, place: u8) -> Trunk {
     Trunk {
         name: name.into(),
         sources: vec![format!("10.{place}.0.0/16").parse().expect("a network")],
-        targets: vec![Target { transport: Transport::Udp, address: gateway(place) }],
+        targets: vec![Target::at(Transport::Udp, gateway(place))],
+        probe_every: Duration::ZERO,
         from: Vec::new(),
         read: ReadRule::default(),
         write: WriteRule::default(),
@@ -363,6 +388,7 @@ fn config(name: &str, number: &str, display: &str, place: u8, hertz: f64, seed: 
     );
     let canary = format!("kingfisher-{name}");
     config.gateway = Some(gateway(place));
+    config.second_rtp = Some(SocketAddr::new(Ipv4Addr::new(10, place, 0, 12).into(), rtp.port() + 1_000));
     config.display_name = Some(display.to_owned());
     config.user_agent = Some(format!("Handset-{name}/7.1"));
     config.headers = vec![

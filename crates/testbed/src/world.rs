@@ -12,16 +12,16 @@ use std::time::Duration;
 
 use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
-use b2bua::settings::Settings;
+use b2bua::settings::{Settings, Target};
 use bytes::Bytes;
 use media::session::Session;
 use numbering::Bindings;
 use phone::{Known, Phone, PhoneEvent};
-use sip::transaction::{Flow, Transport};
+use sip::transaction::Flow;
 
 use crate::ladder::{self, Column, Ladder};
 use crate::leak::Secrets;
-use crate::network::{Link, Network, Packet};
+use crate::network::{Link, Network, Packet, Protocol};
 use crate::setup::{NUMBERS, SIP_PORT, Setup, X};
 
 mod secrets;
@@ -56,6 +56,13 @@ struct Slot {
     ssrcs: BTreeSet<u32>,
 }
 
+impl Slot {
+    /// One of its RTP addresses.
+    fn takes_rtp(&self, address: SocketAddr) -> bool {
+        self.phone.config().rtp_addresses().contains(&address)
+    }
+}
+
 #[derive(Debug)]
 struct Running {
     session: Session,
@@ -63,6 +70,8 @@ struct Running {
     /// Who is on which side, once their media is known.
     names: [String; 2],
     hearing: [bool; 2],
+    /// Where each side is sent to.
+    remotes: [Option<SocketAddr>; 2],
     recording: Option<Arc<str>>,
 }
 
@@ -80,6 +89,21 @@ pub struct Recorded {
 pub(crate) struct Sent {
     pub(crate) to: usize,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// A SIP message as X sent it or was given it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OnWire {
+    /// When.
+    pub at: Duration,
+    /// X sent it; else it came to X.
+    pub by_x: bool,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// How it travelled.
+    pub protocol: Protocol,
+    /// What was said.
+    pub bytes: Bytes,
 }
 
 /// X, its peers, and the network between them.
@@ -102,15 +126,23 @@ pub struct World {
     failures: Vec<Flow>,
     ladder: Ladder,
     pub(crate) settings: Arc<Settings>,
+    /// Those before a reload: calls that began under them go on under them.
+    pub(crate) former: Vec<Arc<Settings>>,
+    /// Addresses that look-ups have led to.
+    pub(crate) looked_up: BTreeSet<std::net::IpAddr>,
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) logs: Vec<String>,
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
     pub(crate) events: Vec<(Duration, PhoneId, PhoneEvent)>,
     pub(crate) sent: BTreeSet<Sent>,
+    /// Every SIP message of X and to X, in order.
+    pub(crate) wire: Vec<OnWire>,
     /// By phone: what must not reach anybody else.
     pub(crate) secrets: Vec<Secrets>,
     /// Found on the way, and things that no phone should ever do.
     pub(crate) strange: Vec<String>,
+    /// Audio that a phone was sent where it was not.
+    pub(crate) astray: Vec<(PhoneId, String)>,
     unclaimed: Vec<Packet>,
     circles: (Duration, u32),
 }
@@ -127,7 +159,8 @@ impl World {
                 Slot { phone, column: Column::Left, ssrcs: BTreeSet::new() }
             })
             .collect();
-        let gateways = settings.trunks.iter().flat_map(|trunk| &trunk.targets).map(|target| target.address).collect();
+        let targets = settings.trunks.iter().flat_map(|trunk| &trunk.targets).filter_map(Target::address);
+        let gateways = targets.filter(|address| !setup.silent.contains(address)).collect();
         let secrets = setup.phones.iter().map(secrets_of).collect();
         World {
             now: Duration::ZERO,
@@ -144,13 +177,17 @@ impl World {
             failures: Vec::new(),
             ladder: Ladder::default(),
             settings,
+            former: Vec::new(),
+            looked_up: BTreeSet::new(),
             cdrs: Vec::new(),
             logs: Vec::new(),
             recordings: BTreeMap::new(),
             events: Vec::new(),
             sent: BTreeSet::new(),
+            wire: Vec::new(),
             secrets,
             strange: Vec::new(),
+            astray: Vec::new(),
             unclaimed: Vec::new(),
             circles: (Duration::ZERO, 0),
         }
@@ -196,6 +233,20 @@ impl World {
         self.refusing.insert(address);
     }
 
+    /// New settings for new calls.
+    pub fn reload(&mut self, settings: Settings) {
+        let settings = Arc::new(settings);
+        self.core.reload(self.now, Arc::clone(&settings));
+        self.former.push(std::mem::replace(&mut self.settings, settings));
+    }
+
+    /// A look-up has ended: these are the routes of a trunk whose targets are names.
+    pub fn set_routes(&mut self, trunk: &str, routes: Vec<b2bua::routes::Route>) {
+        self.looked_up.extend(routes.iter().map(|route| route.address.ip()));
+        self.core.set_routes(self.now, trunk, routes);
+        self.settle();
+    }
+
     /// Changes how SIP travels from now on.
     pub fn set_link(&mut self, link: Link) {
         self.link_was_perfect &= self.link.is_perfect();
@@ -205,8 +256,21 @@ impl World {
     /// Gives the core a SIP message as if it came from this address over UDP. What X answers to an address of no phone is
     /// in [`World::unclaimed`].
     pub fn inject_sip(&mut self, source: SocketAddr, bytes: &[u8]) {
-        let flow = Flow::to(Transport::Udp, 0, source);
-        self.core.handle_message(self.now, flow, Bytes::copy_from_slice(bytes));
+        self.inject_sip_by(Protocol::Udp, source, bytes);
+    }
+
+    /// The same, by the protocol of one's choice.
+    pub fn inject_sip_by(&mut self, protocol: Protocol, source: SocketAddr, bytes: &[u8]) {
+        let place = self.slots.iter().position(|slot| slot.phone.config().contact == source);
+        self.give_to_x(protocol, source, place.unwrap_or(self.slots.len()), bytes);
+        self.settle();
+    }
+
+    /// The transport tells X that what it sent to this peer did not arrive.
+    pub fn fail(&mut self, protocol: Protocol, peer: SocketAddr) {
+        let place = self.slots.iter().position(|slot| slot.phone.config().contact == peer);
+        let flow = ways::flow(protocol, peer, place.unwrap_or(self.slots.len()));
+        self.core.handle_transport_failure(self.now, flow);
         self.settle();
     }
 
@@ -238,14 +302,19 @@ impl World {
         true
     }
 
+    /// Runs to the end; what does not end is a violation.
+    pub(crate) fn end_all(&mut self) {
+        if !self.run_until_idle(LIMIT) {
+            self.strange.push(format!("something still goes on after {LIMIT:?}"));
+        }
+    }
+
     /// Runs to the end and checks what is left behind and what was said: [`World::violations`].
     ///
     /// # Panics
     /// There is a violation.
     pub fn finish(&mut self) {
-        if !self.run_until_idle(LIMIT) {
-            self.strange.push(format!("something still goes on after {LIMIT:?}"));
-        }
+        self.end_all();
         let violations = self.violations();
         assert!(violations.is_empty(), "{}", violations.join("\n"));
     }
@@ -291,6 +360,31 @@ impl World {
     #[must_use]
     pub fn events(&self) -> &[(Duration, PhoneId, PhoneEvent)] {
         &self.events
+    }
+
+    /// Every SIP message that X sent or was given, in order.
+    #[must_use]
+    pub fn wire(&self) -> &[OnWire] {
+        &self.wire
+    }
+
+    /// The bytes hold a secret of another phone than the one at this address; `false` where there is none.
+    #[must_use]
+    pub fn tells_of_others(&self, address: SocketAddr, bytes: &[u8]) -> bool {
+        let there = self.slots.iter().position(|slot| slot.phone.config().contact == address);
+        let mut others =
+            self.secrets.iter().enumerate().filter(|(place, _)| there.is_some_and(|there| there != *place));
+        others.any(|(_, secrets)| !secrets.scan(bytes).is_empty())
+    }
+
+    /// The digits that a phone was sent: as telephone-events in RTP, in INFO.
+    #[must_use]
+    pub fn digits(&self, who: PhoneId) -> [String; 2] {
+        let info = self.events.iter().filter_map(|(_, whose, event)| match event {
+            PhoneEvent::InfoDigit { digit, .. } if *whose == who => Some(*digit),
+            _ => None,
+        });
+        [self.phone(who).ear().digits().to_owned(), info.collect()]
     }
 
     /// What X sent to nobody's address.

@@ -13,16 +13,14 @@ use rustls::{ClientConfig, ClientConnection, ServerConnection, StreamOwned};
 use sip::transaction::{Flow, Transmit, Transport};
 use tokio::runtime::Handle;
 
-use self::pki::{Authority, Issued};
 use super::credentials::{self, Authorities, Callers, Client, Identity};
 use super::event::Event;
 use super::tcp::{Limits, Refused, Tcp};
 use super::tls::{Peers, Rule};
 use super::{Bell, Inbound};
 use crate::clock::Clock;
+use crate::pki::{Authority, Issued};
 
-#[path = "../../../tests/support/pki.rs"]
-mod pki;
 mod tls;
 
 const OPTIONS: &[u8] = b"OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nContent-Length: 4\r\n\r\nbody";

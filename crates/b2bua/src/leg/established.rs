@@ -9,6 +9,7 @@
 //!
 //! Hold, move and refresh concern this leg alone: the other one has its own media with us, so they are answered here.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use super::releasing::{ReleaseOnAck, Releasing};
 use super::session_timer::{self, Due, LEAST_MIN_SE, SessionTimer, Terms};
 use super::wire::{Acked, plain, response, sdp};
 use super::{Io, LegEvent, Line, Next, PendingOk, State, answer_plainly, in_order, not_yet, on_info};
+use crate::observe::Drop;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
 
@@ -35,7 +37,22 @@ pub(super) struct Up {
     timer: Option<SessionTimer>,
     /// The peer takes UPDATE (its Allow): refreshing needs no offer then (RFC 4028 §7.4).
     takes_update: bool,
+    digits: Digits,
 }
+
+/// Digits on their way to the peer as INFO: one at a time, since a request that overtakes another is refused (RFC 3261
+/// §12.2.2) and its digit lost.
+#[derive(Debug, Default)]
+struct Digits {
+    under_way: Option<ClientId>,
+    waiting: VecDeque<(media::Digit, u16)>,
+}
+
+/// Digits that wait; nobody presses so many while one INFO is under way.
+const MAX_DIGITS: usize = 16;
+
+/// How often a refresh is said again for a challenge or a longer interval.
+const MAX_REPEATS: u8 = 2;
 
 /// The one request of either side that the dialog is busy with.
 #[derive(Debug)]
@@ -51,7 +68,7 @@ enum Exchange {
         client: ClientId,
         method: Method,
         min_se: u32,
-        authenticated: bool,
+        repeats: u8,
     },
 }
 
@@ -65,7 +82,8 @@ impl Up {
         invite: &Message,
     ) -> Up {
         let exchange = Exchange::Unacked { ok, initial: true };
-        Up { dialog, offer_answer, acked: None, exchange, timer, takes_update: allows_update(invite) }
+        let (takes_update, digits) = (allows_update(invite), Digits::default());
+        Up { dialog, offer_answer, acked: None, exchange, timer, takes_update, digits }
     }
 
     /// The called party's leg, just acknowledged.
@@ -77,7 +95,8 @@ impl Up {
         ok: &Message,
     ) -> Up {
         let exchange = Exchange::Idle;
-        Up { dialog, offer_answer, acked: Some(acked), exchange, timer, takes_update: allows_update(ok) }
+        let (takes_update, digits) = (allows_update(ok), Digits::default());
+        Up { dialog, offer_answer, acked: Some(acked), exchange, timer, takes_update, digits }
     }
 
     pub(super) fn dialog(&self) -> &Dialog {
@@ -106,6 +125,7 @@ impl Up {
                 (State::ReleaseOnAck(Box::new(ReleaseOnAck { dialog, ok, cause })), None)
             }
             Exchange::Idle | Exchange::Unacked { initial: false, .. } | Exchange::Refreshing { .. } => {
+                exchange.abandon(io);
                 (Releasing::begin(line, io, dialog, acked, cause), None)
             }
         }
@@ -113,8 +133,42 @@ impl Up {
 
     /// A digit of the other party (RFC 6086, the `dtmf-relay` body that everybody reads).
     pub(super) fn digit(mut self: Box<Self>, line: &mut Line, io: &mut Io<'_>, digit: media::Digit, ms: u16) -> Next {
-        let body = crate::info::write(digit, ms);
-        line.request(io, &mut self.dialog, Method::Info, &[], Some(("application/dtmf-relay", &body)));
+        if self.digits.waiting.len() == MAX_DIGITS {
+            io.counters.drop(Drop::Digits);
+        } else {
+            self.digits.waiting.push_back((digit, ms));
+        }
+        self.send_digit(line, io);
+        (State::Up(self), None)
+    }
+
+    fn send_digit(&mut self, line: &mut Line, io: &mut Io<'_>) {
+        if self.digits.under_way.is_some() {
+            return;
+        }
+        if let Some((digit, ms)) = self.digits.waiting.pop_front() {
+            let body = crate::info::write(digit, ms);
+            let body = Some(("application/dtmf-relay", &*body));
+            self.digits.under_way = Some(line.request(io, &mut self.dialog, Method::Info, &[], body));
+        }
+    }
+
+    /// The INFO has its answer, or will have none: the next digit may go.
+    fn on_digit_over(mut self: Box<Self>, line: &mut Line, io: &mut Io<'_>, response: Option<&Message>) -> Next {
+        match response.map(Message::status) {
+            Some(..200) => return (State::Up(self), None),
+            // RFC 3261 §12.2.1.2: the peer knows this dialog no more.
+            Some(481) => return (State::Up(self), Some(LegEvent::Lost(Cause::SessionExpired))),
+            // The digit is lost, the next one will carry the answer to this challenge.
+            Some(401 | 407) => {
+                if let Some(response) = response {
+                    line.learn(io, response);
+                }
+            }
+            Some(_) | None => {}
+        }
+        self.digits.under_way = None;
+        self.send_digit(line, io);
         (State::Up(self), None)
     }
 
@@ -134,23 +188,14 @@ impl Up {
         let event = match request.method() {
             Method::Bye => {
                 plain(io, id, flow, request, 200, &[]);
+                self.exchange.abandon(io);
                 return (State::Ended, Some(LegEvent::Released { q850: request.q850() }));
             }
             Method::Invite => self.on_invite(line, io, id, flow, request),
             Method::Update => self.on_update(line, io, id, flow, request),
             Method::Info => on_info(io, id, flow, request),
-            Method::Ack
-            | Method::Cancel
-            | Method::Options
-            | Method::Prack
-            | Method::Register
-            | Method::Message
-            | Method::Refer
-            | Method::Notify
-            | Method::Subscribe
-            | Method::Publish
-            | Method::Other => {
-                answer_plainly(io, id, flow, request);
+            _ => {
+                answer_plainly(line, io, id, flow, request);
                 None
             }
         };
@@ -286,10 +331,13 @@ impl Up {
         {
             return self.on_refreshed(line, io, response);
         }
+        if self.digits.under_way == Some(id) {
+            return self.on_digit_over(line, io, Some(response));
+        }
         // A 2xx to the INVITE again: our ACK was lost; or of another fork.
         if response.method() == Method::Invite && (200..300).contains(&response.status()) {
             if response.to_tag() != &*self.dialog.remote_tag {
-                line.end_fork(io, response, &self.dialog);
+                line.end_fork(io, response, &self.dialog.remote_target);
             } else if let Some(acked) = &self.acked {
                 if acked.cseq == response.cseq().number {
                     io.layer.send(line.next_flow(io, &self.dialog), acked.bytes.clone());
@@ -298,16 +346,13 @@ impl Up {
                     line.ack(io, &self.dialog, response.cseq().number);
                 }
             }
-        } else if response.method() == Method::Info && matches!(response.status(), 401 | 407) {
-            // The digit is lost, the next one will carry the answer to this challenge.
-            line.learn(io, response);
         }
         (State::Up(self), None)
     }
 
     /// The answer to our refresh (RFC 4028 §7.3, §10; RFC 3261 §14.1).
     fn on_refreshed(mut self: Box<Self>, line: &mut Line, io: &mut Io<'_>, response: &Message) -> Next {
-        let Exchange::Refreshing { method, min_se, authenticated, .. } = self.exchange else {
+        let Exchange::Refreshing { method, min_se, repeats, .. } = self.exchange else {
             return (State::Up(self), None);
         };
         let status = response.status();
@@ -328,13 +373,16 @@ impl Up {
                     timer.again_at(io.now + wait);
                 }
             }
-            422 if response.min_se().is_some_and(|wanted| wanted > min_se) => {
-                self.refresh(line, io, response.min_se().unwrap_or(min_se), false);
+            422 if repeats < MAX_REPEATS && session_timer::longer(response, min_se).is_some() => {
+                let wanted = session_timer::longer(response, min_se).unwrap_or(min_se);
+                self.refresh(line, io, wanted, repeats + 1);
             }
-            401 | 407 if !authenticated && line.learn(io, response) => self.refresh(line, io, min_se, true),
+            401 | 407 if repeats < MAX_REPEATS && line.learn(io, response) => {
+                self.refresh(line, io, min_se, repeats + 1);
+            }
             405 | 501 if method == Method::Update => {
                 self.takes_update = false;
-                self.refresh(line, io, min_se, false);
+                self.refresh(line, io, min_se, repeats);
             }
             _ => {
                 if let Some(timer) = &mut self.timer {
@@ -369,7 +417,10 @@ impl Up {
         (State::Up(self), event)
     }
 
-    pub(super) fn on_unanswered(mut self: Box<Self>, _line: &mut Line, _io: &mut Io<'_>, id: ClientId) -> Next {
+    pub(super) fn on_unanswered(mut self: Box<Self>, line: &mut Line, io: &mut Io<'_>, id: ClientId) -> Next {
+        if self.digits.under_way == Some(id) {
+            return self.on_digit_over(line, io, None);
+        }
         match &self.exchange {
             Exchange::Refreshing { client, .. } if *client == id => {
                 self.exchange = Exchange::Idle;
@@ -396,7 +447,7 @@ impl Up {
         match self.timer.as_ref().map(|timer| timer.due(io.now)) {
             Some(Due::Expired) => return (State::Up(self), Some(LegEvent::Lost(Cause::SessionExpired))),
             Some(Due::Refresh) => match &self.exchange {
-                Exchange::Idle => self.refresh(line, io, LEAST_MIN_SE, false),
+                Exchange::Idle => self.refresh(line, io, LEAST_MIN_SE, 0),
                 Exchange::Unacked { .. } | Exchange::Refreshing { .. } => {
                     if let Some(timer) = &mut self.timer {
                         timer.again(io.now);
@@ -409,7 +460,7 @@ impl Up {
     }
 
     /// UPDATE where the peer takes it, else a re-INVITE that says what was said before (RFC 4028 §7.4).
-    fn refresh(&mut self, line: &mut Line, io: &mut Io<'_>, min_se: u32, authenticated: bool) {
+    fn refresh(&mut self, line: &mut Line, io: &mut Io<'_>, min_se: u32, repeats: u8) {
         let Some(timer) = &mut self.timer else { return };
         timer.refreshing();
         let terms = Terms { seconds: timer.terms().seconds.max(min_se), ours: true };
@@ -423,7 +474,17 @@ impl Up {
             (Method::Invite, self.offer_answer.local_body())
         };
         let client = line.request(io, &mut self.dialog, method, &headers, sdp(&body));
-        self.exchange = Exchange::Refreshing { client, method, min_se, authenticated };
+        self.exchange = Exchange::Refreshing { client, method, min_se, repeats };
+    }
+}
+
+impl Exchange {
+    /// The dialog ends: a re-INVITE of ours that is never answered must not outlive it.
+    fn abandon(&self, io: &mut Io<'_>) {
+        match self {
+            Exchange::Refreshing { client, .. } => io.layer.abandon(io.now, *client),
+            Exchange::Idle | Exchange::Unacked { .. } => {}
+        }
     }
 }
 

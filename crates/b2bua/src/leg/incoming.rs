@@ -12,10 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use media::Remote;
 use sip::dialog::Dialog;
-use sip::message::{HeaderName, Message, Method};
+use sip::message::{HeaderName, Message, Method, RAck};
 use sip::transaction::{Flow, ServerId};
 
 use super::established::Up;
+use super::releasing::Refused;
 use super::session_timer::{self, SessionTimer};
 use super::wire::{plain, refusal, response, sdp};
 use super::{
@@ -29,6 +30,9 @@ use crate::settings::{Reliability, Trunk};
 /// A provisional response is repeated this often, so that no proxy's timer C ends a call that rings (RFC 3261 §13.3.1.1).
 const REPEAT_PROVISIONAL: Duration = Duration::from_secs(60);
 
+/// A called network that changes its mind more often than this about what it is doing is not listened to.
+const MAX_NEWS: u8 = 16;
+
 /// A caller's INVITE that has no final response.
 #[derive(Debug)]
 pub(super) struct Invited {
@@ -37,6 +41,8 @@ pub(super) struct Invited {
     dialog: Dialog,
     offer_answer: OfferAnswer,
     told: Told,
+    /// How often something new has been told.
+    news: u8,
     reliable: Reliable,
 }
 
@@ -92,7 +98,7 @@ impl Invited {
         // RFC 3262 §3: the first RSeq is drawn from 1 to 2^31-1; we need not hide how many there were.
         let reliable = if reliable { Reliable::Idle { next: 1, settled: false } } else { Reliable::No };
         let told = Told { progress: None, early_media: false, again: Duration::MAX };
-        Invited { invite, server, dialog, offer_answer, told, reliable }
+        Invited { invite, server, dialog, offer_answer, told, news: 0, reliable }
     }
 
     pub(super) fn dialog(&self) -> &Dialog {
@@ -139,7 +145,14 @@ impl Invited {
             }
             return;
         }
-        self.told = Told { progress: Some(progress), early_media, again: io.now + REPEAT_PROVISIONAL };
+        let told = Told { progress: Some(progress), early_media, again: io.now + REPEAT_PROVISIONAL };
+        // What has been said is not said again before its time, however often the far side says it.
+        let is_news = (told.progress, told.early_media) != (self.told.progress, self.told.early_media);
+        if io.now < self.told.again && (!is_news || self.news == MAX_NEWS) {
+            return;
+        }
+        self.news += u8::from(is_news && self.news < MAX_NEWS);
+        self.told = told;
         let status = match progress {
             _ if early_media => 183,
             Progress::Ringing => 180,
@@ -194,6 +207,8 @@ impl Invited {
         let body = if self.is_settled() { Bytes::new() } else { self.offer_answer.local_body() };
         let bytes = response(io, &self.invite, line.flow, &self.dialog.local_tag, 200, &headers, sdp(&body));
         io.layer.respond(io.now, self.server, 200, bytes.clone());
+        line.answered = true;
+        line.unpracked = self.unpracked();
         let ok = PendingOk::new(io, self.server, bytes, self.invite.cseq().number);
         let timer = terms.map(|terms| SessionTimer::start(io.now, terms));
         let up = Up::answered(self.dialog, self.offer_answer, ok, timer, &self.invite);
@@ -201,20 +216,36 @@ impl Invited {
     }
 
     pub(super) fn refuse(self: Box<Self>, line: &mut Line, io: &mut Io<'_>, cause: Cause) -> Next {
-        self.end(line, io, cause.row().status.max(400), cause);
-        (State::Ended, None)
+        (self.end(line, io, cause.refusal(), cause), None)
     }
 
-    fn end(&self, line: &Line, io: &mut Io<'_>, status: u16, cause: Cause) {
+    /// The final response, and what is left to do after it.
+    fn end(self: Box<Self>, line: &mut Line, io: &mut Io<'_>, status: u16, cause: Cause) -> State {
         let bytes = refusal(io, &self.invite, line.flow, &self.dialog.local_tag, status, cause);
         io.layer.respond(io.now, self.server, status, bytes);
+        line.unpracked = self.unpracked();
+        match line.unpracked {
+            None => State::Ended,
+            Some(_) => {
+                let until = io.now + io.layer.timers().give_up();
+                State::Refused(Box::new(Refused { dialog: self.dialog, until }))
+            }
+        }
+    }
+
+    fn unpracked(&self) -> Option<RAck> {
+        match &self.reliable {
+            Reliable::Waiting { sent, .. } => {
+                Some(RAck { rseq: sent.rseq, cseq: self.invite.cseq().number, method: Method::Invite })
+            }
+            Reliable::No | Reliable::Idle { .. } => None,
+        }
     }
 
     // ---- what the caller says ---------------------------------------------------------------------------------
 
     pub(super) fn on_cancel(self: Box<Self>, line: &mut Line, io: &mut Io<'_>, cancel: &Message) -> Next {
-        self.end(line, io, 487, Cause::CancelledAfterRinging);
-        (State::Ended, Some(LegEvent::Released { q850: cancel.q850() }))
+        (self.end(line, io, 487, Cause::CancelledAfterRinging), Some(LegEvent::Released { q850: cancel.q850() }))
     }
 
     pub(super) fn on_request(
@@ -232,8 +263,8 @@ impl Invited {
             Method::Bye => {
                 plain(io, id, flow, request, 200, &[]);
                 // RFC 3261 §15.1.2: a BYE on an early dialog also ends the INVITE, with 487.
-                self.end(line, io, 487, Cause::CancelledAfterRinging);
-                (State::Ended, Some(LegEvent::Released { q850: request.q850() }))
+                let released = LegEvent::Released { q850: request.q850() };
+                (self.end(line, io, 487, Cause::CancelledAfterRinging), Some(released))
             }
             Method::Prack => self.on_prack(line, io, id, flow, request),
             Method::Update => {
@@ -249,17 +280,8 @@ impl Invited {
                 not_yet(io, id, flow, request);
                 (State::Invited(self), None)
             }
-            Method::Ack
-            | Method::Cancel
-            | Method::Options
-            | Method::Register
-            | Method::Message
-            | Method::Refer
-            | Method::Notify
-            | Method::Subscribe
-            | Method::Publish
-            | Method::Other => {
-                answer_plainly(io, id, flow, request);
+            _ => {
+                answer_plainly(line, io, id, flow, request);
                 (State::Invited(self), None)
             }
         }
@@ -273,15 +295,9 @@ impl Invited {
         flow: Flow,
         prack: &Message,
     ) -> Next {
-        let cseq = self.invite.cseq().number;
+        let expected = self.unpracked();
         let (sent, settled, then) = match std::mem::replace(&mut self.reliable, Reliable::No) {
-            Reliable::Waiting { sent, settled, then }
-                if prack.rack().is_some_and(|rack| {
-                    rack.rseq == sent.rseq && rack.cseq == cseq && rack.method == Method::Invite
-                }) =>
-            {
-                (sent, settled, then)
-            }
+            Reliable::Waiting { sent, settled, then } if prack.rack() == expected => (sent, settled, then),
             kept => {
                 self.reliable = kept;
                 plain(io, id, flow, prack, 481, &[]);
@@ -297,8 +313,7 @@ impl Invited {
                 Some(Ok(media)) => Some(media),
                 Some(Err(_)) | None => {
                     plain(io, id, flow, prack, 488, &[]);
-                    self.end(line, io, 488, Cause::NoCommonCodec);
-                    return (State::Ended, Some(LegEvent::Lost(Cause::NoCommonCodec)));
+                    return (State::Invited(self), Some(LegEvent::Lost(Cause::NoCommonCodec)));
                 }
             }
         } else {

@@ -15,8 +15,8 @@
 //!             Cancelling ──2xx, ACK, BYE──▶ Releasing ;  ──487──▶ Ended
 //! ```
 //!
-//! One file a state: `incoming` (Invited), `outgoing` (Calling, Cancelling), `established` (Up), `releasing` (ReleaseOnAck,
-//! Releasing). A handler takes its state and returns the next one, so that nothing of a state outlives it.
+//! One file a state: `incoming` (Invited), `outgoing` (Calling, Cancelling), `established` (Up), `releasing` (Refused,
+//! ReleaseOnAck, Releasing). A handler takes its state and returns the next one, so that nothing of a state outlives it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +26,13 @@ use media::{Remote, Side};
 use numbering::Number;
 use sip::dialog::Dialog;
 use sip::digest::Answering;
-use sip::message::{Message, Method};
+use sip::message::{Message, Method, RAck};
 use sip::transaction::{ClientId, Flow, Layer, ServerId};
 
+use crate::observe::Counters;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
+use crate::routes::{RouteId, Routes};
 use crate::settings::{Settings, TrunkId};
 
 mod established;
@@ -43,10 +45,10 @@ mod wire;
 use established::Up;
 use incoming::Invited;
 use outgoing::{Calling, Cancelling};
-use releasing::{ReleaseOnAck, Releasing};
+use releasing::{Refused, ReleaseOnAck, Releasing};
 pub(crate) use session_timer::too_small;
-pub(crate) use wire::bodiless;
 use wire::{Headers, plain};
+pub(crate) use wire::{bodiless, trunk_of};
 
 /// Methods that we take, for `Allow`.
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
@@ -61,11 +63,20 @@ pub(crate) struct CallKey {
     pub(crate) generation: u32,
 }
 
-/// The leg that a transaction belongs to.
+/// A leg's place in the core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Owner {
+pub(crate) struct LegKey {
     pub(crate) call: CallKey,
     pub(crate) side: Side,
+}
+
+/// What a transaction belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// A leg of a call.
+    Leg(LegKey),
+    /// A probe of a route.
+    Probe(RouteId),
 }
 
 /// How far the called network says the call has come.
@@ -188,20 +199,38 @@ pub(crate) struct Io<'a> {
     pub(crate) now: Duration,
     pub(crate) layer: &'a mut Layer<Owner>,
     pub(crate) settings: &'a Settings,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) routes: &'a Routes,
 }
 
 /// Who the peer of a leg is and how it is reached: what all states have in common.
 #[derive(Debug)]
 pub(crate) struct Line {
-    owner: Owner,
+    owner: LegKey,
     trunk: TrunkId,
     flow: Flow,
-    /// To tags of other forks of the called party that have been ended.
-    ended_forks: Vec<Box<[u8]>>,
+    /// The caller has been sent our 200.
+    answered: bool,
+    /// The highest CSeq number of any request of ours on this leg. Dialogs of one INVITE share it: so a dialog that is made
+    /// anew from a 2xx never says a number that a PRACK of its early days has said.
+    last_cseq: u32,
+    /// Other forks of the called party that have answered too and are ended.
+    forks: Vec<Fork>,
+    /// The provisional response whose PRACK had not come when the final one went out: it must still be taken
+    /// (RFC 3262 §3).
+    unpracked: Option<RAck>,
     /// Our side of the digest authentication, once the peer has asked for it.
     answering: Option<Box<Answering>>,
     /// What the last INVITE said of it.
     invite_authorizations: Authorizations,
+}
+
+/// A branch of the called network that has answered beside the one that is up.
+#[derive(Debug)]
+struct Fork {
+    dialog: Dialog,
+    bye: ClientId,
+    challenged: bool,
 }
 
 /// Header names and values.
@@ -220,6 +249,7 @@ const MAX_FORKS: usize = 8;
 #[derive(Debug)]
 enum State {
     Invited(Box<Invited>),
+    Refused(Box<Refused>),
     Calling(Box<Calling>),
     Cancelling(Box<Cancelling>),
     Up(Box<Up>),
@@ -266,6 +296,8 @@ pub(crate) struct Parties {
     pub(crate) x: Vec<u8>,
     /// User part of the callee.
     pub(crate) callee: Vec<u8>,
+    /// Host part of the callee: the trunk's target as the operator named it.
+    pub(crate) host: String,
     /// The callee, to know it again in a redirection.
     pub(crate) number: Number,
     pub(crate) max_forwards: u8,
@@ -275,7 +307,7 @@ pub(crate) struct Parties {
 
 impl Leg {
     /// The caller's leg.
-    pub(crate) fn incoming(owner: Owner, trunk: TrunkId, flow: Flow, request: Request, settings: &Settings) -> Leg {
+    pub(crate) fn incoming(owner: LegKey, trunk: TrunkId, flow: Flow, request: Request, settings: &Settings) -> Leg {
         let invited = Invited::new(request, settings.trunk(trunk));
         Leg { line: Line::new(owner, trunk, flow), state: State::Invited(Box::new(invited)) }
     }
@@ -283,7 +315,7 @@ impl Leg {
     /// Sends the INVITE to the called party's trunk.
     pub(crate) fn outgoing(
         io: &mut Io<'_>,
-        owner: Owner,
+        owner: LegKey,
         trunk: TrunkId,
         flow: Flow,
         parties: Parties,
@@ -299,6 +331,11 @@ impl Leg {
         self.dialog().map(|dialog| &*dialog.local_tag)
     }
 
+    /// The caller has been sent our 200, which the PRACK of a response before it may delay or, where none comes, prevent.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.line.answered
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
@@ -309,7 +346,9 @@ impl Leg {
             State::Invited(state) => state.media(),
             State::Calling(state) => state.media(),
             State::Up(state) => state.media(),
-            State::Cancelling(_) | State::ReleaseOnAck(_) | State::Releasing(_) | State::Ended => None,
+            State::Refused(_) | State::Cancelling(_) | State::ReleaseOnAck(_) | State::Releasing(_) | State::Ended => {
+                None
+            }
         }
     }
 
@@ -317,7 +356,8 @@ impl Leg {
     pub(crate) fn early_media(&self) -> EarlyMedia {
         match &self.state {
             State::Invited(state) => state.early_media(),
-            State::Calling(_)
+            State::Refused(_)
+            | State::Calling(_)
             | State::Cancelling(_)
             | State::Up(_)
             | State::ReleaseOnAck(_)
@@ -330,6 +370,7 @@ impl Leg {
         match &self.state {
             State::Invited(state) => Some(state.deadline()),
             State::Up(state) => state.deadline(),
+            State::Refused(state) => Some(state.until),
             State::ReleaseOnAck(state) => Some(state.deadline()),
             State::Calling(_) | State::Cancelling(_) | State::Releasing(_) | State::Ended => None,
         }
@@ -346,6 +387,7 @@ impl Leg {
             && match &self.state {
                 State::Calling(state) => state.owns(request),
                 State::Invited(_)
+                | State::Refused(_)
                 | State::Up(_)
                 | State::ReleaseOnAck(_)
                 | State::Releasing(_)
@@ -357,6 +399,7 @@ impl Leg {
     fn dialog(&self) -> Option<&Dialog> {
         match &self.state {
             State::Invited(state) => Some(state.dialog()),
+            State::Refused(state) => Some(&state.dialog),
             State::Up(state) => Some(state.dialog()),
             State::ReleaseOnAck(state) => Some(state.dialog()),
             State::Releasing(state) => Some(state.dialog()),
@@ -393,7 +436,8 @@ impl Leg {
     pub(crate) fn on_cancel(&mut self, io: &mut Io<'_>, cancel: &Message) -> Option<LegEvent> {
         self.step(|state, line| match state {
             State::Invited(state) => state.on_cancel(line, io, cancel),
-            state @ (State::Calling(_)
+            state @ (State::Refused(_)
+            | State::Calling(_)
             | State::Cancelling(_)
             | State::Up(_)
             | State::ReleaseOnAck(_)
@@ -414,8 +458,9 @@ impl Leg {
             State::Invited(state) => state.on_request(line, io, id, flow, request),
             State::Calling(state) => state.on_request(line, io, id, flow, request),
             State::Up(state) => state.on_request(line, io, id, flow, request),
-            State::ReleaseOnAck(state) => state.on_request(io, id, flow, request),
-            State::Releasing(state) => state.on_request(io, id, flow, request),
+            State::Refused(state) => state.on_request(line, io, id, flow, request),
+            State::ReleaseOnAck(state) => state.on_request(line, io, id, flow, request),
+            State::Releasing(state) => state.on_request(line, io, id, flow, request),
             // `owns` is false for these.
             state @ (State::Cancelling(_) | State::Ended) => (state, None),
         })
@@ -427,6 +472,7 @@ impl Leg {
             State::Up(state) => state.on_ack(line, io, ack),
             State::ReleaseOnAck(state) => state.on_ack(line, io, ack),
             state @ (State::Invited(_)
+            | State::Refused(_)
             | State::Calling(_)
             | State::Cancelling(_)
             | State::Releasing(_)
@@ -437,12 +483,21 @@ impl Leg {
     /// A response to a request that we sent.
     pub(crate) fn on_response(&mut self, io: &mut Io<'_>, id: ClientId, response: &Message) -> Option<LegEvent> {
         self.line.accepted(response);
+        if self.line.on_fork_response(io, id, response) {
+            return None;
+        }
         self.step(|state, line| match state {
             State::Calling(state) => state.on_response(line, io, id, response),
             State::Cancelling(state) => state.on_response(line, io, id, response),
             State::Up(state) => state.on_response(line, io, id, response),
             State::Releasing(state) => state.on_response(line, io, id, response),
-            state @ (State::Invited(_) | State::ReleaseOnAck(_) | State::Ended) => (state, None),
+            // The call goes on, on its other leg or to its end; another branch of the called network answers only now.
+            State::Ended if response.method() == Method::Invite && (200..300).contains(&response.status()) => {
+                let target = format!("sip:{}", line.flow.peer);
+                line.end_fork(io, response, target.as_bytes());
+                (State::Ended, None)
+            }
+            state @ (State::Invited(_) | State::Refused(_) | State::ReleaseOnAck(_) | State::Ended) => (state, None),
         })
     }
 
@@ -453,7 +508,7 @@ impl Leg {
             State::Cancelling(state) => state.on_unanswered(id),
             State::Up(state) => state.on_unanswered(line, io, id),
             State::Releasing(state) => state.on_unanswered(id),
-            state @ (State::Invited(_) | State::ReleaseOnAck(_) | State::Ended) => (state, None),
+            state @ (State::Invited(_) | State::Refused(_) | State::ReleaseOnAck(_) | State::Ended) => (state, None),
         })
     }
 
@@ -462,6 +517,7 @@ impl Leg {
         self.step(|state, line| match state {
             State::Invited(state) => state.on_time(line, io),
             State::Up(state) => state.on_time(line, io),
+            State::Refused(state) => state.on_time(io),
             State::ReleaseOnAck(state) => state.on_time(line, io),
             state @ (State::Calling(_) | State::Cancelling(_) | State::Releasing(_) | State::Ended) => (state, None),
         })
@@ -474,14 +530,28 @@ impl State {
             State::Invited(state) => state.refuse(line, io, cause),
             State::Calling(state) => state.cancel(io, cause),
             State::Up(state) => state.release(line, io, cause),
-            kept @ (State::Cancelling(_) | State::ReleaseOnAck(_) | State::Releasing(_) | State::Ended) => (kept, None),
+            kept @ (State::Refused(_)
+            | State::Cancelling(_)
+            | State::ReleaseOnAck(_)
+            | State::Releasing(_)
+            | State::Ended) => (kept, None),
         }
     }
 }
 
 impl Line {
-    fn new(owner: Owner, trunk: TrunkId, flow: Flow) -> Line {
-        Line { owner, trunk, flow, ended_forks: Vec::new(), answering: None, invite_authorizations: Vec::new() }
+    fn new(owner: LegKey, trunk: TrunkId, flow: Flow) -> Line {
+        Line {
+            owner,
+            trunk,
+            flow,
+            answered: false,
+            last_cseq: 0,
+            forks: Vec::new(),
+            unpracked: None,
+            answering: None,
+            invite_authorizations: Vec::new(),
+        }
     }
 
     /// Headers that answer the challenges of this trunk (RFC 3261 §22), where it has made any.
@@ -503,37 +573,60 @@ impl Line {
         answering.on_challenge(response, random).is_ok()
     }
 
-    /// A request of ours was not challenged: whatever we proved with it was good.
+    /// A request of ours got a final response other than a challenge: whatever we proved with it was good.
     fn accepted(&mut self, response: &Message) {
-        if let Some(answering) = self.answering.as_mut().filter(|_| !matches!(response.status(), 401 | 407)) {
+        let is_proof = response.status() >= 200 && !matches!(response.status(), 401 | 407);
+        if let Some(answering) = self.answering.as_mut().filter(|_| is_proof) {
             answering.on_accepted();
         }
     }
 
-    /// A 2xx of another fork than the one that is up: acknowledged and ended (RFC 3261 §13.2.2.4).
-    fn end_fork(&mut self, io: &mut Io<'_>, response: &Message, ours: &Dialog) {
-        let Ok(mut dialog) = Dialog::of_response(response, &ours.remote_target) else { return };
-        let is_known = self.ended_forks.contains(&dialog.remote_tag);
-        if !is_known && self.ended_forks.len() == MAX_FORKS {
+    /// A 2xx of another fork than the one that is up: acknowledged and ended (RFC 3261 §13.2.2.4). `target`: where it is
+    /// addressed when it gives no Contact.
+    fn end_fork(&mut self, io: &mut Io<'_>, response: &Message, target: &[u8]) {
+        let Ok(mut dialog) = Dialog::of_response(response, target) else { return };
+        let is_known = self.forks.iter().any(|fork| fork.dialog.remote_tag == dialog.remote_tag);
+        if !is_known && self.forks.len() == MAX_FORKS {
             return;
         }
         self.ack(io, &dialog, response.cseq().number);
-        if is_known {
-            return;
+        if !is_known {
+            let bye = self.bye(io, &mut dialog, COMPLETED_ELSEWHERE);
+            self.forks.push(Fork { dialog, bye, challenged: false });
         }
-        self.ended_forks.push(dialog.remote_tag.clone());
-        self.bye(io, &mut dialog, COMPLETED_ELSEWHERE);
+    }
+
+    /// The answer to a fork's BYE. `true`: it was one.
+    fn on_fork_response(&mut self, io: &mut Io<'_>, id: ClientId, response: &Message) -> bool {
+        let Some(place) = self.forks.iter().position(|fork| fork.bye == id) else { return false };
+        if matches!(response.status(), 401 | 407) && !self.forks[place].challenged && self.learn(io, response) {
+            let mut fork = self.forks.swap_remove(place);
+            fork.bye = self.bye(io, &mut fork.dialog, COMPLETED_ELSEWHERE);
+            self.forks.push(Fork { challenged: true, ..fork });
+        }
+        true
     }
 }
 
 /// A 2xx for a call that is over and gone: acknowledged and ended, so that no phone stays in a call with nobody
-/// (RFC 3261 §13.2.2.4). Nothing of it is kept: a copy is treated alike.
-pub(crate) fn end_orphan(io: &mut Io<'_>, owner: Owner, trunk: TrunkId, flow: Flow, response: &Message) {
+/// (RFC 3261 §13.2.2.4). A copy, which is not the first, is only acknowledged.
+pub(crate) fn end_orphan(
+    io: &mut Io<'_>,
+    owner: LegKey,
+    trunk: TrunkId,
+    flow: Flow,
+    response: &Message,
+    is_first: bool,
+) {
     let target = format!("sip:{}", flow.peer);
     let Ok(mut dialog) = Dialog::of_response(response, target.as_bytes()) else { return };
     let mut line = Line::new(owner, trunk, flow);
+    // What the call has said in this dialog is forgotten; it was less than this.
+    line.last_cseq = response.cseq().number.saturating_add(1 << 20);
     line.ack(io, &dialog, response.cseq().number);
-    line.bye(io, &mut dialog, COMPLETED_ELSEWHERE);
+    if is_first {
+        line.bye(io, &mut dialog, COMPLETED_ELSEWHERE);
+    }
 }
 
 const COMPLETED_ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -593,11 +686,15 @@ fn not_yet(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) {
 }
 
 /// Requests that every state of a dialog answers alike.
-fn answer_plainly(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) {
+fn answer_plainly(line: &mut Line, io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) {
     match request.method() {
         Method::Options => plain(io, id, flow, request, 200, &[("Allow", ALLOW), ("Accept", b"application/sdp")]),
-        // RFC 6665 §4.1.3: we have subscribed to nothing; RFC 3262 §3: we have sent nothing that this acknowledges.
-        Method::Notify | Method::Prack => plain(io, id, flow, request, 481, &[]),
+        Method::Prack if line.unpracked.is_some() && request.rack() == line.unpracked => {
+            line.unpracked = None;
+            plain(io, id, flow, request, 200, &[]);
+        }
+        // RFC 3262 §3: we have sent nothing that this acknowledges.
+        Method::Prack => plain(io, id, flow, request, 481, &[]),
         Method::Ack
         | Method::Cancel
         | Method::Invite
@@ -607,6 +704,7 @@ fn answer_plainly(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) 
         | Method::Register
         | Method::Message
         | Method::Refer
+        | Method::Notify
         | Method::Subscribe
         | Method::Publish => plain(io, id, flow, request, 405, &[("Allow", ALLOW)]),
         // RFC 3261 §21.5.2: a method that we have never heard of.

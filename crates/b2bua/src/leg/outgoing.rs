@@ -19,8 +19,8 @@ use super::releasing::Releasing;
 use super::session_timer::{self, LEAST_MIN_SE, SessionTimer};
 use super::wire::{contact, plain, reason, response, sdp, sip_uri};
 use super::{
-    ALLOW, Io, LegEvent, Line, MAX_FORKS, Next, Parties, Place, Progress, State, answer_plainly, in_order, not_yet,
-    on_info,
+    ALLOW, Io, LegEvent, Line, MAX_FORKS, Next, Owner, Parties, Place, Progress, State, answer_plainly, in_order,
+    not_yet, on_info,
 };
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
@@ -54,9 +54,23 @@ struct Early {
     offer_answer: OfferAnswer,
     /// RSeq of its last reliable response.
     rseq: Option<u32>,
+    /// PRACKs under way.
+    pracks: Vec<Prack>,
     /// Where it sends early media.
     media: Option<Remote>,
 }
+
+/// The acknowledgement of a reliable provisional response, under way.
+#[derive(Clone, Copy, Debug)]
+struct Prack {
+    client: ClientId,
+    rseq: u32,
+    challenged: bool,
+}
+
+/// PRACKs of one early dialog that may be under way at once: the far side may send its next response before the answer to
+/// the PRACK of the one before (RFC 3262 §3). What comes beyond is not taken, and comes again.
+const MAX_PRACKS: usize = 4;
 
 /// Our INVITE was cancelled and has no final response yet.
 #[derive(Debug)]
@@ -68,7 +82,7 @@ pub(super) struct Cancelling {
 
 impl Calling {
     pub(super) fn begin(line: &mut Line, io: &mut Io<'_>, parties: Parties, offer_answer: OfferAnswer) -> Calling {
-        let target = sip_uri(&parties.callee, &line.flow.peer.to_string(), line.flow.transport).into_boxed_slice();
+        let target = sip_uri(&parties.callee, &parties.host, line.flow.transport).into_boxed_slice();
         let client = invite(line, io, &parties, &target, 1, LEAST_MIN_SE, &offer_answer.local_body());
         let (cseq, min_se, repeats) = (1, LEAST_MIN_SE, 0);
         Calling { client, parties, target, cseq, min_se, repeats, offer_answer, early: Vec::new() }
@@ -85,7 +99,7 @@ impl Calling {
     /// The INVITE again, as a new request of the same call (§22.2: the next CSeq).
     fn invite_again(mut self: Box<Self>, line: &mut Line, io: &mut Io<'_>) -> Next {
         self.repeats += 1;
-        self.cseq += 1;
+        self.cseq = line.last_cseq + 1;
         self.early.clear();
         let body = self.offer_answer.local_body();
         self.client = invite(line, io, &self.parties, &self.target, self.cseq, self.min_se, &body);
@@ -108,7 +122,7 @@ impl Calling {
         response: &Message,
     ) -> Next {
         if id != self.client {
-            // To a PRACK: the provisional response either comes again or does not.
+            self.on_prack_response(line, io, id, response);
             return (State::Calling(self), None);
         }
         match response.status() {
@@ -116,10 +130,8 @@ impl Calling {
             101..=199 => self.on_provisional(line, io, response),
             200..=299 => self.on_ok(line, io, response),
             401 | 407 if self.repeats < MAX_REPEATS && line.learn(io, response) => self.invite_again(line, io),
-            422 if self.repeats < MAX_REPEATS
-                && response.min_se().is_some_and(|wanted| wanted > self.min_se && wanted <= MAX_MIN_SE) =>
-            {
-                self.min_se = response.min_se().unwrap_or(self.min_se);
+            422 if self.repeats < MAX_REPEATS && session_timer::longer(response, self.min_se).is_some() => {
+                self.min_se = session_timer::longer(response, self.min_se).unwrap_or(self.min_se);
                 self.invite_again(line, io)
             }
             status @ 300..=399 => {
@@ -137,12 +149,6 @@ impl Calling {
             182 => Progress::Queued,
             _ => Progress::Session,
         };
-        if response.status() == 199 {
-            // RFC 6228: this branch is over; another one may still answer.
-            self.early.retain(|early| &*early.dialog.remote_tag != response.to_tag());
-            let media = self.media();
-            return (State::Calling(self), Some(LegEvent::Progressed { progress, media }));
-        }
         let trunk = io.settings.trunk(line.trunk);
         let rseq = response.rseq().filter(|_| response.has_option_tag(HeaderName::Require, "100rel"));
         let is_reliable = rseq.is_some() && trunk.reliability != Reliability::Never;
@@ -154,26 +160,53 @@ impl Calling {
         let early = &mut self.early[place];
         if is_reliable {
             // RFC 3262 §4: in order, each once; a repeated one has its PRACK under way.
-            if early.rseq.is_some_and(|last| rseq != Some(last.wrapping_add(1))) {
+            let follows = early.rseq.is_none_or(|last| rseq == Some(last.wrapping_add(1)));
+            if !follows || early.pracks.len() == MAX_PRACKS {
                 return (State::Calling(self), None);
             }
             early.rseq = rseq;
         }
         if let Some(sdp) = response.sdp_body() {
             // An unreadable early answer costs the early media only; the 200 decides.
-            let media = if is_reliable && early.offer_answer.awaits_answer() {
-                early.offer_answer.on_answer(sdp, trunk).ok()
-            } else {
-                early.offer_answer.early_answer(sdp, trunk).ok()
+            // Once a reliable response has settled it, others only say it again (RFC 3261 §13.2.1).
+            let media = match (early.offer_answer.awaits_answer(), is_reliable) {
+                (true, true) => early.offer_answer.on_answer(sdp, trunk).ok(),
+                (true, false) => early.offer_answer.early_answer(sdp, trunk).ok(),
+                (false, _) => None,
             };
             early.media = media.or(early.media);
         }
         if let Some(rseq) = rseq.filter(|_| is_reliable) {
-            let rack = format!("{rseq} {} INVITE", self.cseq);
-            line.request(io, &mut early.dialog, Method::Prack, &[("RAck", rack.as_bytes())], None);
+            let client = early.acknowledge(line, io, self.cseq, rseq);
+            early.pracks.push(Prack { client, rseq, challenged: false });
+        }
+        if response.status() == 199 {
+            // RFC 6228: this branch is over; another one may still answer. One whose PRACK is under way may say so again.
+            early.media = None;
+            if !is_reliable {
+                self.early.truncate(place);
+            }
         }
         let media = self.media();
         (State::Calling(self), Some(LegEvent::Progressed { progress, media }))
+    }
+
+    /// The answer to a PRACK; one that is challenged is said again, once.
+    fn on_prack_response(&mut self, line: &mut Line, io: &mut Io<'_>, id: ClientId, response: &Message) {
+        let cseq = self.cseq;
+        for early in &mut self.early {
+            let Some(place) = early.pracks.iter().position(|prack| prack.client == id) else { continue };
+            let Prack { rseq, challenged, .. } = early.pracks[place];
+            match response.status() {
+                ..200 => {}
+                401 | 407 if !challenged && line.learn(io, response) => {
+                    let client = early.acknowledge(line, io, cseq, rseq);
+                    early.pracks[place] = Prack { client, rseq, challenged: true };
+                }
+                _ => drop(early.pracks.remove(place)),
+            }
+            return;
+        }
     }
 
     /// The early dialog that a response belongs to, made where it is new; moved to the end.
@@ -190,7 +223,7 @@ impl Calling {
             }
             None if self.early.len() < MAX_FORKS => {
                 let dialog = Dialog::of_response(response, &self.target).ok()?;
-                Early { dialog, offer_answer: self.offer_answer.clone(), rseq: None, media: None }
+                Early { dialog, offer_answer: self.offer_answer.clone(), rseq: None, pracks: Vec::new(), media: None }
             }
             None => return None,
         };
@@ -210,7 +243,6 @@ impl Calling {
             None => self.offer_answer.clone(),
         };
         if let Some(early) = &early {
-            dialog.local_cseq = dialog.local_cseq.max(early.dialog.local_cseq);
             dialog.remote_cseq = early.dialog.remote_cseq;
         }
         let acked = line.ack(io, &dialog, response.cseq().number);
@@ -248,13 +280,15 @@ impl Calling {
     }
 
     /// Nothing came back.
-    pub(super) fn on_unanswered(self: Box<Self>, id: ClientId) -> Next {
+    pub(super) fn on_unanswered(mut self: Box<Self>, id: ClientId) -> Next {
         if id == self.client {
-            (State::Ended, Some(LegEvent::Lost(Cause::NoResponse)))
-        } else {
-            // A PRACK: the far side gives up by itself (RFC 3262 §3).
-            (State::Calling(self), None)
+            return (State::Ended, Some(LegEvent::Lost(Cause::NoResponse)));
         }
+        // A PRACK: the far side gives up by itself (RFC 3262 §3).
+        for early in &mut self.early {
+            early.pracks.retain(|prack| prack.client != id);
+        }
+        (State::Calling(self), None)
     }
 
     // ---- requests of the far side, in an early dialog ---------------------------------------------------------
@@ -285,18 +319,8 @@ impl Calling {
                 not_yet(io, id, flow, request);
                 None
             }
-            Method::Ack
-            | Method::Cancel
-            | Method::Options
-            | Method::Prack
-            | Method::Register
-            | Method::Message
-            | Method::Refer
-            | Method::Notify
-            | Method::Subscribe
-            | Method::Publish
-            | Method::Other => {
-                answer_plainly(io, id, flow, request);
+            _ => {
+                answer_plainly(line, io, id, flow, request);
                 None
             }
         };
@@ -305,6 +329,12 @@ impl Calling {
 }
 
 impl Early {
+    /// PRACK for the response of this RSeq (RFC 3262 §4); `cseq` is the INVITE's number.
+    fn acknowledge(&mut self, line: &mut Line, io: &mut Io<'_>, cseq: u32, rseq: u32) -> ClientId {
+        let rack = format!("{rseq} {cseq} INVITE");
+        line.request(io, &mut self.dialog, Method::Prack, &[("RAck", rack.as_bytes())], None)
+    }
+
     /// UPDATE of the far side (RFC 3311 §5.2): our offer must have its answer first.
     fn on_update(
         &mut self,
@@ -368,9 +398,6 @@ impl Cancelling {
     }
 }
 
-/// The longest Min-SE that we follow, in seconds: a day. Beyond it a timer would tell us nothing.
-const MAX_MIN_SE: u32 = 86_400;
-
 /// Sends the INVITE.
 fn invite(
     line: &mut Line,
@@ -381,6 +408,7 @@ fn invite(
     min_se: u32,
     body: &[u8],
 ) -> ClientId {
+    line.last_cseq = cseq;
     let flow = line.flow;
     let settings = io.settings;
     let trunk = settings.trunk(line.trunk);
@@ -393,7 +421,7 @@ fn invite(
         (Reliability::Never | Reliability::Required, SessionTimerMode::Accept | SessionTimerMode::Request) => "timer",
         (Reliability::Never | Reliability::Required, SessionTimerMode::Never) => "",
     };
-    io.layer.send_request(io.now, flow, Method::Invite, line.owner, |out, via| {
+    io.layer.send_request(io.now, flow, Method::Invite, Owner::Leg(line.owner), |out, via| {
         let x_at_us = sip_uri(&parties.x, &host, Transport::Udp);
         write::request(out, "INVITE", target);
         write::header(out, "Via", via);

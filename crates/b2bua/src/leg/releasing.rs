@@ -10,6 +10,13 @@ use super::wire::{Acked, plain, reason};
 use super::{Io, LegEvent, Line, Next, PendingOk, State, answer_plainly, in_order};
 use crate::outcome::Cause;
 
+/// Refused, and a PRACK for what was said before may still be on its way (RFC 3262 §3).
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) dialog: Dialog,
+    pub(super) until: Duration,
+}
+
 /// Released before the ACK to our 200 came.
 #[derive(Debug)]
 pub(super) struct ReleaseOnAck {
@@ -25,6 +32,30 @@ pub(super) struct Releasing {
     acked: Option<Acked>,
     bye: ClientId,
     cause: Cause,
+    challenges: u8,
+}
+
+/// How often a BYE is said again with the answer to a challenge; a peer that wants more has its own time-out.
+const MAX_CHALLENGES: u8 = 2;
+
+impl Refused {
+    pub(super) fn on_request(
+        mut self: Box<Self>,
+        line: &mut Line,
+        io: &mut Io<'_>,
+        id: ServerId,
+        flow: Flow,
+        request: &Message,
+    ) -> Next {
+        if in_order(io, &mut self.dialog, id, flow, request) {
+            on_request_while_ending(line, io, id, flow, request);
+        }
+        if line.unpracked.is_none() { (State::Ended, Some(LegEvent::Ended)) } else { (State::Refused(self), None) }
+    }
+
+    pub(super) fn on_time(self: Box<Self>, io: &Io<'_>) -> Next {
+        if io.now >= self.until { (State::Ended, Some(LegEvent::Ended)) } else { (State::Refused(self), None) }
+    }
 }
 
 impl ReleaseOnAck {
@@ -38,6 +69,7 @@ impl ReleaseOnAck {
 
     pub(super) fn on_request(
         mut self: Box<Self>,
+        line: &mut Line,
         io: &mut Io<'_>,
         id: ServerId,
         flow: Flow,
@@ -46,7 +78,7 @@ impl ReleaseOnAck {
         if !in_order(io, &mut self.dialog, id, flow, request) {
             return (State::ReleaseOnAck(self), None);
         }
-        if on_request_while_ending(io, id, flow, request) {
+        if on_request_while_ending(line, io, id, flow, request) {
             return (State::Ended, Some(LegEvent::Ended));
         }
         (State::ReleaseOnAck(self), None)
@@ -79,7 +111,7 @@ impl Releasing {
         cause: Cause,
     ) -> State {
         let bye = line.bye(io, &mut dialog, &reason(cause));
-        State::Releasing(Box::new(Releasing { dialog, acked, bye, cause }))
+        State::Releasing(Box::new(Releasing { dialog, acked, bye, cause, challenges: 0 }))
     }
 
     pub(super) fn dialog(&self) -> &Dialog {
@@ -88,6 +120,7 @@ impl Releasing {
 
     pub(super) fn on_request(
         mut self: Box<Self>,
+        line: &mut Line,
         io: &mut Io<'_>,
         id: ServerId,
         flow: Flow,
@@ -97,7 +130,7 @@ impl Releasing {
             return (State::Releasing(self), None);
         }
         // Our BYE and theirs crossed: theirs ends the dialog, ours may time out unheard.
-        if on_request_while_ending(io, id, flow, request) {
+        if on_request_while_ending(line, io, id, flow, request) {
             return (State::Ended, Some(LegEvent::Ended));
         }
         (State::Releasing(self), None)
@@ -124,11 +157,14 @@ impl Releasing {
                         None => line.ack(io, &self.dialog, cseq),
                     });
                 } else {
-                    line.end_fork(io, response, &self.dialog);
+                    line.end_fork(io, response, &self.dialog.remote_target);
                 }
                 (State::Releasing(self), None)
             }
-            (Method::Bye, 401 | 407) if id == self.bye && line.learn(io, response) => {
+            (Method::Bye, 401 | 407)
+                if id == self.bye && self.challenges < MAX_CHALLENGES && line.learn(io, response) =>
+            {
+                self.challenges += 1;
                 self.bye = line.bye(io, &mut self.dialog, &reason(self.cause));
                 (State::Releasing(self), None)
             }
@@ -144,7 +180,7 @@ impl Releasing {
 }
 
 /// Answers a request in a dialog that ends. `true`: it was a BYE, and nothing is left to wait for.
-fn on_request_while_ending(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) -> bool {
+fn on_request_while_ending(line: &mut Line, io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) -> bool {
     match request.method() {
         Method::Bye => {
             plain(io, id, flow, request, 200, &[]);
@@ -152,17 +188,7 @@ fn on_request_while_ending(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &
         }
         // RFC 3261 §12.2.2: for us the dialog is over.
         Method::Invite | Method::Update | Method::Info => plain(io, id, flow, request, 481, &[]),
-        Method::Ack
-        | Method::Cancel
-        | Method::Options
-        | Method::Prack
-        | Method::Register
-        | Method::Message
-        | Method::Refer
-        | Method::Notify
-        | Method::Subscribe
-        | Method::Publish
-        | Method::Other => answer_plainly(io, id, flow, request),
+        _ => answer_plainly(line, io, id, flow, request),
     }
     false
 }

@@ -130,12 +130,20 @@ pub(super) fn accept(response: &Message, asked: Option<u32>, policy: &SessionTim
     match response.session_expires() {
         Some(said) => {
             // Nothing sane is shorter than the least Min-SE there may be (§5); a zero would make us refresh without end.
-            let seconds = said.seconds.max(LEAST_MIN_SE);
+            let seconds = said.seconds.clamp(LEAST_MIN_SE, MAX_MIN_SE);
             Some(Terms { seconds, ours: said.refresher != Some(Refresher::Uas) })
         }
         None => asked.map(|seconds| Terms { seconds, ours: true }),
     }
 }
+
+/// The longer interval that a 422 wants, where it is one that we follow.
+pub(super) fn longer(response: &Message, than: u32) -> Option<u32> {
+    response.min_se().filter(|wanted| *wanted > than && *wanted <= MAX_MIN_SE)
+}
+
+/// The longest interval that we follow, in seconds: a day. Beyond it a timer would tell us nothing.
+const MAX_MIN_SE: u32 = 86_400;
 
 /// The least that Min-SE may be, in seconds (§5).
 pub(crate) const LEAST_MIN_SE: u32 = 90;

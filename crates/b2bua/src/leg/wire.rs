@@ -1,15 +1,17 @@
 //! What a leg writes: every message from nothing, and where it goes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sip::dialog::Dialog;
 use sip::message::{Message, Method, write};
 use sip::transaction::{ClientId, Flow, ServerId, Transport};
 
-use super::{ALLOW, Io, Line};
+use super::{ALLOW, Io, Line, Owner};
 use crate::outcome::Cause;
-use crate::settings::Settings;
+use crate::routes::Routes;
+use crate::settings::{Settings, TrunkId};
 
 /// Headers beyond those that every message has.
 pub(super) type Headers<'a> = &'a [(&'static str, &'a [u8])];
@@ -38,7 +40,8 @@ impl Line {
         // Those that may move the peer's idea of where we are say where we are (RFC 3261 §12.2.1.1, RFC 3311 §5.1).
         let contact = matches!(method, Method::Invite | Method::Update)
             .then(|| contact(io.layer.advertised(flow.listener), flow.transport));
-        io.layer.send_request(io.now, flow, method, self.owner, |out, via| {
+        dialog.local_cseq = dialog.local_cseq.max(self.last_cseq);
+        let client = io.layer.send_request(io.now, flow, method, Owner::Leg(self.owner), |out, via| {
             dialog.write_request(out, method, via);
             if let Some(contact) = &contact {
                 write::header(out, "Contact", contact);
@@ -51,7 +54,9 @@ impl Line {
                 write::header(out, name, value);
             }
             write::finish(out, body.map(|(kind, _)| kind.as_bytes()), content);
-        })
+        });
+        self.last_cseq = dialog.local_cseq;
+        client
     }
 
     /// BYE.
@@ -91,7 +96,7 @@ impl Line {
             // RFC 5923 §5: the connection that is there serves both ways.
             return flow;
         }
-        if io.settings.trunk_of(ip) != Some(self.trunk) {
+        if trunk_of(io.now, io.settings, io.routes, ip) != Some(self.trunk) {
             return flow;
         }
         let listener = if transport == flow.transport && ip.is_ipv4() == flow.peer.is_ipv4() {
@@ -103,6 +108,11 @@ impl Line {
         };
         Flow::to(transport, listener, SocketAddr::new(ip, port))
     }
+}
+
+/// The trunk that an address belongs to: by the configuration, or because its names lead there.
+pub(crate) fn trunk_of(now: Duration, settings: &Settings, routes: &Routes, ip: IpAddr) -> Option<TrunkId> {
+    settings.trunk_of(ip).or_else(|| settings.trunk_named(routes.trunk_of_address(now, ip)?))
 }
 
 /// An ACK that was sent, for when its 2xx comes again.

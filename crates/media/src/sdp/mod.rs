@@ -146,6 +146,40 @@ pub struct Local {
     pub ptime_ms: u8,
     /// What we would do; an answer never does more than this.
     pub direction: Direction,
+    /// The dialog's other m= lines.
+    pub beside: Beside,
+}
+
+/// The m= lines that stand beside the audio in a dialog, all refused. None ever goes away or moves (RFC 3264 §8), so an offer
+/// of ours says them again in their places.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Beside {
+    before: Vec<Refused>,
+    after: Vec<Refused>,
+}
+
+/// A refused m= line: its port is 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Refused {
+    media_type: Box<[u8]>,
+    protocol: Box<[u8]>,
+    format_list: Box<[u8]>,
+}
+
+impl Beside {
+    /// Those of a peer's offer, of whose m= lines the one at `kept` was answered ([`Negotiated::place`]).
+    #[must_use]
+    pub fn of(offer: &Description, kept: usize) -> Beside {
+        let refused = |media: &Media| Refused {
+            media_type: media.media_type.clone(),
+            protocol: media.protocol.clone(),
+            format_list: media.format_list.clone(),
+        };
+        Beside {
+            before: offer.media.iter().take(kept).map(refused).collect(),
+            after: offer.media.iter().skip(kept + 1).map(refused).collect(),
+        }
+    }
 }
 
 /// What offer and answer settled.
@@ -160,6 +194,8 @@ pub struct Negotiated {
     pub format: LegFormat,
     /// What we do.
     pub direction: Direction,
+    /// Which m= line of the description it is, from 0.
+    pub place: usize,
 }
 
 /// Why a description is refused: by the reader, or by the negotiation.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   peer's offer ──▶ answer() ────────▶ our answer      the first usable audio line is kept, the others get port 0
-//!   our offer ─────▶ peer's answer ──▶ accept_answer()  one line, nothing in it that was not offered
+//!   our offer ─────▶ peer's answer ──▶ accept_answer()  as many lines, nothing in ours that was not offered
 //! ```
 
 use super::write::write_answer;
@@ -26,7 +26,7 @@ pub fn answer(offer: &Description, local: &Local, out: &mut Vec<u8>) -> Result<N
         if !media.is_rtp_audio() || media.port == 0 {
             continue;
         }
-        match settle(media, local, Preference::Ours) {
+        match settle(media, local, Preference::Ours, place) {
             Ok(negotiated) => {
                 write_answer(local, &offer.media, place, &negotiated, out);
                 return Ok(negotiated);
@@ -45,16 +45,18 @@ pub fn answer(offer: &Description, local: &Local, out: &mut Vec<u8>) -> Result<N
 /// [`SdpError::MediaCount`], [`SdpError::MediaRefused`], [`SdpError::FormatNotOffered`] when nothing is left, or why the audio
 /// line cannot be used.
 pub fn accept_answer(answer: &Description, offered: &Local) -> Result<Negotiated, SdpError> {
-    let [media] = answer.media.as_slice() else {
+    let place = offered.beside.before.len();
+    if answer.media.len() != place + 1 + offered.beside.after.len() {
         return Err(SdpError::MediaCount);
-    };
+    }
+    let media = &answer.media[place];
     if media.port == 0 {
         return Err(SdpError::MediaRefused);
     }
     if !media.is_rtp_audio() {
         return Err(SdpError::NoCommonMedia);
     }
-    settle(media, offered, Preference::Theirs).map_err(|error| match error {
+    settle(media, offered, Preference::Theirs, place).map_err(|error| match error {
         SdpError::NoCommonCodec => SdpError::FormatNotOffered,
         other => other,
     })
@@ -66,7 +68,7 @@ enum Preference {
     Theirs,
 }
 
-fn settle(media: &Media, local: &Local, preference: Preference) -> Result<Negotiated, SdpError> {
+fn settle(media: &Media, local: &Local, preference: Preference, place: usize) -> Result<Negotiated, SdpError> {
     let audio = || {
         media.formats.iter().filter_map(|format| match format.encoding {
             Encoding::Audio(codec) => Some((codec, format.payload_type)),
@@ -101,6 +103,7 @@ fn settle(media: &Media, local: &Local, preference: Preference) -> Result<Negoti
             ptime_ms: ptime(media, local),
         },
         direction,
+        place,
     })
 }
 

@@ -14,6 +14,7 @@ fn local() -> Local {
         telephone_event: Some(TELEPHONE_EVENT),
         ptime_ms: 20,
         direction: BOTH,
+        beside: Beside::default(),
     }
 }
 
@@ -292,6 +293,7 @@ fn an_answer_is_written_line_by_line() {
                 ptime_ms: 40,
             },
             direction: BOTH,
+            place: 0,
         }
     );
 }
@@ -755,6 +757,22 @@ fn an_answer_to_our_offer_is_taken() {
 }
 
 #[test]
+fn an_offer_of_ours_keeps_the_refused_lines_of_the_dialog_in_their_places() {
+    let theirs = offer(&["m=video 4000 RTP/AVP 96", "m=audio 4002 RTP/AVP 8", "m=application 4004 UDP/BFCP *"]);
+    let mut ours = local();
+    let negotiated = answer(&theirs, &ours, &mut Vec::new()).unwrap();
+    ours.beside = Beside::of(&theirs, negotiated.place);
+    let mut out = Vec::new();
+    write_offer(&ours, &mut out);
+    let lines: Vec<_> = parse(&out).unwrap().media.iter().map(|media| (media.media_type.clone(), media.port)).collect();
+    let line = |kind: &str, port| (kind.as_bytes().into(), port);
+    assert_eq!(lines, [line("video", 0), line("audio", 30_000), line("application", 0)]);
+    let answered = offer(&["m=video 0 RTP/AVP 96", "m=audio 4002 RTP/AVP 8", "m=application 0 UDP/BFCP *"]);
+    assert_eq!(accept_answer(&answered, &ours).unwrap().rtp.port(), 4002);
+    assert_eq!(accept_answer(&offer(&["m=audio 4002 RTP/AVP 8"]), &ours), Err(SdpError::MediaCount));
+}
+
+#[test]
 fn our_offer_and_our_answer_settle_the_same_for_both() {
     let mut random = Random::new(3264);
     for _ in 0..2000 {
@@ -772,6 +790,7 @@ fn our_offer_and_our_answer_settle_the_same_for_both() {
                 send: !random.next_u32().is_multiple_of(4),
                 receive: !random.next_u32().is_multiple_of(4),
             },
+            beside: Beside::default(),
         };
         let (offerer, answerer) = (side(1, 30_000), side(2, 40_000));
         let (mut offered, mut answered) = (Vec::new(), Vec::new());

@@ -4,10 +4,17 @@ use super::{Attribute, Local, Media, Negotiated};
 use crate::{Codec, Direction, LegFormat, rtp};
 use std::io::Write as _;
 
-/// Appends an offer: one audio line with every codec that we can, and telephone-event.
+/// Appends an offer: an audio line with every codec that we can, and telephone-event, in its place among those that the dialog
+/// has refused.
 pub fn write_offer(local: &Local, out: &mut Vec<u8>) {
     session(out, local);
+    for line in &local.beside.before {
+        refused(out, &line.media_type, &line.protocol, &line.format_list);
+    }
     media(out, local, "RTP/AVP", &formats(local), local.ptime_ms, local.direction);
+    for line in &local.beside.after {
+        refused(out, &line.media_type, &line.protocol, &line.format_list);
+    }
 }
 
 /// Appends the answer to `offered`, of whose m= lines the one at `kept` is kept as `negotiated` says.
@@ -23,7 +30,7 @@ pub(super) fn write_answer(local: &Local, offered: &[Media], kept: usize, negoti
             let protocol = if feedback { "RTP/AVPF" } else { "RTP/AVP" };
             media(out, local, protocol, &formats, ptime_ms, negotiated.direction);
         } else {
-            refused(out, theirs);
+            refused(out, &theirs.media_type, &theirs.protocol, &theirs.format_list);
         }
     }
 }
@@ -78,15 +85,14 @@ fn media(out: &mut Vec<u8>, local: &Local, protocol: &str, formats: &[(u8, &str)
 
 /// An m= line that is refused: type, protocol and formats are the offer's (RFC 3264 §6), which the reader has checked to be
 /// visible ASCII.
-fn refused(out: &mut Vec<u8>, theirs: &Media) {
+fn refused(out: &mut Vec<u8>, media_type: &[u8], protocol: &[u8], format_list: &[u8]) {
     out.extend_from_slice(b"m=");
-    out.extend_from_slice(&theirs.media_type);
+    out.extend_from_slice(media_type);
     out.extend_from_slice(b" 0 ");
-    out.extend_from_slice(&theirs.protocol);
+    out.extend_from_slice(protocol);
     out.push(b' ');
     // The grammar wants one format at least.
-    let formats = if theirs.format_list.is_empty() { b"0" } else { &*theirs.format_list };
-    out.extend_from_slice(formats);
+    out.extend_from_slice(if format_list.is_empty() { b"0" } else { format_list });
     out.extend_from_slice(b"\r\n");
 }
 

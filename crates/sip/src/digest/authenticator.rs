@@ -186,7 +186,7 @@ impl Authenticator {
 
     /// Judges the `Authorization` headers of a request. ACK and CANCEL must not be asked for any (RFC 3261 §22.1).
     ///
-    /// `uri` must name the same user as the Request-URI, or be the same bytes: elements on the way may have rewritten host,
+    /// `uri` must name the same user as the Request-URI, or no user, or be the same bytes: elements on the way may have rewritten host,
     /// port and parameters, which RFC 3261 §22.4 allows, but who is called is what the digest protects. A peer without
     /// `qop` is taken as RFC 2069 has it; since nothing of its counts, each nonce is good for one request.
     pub fn verify(&mut self, now: Duration, account: &Account, request: &Message) -> Verdict {
@@ -327,13 +327,14 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Whether two URIs name the same user, whatever host they name it at.
-fn same_user(one: &[u8], other: &[u8]) -> bool {
-    if one == other {
+/// Whether the URI that was shown names the user of the Request-URI, whatever host it names it at. One that names no user at
+/// all, as SIPp writes it by itself, says nothing against it.
+fn same_user(shown: &[u8], requested: &[u8]) -> bool {
+    if shown == requested {
         return true;
     }
-    let (Ok(one), Ok(other)) = (Uri::parse(one), Uri::parse(other)) else { return false };
-    let of_users =
-        |uri: &Uri<'_>| matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) && !uri.user.is_empty();
-    of_users(&one) && of_users(&other) && one.user_unescaped() == other.user_unescaped()
+    let (Ok(shown), Ok(requested)) = (Uri::parse(shown), Uri::parse(requested)) else { return false };
+    let is_of_sip = |uri: &Uri<'_>| matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);
+    let agrees = shown.user.is_empty() || shown.user_unescaped() == requested.user_unescaped();
+    is_of_sip(&shown) && is_of_sip(&requested) && agrees
 }

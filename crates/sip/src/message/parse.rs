@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::text::{
-    Field, cut_field, cut_line, decimal, has_empty_part, is_blank, is_graphic, is_token, is_word, token_len, trim,
+    Field, cut_field, cut_line, decimal, has_empty_part, has_stray_nul, is_blank, is_graphic, is_token, is_word,
+    token_len, trim,
 };
 use super::{HeaderName, Line, List, Message, Method, NameAddr, ParseError, Rejected, Span, Start, Via};
 use crate::limits::Limits;
@@ -152,9 +153,12 @@ impl<'a> Reader<'a> {
     fn find(&mut self, name: HeaderName, value: &'a [u8]) {
         let slot = match name {
             HeaderName::Via => {
-                // Hardly ever are there two on a line.
-                let several = memchr::memchr(b',', value).is_some();
-                self.found.vias += if several { List::of(value).count() } else { 1 };
+                // Hardly ever are there two on a line, and never NUL.
+                let odd = memchr::memchr2(b',', 0, value).is_some();
+                self.found.vias += if odd { List::of(value).count() } else { 1 };
+                if odd && has_stray_nul(value) {
+                    self.blame(ParseError::Via);
+                }
                 if self.found.vias > self.limits.max_vias {
                     self.blame(ParseError::TooManyVias);
                 }
@@ -191,7 +195,7 @@ impl<'a> Reader<'a> {
             self.blame(ParseError::Version);
         }
         // RFC 4475 §3.1.2.1: whoever writes `;;` or `,,` there has lost something.
-        if has_empty_part(vias) {
+        if has_empty_part(vias) || !top.params.is_closed() {
             self.blame(ParseError::Via);
         }
         let from = self.needed(self.found.from, ParseError::MissingFrom);
@@ -228,7 +232,13 @@ impl<'a> Reader<'a> {
 
     /// The tag of From or To; an empty span where there is none.
     fn tag(&mut self, value: &'a [u8], error: ParseError) -> Span {
-        match NameAddr::parse(value).map(|address| address.params.get(b"tag")) {
+        let params = NameAddr::parse(value).map(|address| address.params);
+        // Mostly there is nothing that either could trip over.
+        let odd = memchr::memchr2(0, b'"', value).is_some();
+        if odd && (has_stray_nul(value) || params.is_ok_and(|params| !params.is_closed())) {
+            self.blame(error);
+        }
+        match params.map(|params| params.get(b"tag")) {
             Ok(None) => {}
             Ok(Some(tag)) if tag.len() > self.limits.max_identifier => self.blame(ParseError::IdentifierTooLong),
             Ok(Some(tag)) if is_word(tag) => return self.span(tag),

@@ -188,27 +188,40 @@ pub(crate) fn find_outside(bytes: &[u8], wanted: u8) -> Option<usize> {
     }
 }
 
+/// NUL stands outside quotes, where it means nothing. We write it as a blank, and a blank may mean something.
+pub(crate) fn has_stray_nul(value: &[u8]) -> bool {
+    let mut rest = value;
+    while let Some(at) = memchr::memchr2(0, b'"', rest) {
+        if rest[at] == 0 {
+            return true;
+        }
+        let Some(end) = quoted_end(&rest[at..]) else {
+            // Never closed, so no quotes.
+            return memchr::memchr(0, rest).is_some();
+        };
+        rest = &rest[at + end..];
+    }
+    false
+}
+
 /// An element of the list, or a parameter of one, is empty: `,,`, `;;`, `;,`, or a separator at either end.
 pub(crate) fn has_empty_part(value: &[u8]) -> bool {
-    // What stands before the first separator counts as well.
-    let mut is_empty = true;
-    let mut rest = value;
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        match byte {
-            b',' | b';' if is_empty => return true,
-            b',' | b';' => is_empty = true,
-            b'"' => {
-                rest = quoted_end(&value[value.len() - after.len() - 1..]).map_or(&b""[..], |end| {
-                    // Counted from the opening quote, which `after` has left behind.
-                    &after[end - 1..]
-                });
-                is_empty = false;
-            }
-            byte => is_empty &= is_blank(*byte),
+    // Where the part begins, and how far it has been looked through.
+    let (mut begin, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr3(b',', b';', b'"', &value[at..]) {
+        at += found;
+        if value[at] == b'"' {
+            // A quote that is never closed takes the rest.
+            let Some(end) = quoted_end(&value[at..]) else { return false };
+            at += end;
+        } else if trim_start(&value[begin..at]).is_empty() {
+            return true;
+        } else {
+            at += 1;
+            begin = at;
         }
     }
-    is_empty
+    trim_start(&value[begin..]).is_empty()
 }
 
 /// The elements of a comma list, trimmed; empty ones are left away.
@@ -259,6 +272,16 @@ impl<'a> Params<'a> {
     /// Every parameter: name and value, the value as written (quotes kept) or empty.
     pub fn iter(self) -> ParamIter<'a> {
         ParamIter { rest: self.bytes }
+    }
+
+    /// Every quote that is opened is closed: what is written behind an open one would become a part of it.
+    pub(crate) fn is_closed(self) -> bool {
+        let mut rest = self.bytes;
+        while let Some(at) = memchr::memchr(b'"', rest) {
+            let Some(end) = quoted_end(&rest[at..]) else { return false };
+            rest = &rest[at + end..];
+        }
+        true
     }
 
     /// The value of the first parameter of a name, in any case; empty where it has none.
@@ -332,6 +355,8 @@ mod tests {
         assert_eq!(params.get(b"b"), Some(&b""[..]));
         assert_eq!(params.get(b"e"), None);
         assert_eq!(Params::of(b";q=\"never closed;r=1").get(b"r"), None);
+        assert!(params.is_closed() && Params::default().is_closed());
+        assert!(!Params::of(b";q=\"never closed").is_closed() && !Params::of(b";q=\"\\\"").is_closed());
     }
 
     #[test]
@@ -343,6 +368,16 @@ mod tests {
             [&b""[..], b" ", b",a", b";a", b"a;", b"a,", b"a;;b", b"a; ;b", b"a;,b", b"a,\r\n ,b", b"a;b=\"x\";"]
         {
             assert!(has_empty_part(empty), "{}", empty.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn nul_may_stand_in_quotes_only() {
+        for sound in [&b""[..], b"a;b", b"\"\0\" <sip:a>", b"\"\\\0\";\"\0\""] {
+            assert!(!has_stray_nul(sound), "{}", sound.escape_ascii());
+        }
+        for stray in [&b"\0"[..], b"\"a\"\0", b"a;\0tag=b", b"\"\0", b"\"\\\"\0"] {
+            assert!(has_stray_nul(stray), "{}", stray.escape_ascii());
         }
     }
 

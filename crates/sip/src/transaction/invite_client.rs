@@ -30,6 +30,8 @@ pub(super) enum InviteClient {
     Proceeding {
         request: Bytes,
         cancel: Option<Cancelling>,
+        /// Nobody waits for it any more: it ends then.
+        abandoned: Option<Duration>,
     },
     Completed {
         ack: Bytes,
@@ -80,9 +82,9 @@ impl InviteClient {
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self {
             InviteClient::Calling { timer_a, timer_b, .. } => Some(timer_a.map_or(*timer_b, |a| a.at.min(*timer_b))),
-            InviteClient::Proceeding { cancel: None, .. } => None,
-            InviteClient::Proceeding { cancel: Some(c), .. } => {
-                Some(c.timer_e.map_or(c.give_up, |e| e.at.min(c.give_up)))
+            InviteClient::Proceeding { cancel, abandoned, .. } => {
+                let cancelling = cancel.as_ref().map(|c| c.timer_e.map_or(c.give_up, |e| e.at.min(c.give_up)));
+                [cancelling, *abandoned].into_iter().flatten().min()
             }
             InviteClient::Completed { timer_d, .. } => Some(*timer_d),
             InviteClient::Accepted { timer_m } => Some(*timer_m),
@@ -97,6 +99,7 @@ impl InviteClient {
                 a.at = now + a.interval;
                 Due::Send(request.clone())
             }
+            InviteClient::Proceeding { abandoned: Some(at), .. } if now >= *at => Due::Ended,
             InviteClient::Proceeding { cancel: Some(c), .. } if now >= c.give_up => Due::TimedOut,
             InviteClient::Proceeding { cancel: Some(Cancelling { cancel, timer_e: Some(e), .. }), .. }
                 if now >= e.at =>
@@ -123,6 +126,7 @@ impl InviteClient {
                 *self = InviteClient::Proceeding {
                     request,
                     cancel: waiting.clone().map(|cancel| Cancelling::start(now, timers, reliable, cancel)),
+                    abandoned: None,
                 };
                 waiting
             }
@@ -156,6 +160,14 @@ impl InviteClient {
             | InviteClient::Proceeding { cancel: None, .. }
             | InviteClient::Completed { .. }
             | InviteClient::Accepted { .. } => {}
+        }
+    }
+
+    /// Nobody waits for the final response any more. (Without any response timer B ends it.)
+    pub(super) fn abandon(&mut self, now: Duration, timers: &Timers) {
+        match self {
+            InviteClient::Proceeding { abandoned, .. } => *abandoned = Some(now + timers.give_up()),
+            InviteClient::Calling { .. } | InviteClient::Completed { .. } | InviteClient::Accepted { .. } => {}
         }
     }
 

@@ -44,7 +44,11 @@ struct Client<O> {
     flow: Flow,
     owner: O,
     method: Method,
+    /// CSeq number of the request: what its responses must say too.
+    cseq: Option<u32>,
     machine: ClientMachine,
+    /// The earliest hint that is out for it.
+    armed: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,8 @@ struct Server<O> {
     key: Box<[u8]>,
     merge_key: Option<Box<[u8]>>,
     machine: ServerMachine,
+    /// The earliest hint that is out for it.
+    armed: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -79,6 +85,8 @@ pub struct Layer<O> {
     next_generation: u32,
     clients: Slab<Client<O>>,
     servers: Slab<Server<O>>,
+    /// Peers choose the keys of this and the next; std draws the key of its hash anew for each map, so nobody can choose ones
+    /// that meet in one bucket. Neither is ever walked through, so the order in them decides nothing.
     server_index: HashMap<Box<[u8]>, ServerId>,
     merge_index: HashMap<Box<[u8]>, ServerId>,
     deadlines: Deadlines<Key>,
@@ -146,14 +154,22 @@ impl<O: Copy> Layer<O> {
 
     /// Time has come: returns events one at a time, until `None`.
     pub fn handle_timeout(&mut self, now: Duration) -> Option<Event<O>> {
-        while let Some(key) = self.deadlines.pop_due(now) {
+        while let Some((at, key)) = self.deadlines.pop_due(now) {
             match key {
                 Key::Client(id) => {
-                    if let Some(event) = self.on_client_time(now, id) {
+                    let armed = live(&mut self.clients, id).map(|client| &mut client.armed);
+                    if armed.and_then(|armed| armed.take_if(|armed| *armed == at)).is_some()
+                        && let Some(event) = self.on_client_time(now, id)
+                    {
                         return Some(event);
                     }
                 }
-                Key::Server(id) => self.on_server_time(now, id),
+                Key::Server(id) => {
+                    let armed = live_server(&mut self.servers, id).map(|server| &mut server.armed);
+                    if armed.and_then(|armed| armed.take_if(|armed| *armed == at)).is_some() {
+                        self.on_server_time(now, id);
+                    }
+                }
             }
         }
         None
@@ -233,7 +249,8 @@ impl<O: Copy> Layer<O> {
             Method::Invite => ClientMachine::Invite(InviteClient::start(now, &self.timers, reliable, bytes.clone())),
             _ => ClientMachine::NonInvite(NonInviteClient::start(now, &self.timers, reliable, bytes.clone())),
         };
-        entry.insert(Client { generation, random, flow, owner, method, machine });
+        let cseq = cseq_of(&bytes);
+        entry.insert(Client { generation, random, flow, owner, method, cseq, machine, armed: None });
         self.transmits.push_back(Transmit { flow, bytes });
         self.arm_client(id);
         id
@@ -270,12 +287,38 @@ impl<O: Copy> Layer<O> {
         self.arm_client(id);
     }
 
+    /// Nobody waits for the answer to an INVITE any more, and no CANCEL is to be sent (its dialog ends by BYE): it goes
+    /// without a word when 64·T1 are over, whatever the peer still says.
+    pub fn abandon(&mut self, now: Duration, id: ClientId) {
+        let Some(client) = live(&mut self.clients, id) else { return };
+        if let ClientMachine::Invite(machine) = &mut client.machine {
+            machine.abandon(now, &self.timers);
+            self.arm_client(id);
+        }
+    }
+
+    /// Forgets the transactions of an owner that is no more: after a fault of ours. Nothing is sent.
+    pub fn forget(&mut self, is_owner: impl Fn(&O) -> bool) {
+        self.clients.retain(|_, client| !is_owner(&client.owner));
+        let (servers, merges) = (&mut self.server_index, &mut self.merge_index);
+        self.servers.retain(|_, server| {
+            let is_gone = server.owner.as_ref().is_some_and(&is_owner);
+            if is_gone {
+                servers.remove(&server.key);
+                server.merge_key.as_ref().map(|key| merges.remove(key));
+            }
+            !is_gone
+        });
+    }
+
     fn on_response(&mut self, now: Duration, flow: Flow, message: Message) -> Option<Event<O>> {
         let (id, random) = read_branch(message.top_via().branch)?;
         let method = message.method();
         let status = message.status();
         let client = live(&mut self.clients, id)?;
-        if client.random != random || message.vias().count() != 1 {
+        // Who does not say our CSeq back has not answered this request, whatever else it says.
+        let cseq = message.cseq().number;
+        if client.random != random || client.cseq.is_some_and(|ours| ours != cseq) || message.vias().count() != 1 {
             return None;
         }
         let reliable = client.flow.transport.is_reliable();
@@ -322,7 +365,10 @@ impl<O: Copy> Layer<O> {
             ClientMachine::NonInvite(machine) => machine.on_time(now, &self.timers),
         };
         match due {
-            Due::Nothing => None,
+            Due::Nothing => {
+                self.arm_client(id);
+                None
+            }
             Due::Send(bytes) => {
                 self.transmits.push_back(Transmit { flow, bytes });
                 self.arm_client(id);
@@ -345,7 +391,8 @@ impl<O: Copy> Layer<O> {
             ClientMachine::Invite(machine) => machine.deadline(),
             ClientMachine::NonInvite(machine) => machine.deadline(),
         };
-        if let Some(at) = deadline {
+        if let Some(at) = deadline.filter(|at| client.armed.is_none_or(|armed| *at < armed)) {
+            client.armed = Some(at);
             self.deadlines.push(at, Key::Client(id));
         }
     }
@@ -449,7 +496,7 @@ impl<O: Copy> Layer<O> {
         if let Some(key) = &merge_key {
             self.merge_index.insert(key.clone(), id);
         }
-        entry.insert(Server { generation, flow, owner: None, key, merge_key, machine });
+        entry.insert(Server { generation, flow, owner: None, key, merge_key, machine, armed: None });
         id
     }
 
@@ -464,7 +511,7 @@ impl<O: Copy> Layer<O> {
             },
         };
         match due {
-            Due::Nothing => {}
+            Due::Nothing => self.arm_server(id),
             Due::Send(bytes) => {
                 self.transmits.push_back(Transmit { flow, bytes });
                 self.arm_server(id);
@@ -485,7 +532,8 @@ impl<O: Copy> Layer<O> {
             ServerMachine::Invite(machine) => machine.deadline(),
             ServerMachine::NonInvite(machine) => machine.deadline(),
         };
-        if let Some(at) = deadline {
+        if let Some(at) = deadline.filter(|at| server.armed.is_none_or(|armed| *at < armed)) {
+            server.armed = Some(at);
             self.deadlines.push(at, Key::Server(id));
         }
     }
@@ -591,6 +639,13 @@ fn via(advertised: &str, transport: Transport, id: ClientId, random: u64) -> Vec
     push_hex(&mut out, random, 16);
     out.extend_from_slice(b";rport");
     out
+}
+
+/// The CSeq number of a request that we have written ourselves.
+fn cseq_of(request: &[u8]) -> Option<u32> {
+    let digits = &request[memchr::memmem::find(request, b"\r\nCSeq: ")? + 8..];
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
 fn read_branch(branch: &[u8]) -> Option<(ClientId, u64)> {

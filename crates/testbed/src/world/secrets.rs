@@ -50,7 +50,7 @@ pub(super) fn secrets_of(config: &phone::Config) -> Secrets {
     if let Some(cname) = &config.cname {
         secrets.add_text(name, Kind::Cname, cname);
     }
-    for address in [config.contact, config.rtp] {
+    for address in std::iter::once(config.contact).chain(config.rtp_addresses()) {
         secrets.add_text(name, Kind::Host, &address.ip().to_string());
         if address.port() != SIP_PORT {
             secrets.add_port(name, address.port());
@@ -61,6 +61,18 @@ pub(super) fn secrets_of(config: &phone::Config) -> Secrets {
     }
     for line in config.sdp_session_lines.iter().chain(&config.sdp_media_lines) {
         secrets.add_text(name, Kind::Canary, line.split_once([':', '=']).map_or(line, |(_, value)| value));
+    }
+    for hop in &config.record_route {
+        secrets.add_text(name, Kind::Host, hop);
+    }
+    for line in config.streams_before.iter().chain(&config.streams_after) {
+        secrets.add_text(name, Kind::Canary, line);
+    }
+    if let Some(credentials) = &config.credentials {
+        secrets.add_text(name, Kind::Canary, &credentials.password);
+    }
+    if let Some(canary) = &config.canary {
+        secrets.add_text(name, Kind::Canary, canary);
     }
     secrets.add_text(name, Kind::Canary, &format!("kingfisher-{name}"));
     secrets

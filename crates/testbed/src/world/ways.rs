@@ -7,7 +7,7 @@ use media::Side;
 use numbering::{Number, ReadRule};
 use sip::transaction::{Flow, Transmit, Transport};
 
-use super::{MAX_KEPT, Sent, Slot, World};
+use super::{MAX_KEPT, OnWire, Sent, Slot, World};
 use crate::ladder::{self, Column, Entry, Way};
 use crate::network::{Fate, Packet, Protocol};
 use crate::setup::{NUMBERS, SIP_PORT, X};
@@ -17,12 +17,13 @@ impl World {
         let Transmit { flow, bytes } = transmit;
         let told = ladder::tell(&bytes, |number| self.name_of(number));
         let place = self.place_at(&flow, told.called.as_deref());
+        let protocol = protocol_of(flow.transport);
+        self.note_on_wire(true, protocol, flow.peer, &bytes);
         if self.refusing.contains(&flow.peer) {
             self.failures.push(flow);
             return;
         }
         let source = SocketAddr::new(X, SIP_PORT);
-        let protocol = protocol_of(flow.transport);
         let Some(place) = place else {
             self.unclaimed.push(Packet { protocol, source, destination: flow.peer, bytes: bytes.to_vec() });
             return;
@@ -42,9 +43,20 @@ impl World {
     /// Which phone takes a message of X: by its address, or behind a carrier's by its number.
     pub(super) fn place_at(&self, flow: &Flow, called: Option<&str>) -> Option<usize> {
         let direct = self.slots.iter().position(|slot| slot.phone.config().contact == flow.peer);
-        direct.or_else(|| {
+        // Or behind proxies that a phone has recorded: a strict one is named in the Request-URI.
+        let peer = flow.peer.to_string();
+        let routed = self.slots.iter().position(|slot| {
+            let mut hops = slot.phone.config().record_route.iter();
+            hops.any(|hop| hop.contains(&format!("@{peer}")) || hop.contains(&format!(":{peer}")))
+        });
+        direct.or(routed).or_else(|| {
             let number = ReadRule::default().read(called?.as_bytes()).ok()?;
-            self.gateways.contains(&flow.peer).then(|| self.place_of(number)).flatten()
+            let place = self.place_of(number)?;
+            // Another carrier's gateway reaches nobody of this one's.
+            let trunk = |address: SocketAddr| self.settings.trunk_of(address.ip());
+            let gateway = self.slots[place].phone.config().gateway;
+            let leads_there = gateway.is_some_and(|gateway| trunk(gateway) == trunk(flow.peer));
+            (leads_there && self.gateways.contains(&flow.peer)).then_some(place)
         })
     }
 
@@ -82,7 +94,7 @@ impl World {
         }
         let protocol = match config.transport {
             phone::Transport::Udp => Protocol::Udp,
-            phone::Transport::Tcp => Protocol::Tcp,
+            phone::Transport::Tcp | phone::Transport::Tls => Protocol::Tcp,
         };
         let packet = Packet { protocol, source: config.contact, destination, bytes: bytes.clone() };
         if self.network.send(self.now, self.link, packet) == Fate::Lost {
@@ -100,10 +112,14 @@ impl World {
         if let (Some(0x80), Some(ssrc)) = (packet.bytes.first().map(|byte| byte & 0xc0), packet.bytes.get(8..12))
             && packet.source.port().is_multiple_of(2)
         {
-            let ssrc = u32::from_be_bytes(ssrc.try_into().expect("four bytes"));
-            if self.slots[place].ssrcs.insert(ssrc) {
-                let name = self.slots[place].phone.config().name.clone();
-                self.secrets[place].add_ssrc(&name, ssrc);
+            let csrcs = usize::from(packet.bytes[0] & 0x0f) * 4;
+            let csrcs = packet.bytes.get(12..12 + csrcs).unwrap_or_default();
+            for source in ssrc.chunks_exact(4).chain(csrcs.chunks_exact(4)) {
+                let source = u32::from_be_bytes(source.try_into().expect("four bytes"));
+                if self.slots[place].ssrcs.insert(source) {
+                    let name = self.slots[place].phone.config().name.clone();
+                    self.secrets[place].add_ssrc(&name, source);
+                }
             }
         }
         let phone::Packet { source, destination, bytes } = packet;
@@ -113,8 +129,8 @@ impl World {
 
     pub(super) fn send_media_from_x(&mut self, port: u16, destination: SocketAddr, bytes: Vec<u8>) {
         let receives = |slot: &Slot| {
-            let rtp = slot.phone.config().rtp;
-            destination == rtp || destination == SocketAddr::new(rtp.ip(), rtp.port() + 1)
+            let addresses = slot.phone.config().rtp_addresses();
+            addresses.iter().any(|rtp| destination == *rtp || destination == SocketAddr::new(rtp.ip(), rtp.port() + 1))
         };
         let source = SocketAddr::new(X, port);
         let packet = Packet { protocol: Protocol::Udp, source, destination, bytes };
@@ -144,7 +160,7 @@ impl World {
             self.deliver_media(source, destination.port(), bytes);
         } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.phone.config().contact == destination) {
             slot.phone.handle_message(self.now, source, &bytes);
-        } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.phone.config().rtp == destination) {
+        } else if let Some(slot) = self.slots.iter_mut().find(|slot| slot.takes_rtp(destination)) {
             slot.phone.handle_rtp(self.now, source, &bytes);
         }
         self.settle();
@@ -154,12 +170,20 @@ impl World {
         let Some(place) = self.slots.iter().position(|slot| slot.phone.config().contact == source) else { return };
         let told = ladder::tell(bytes, |number| self.name_of(number));
         self.note_message(place, Way::ToX, told, Fate::Sent);
-        let (transport, listener, connection) = match protocol {
-            Protocol::Udp => (Transport::Udp, 0, 0),
-            Protocol::Tcp => (Transport::Tcp, 1, place as u64 + 1),
-        };
-        let flow = Flow { connection, ..Flow::to(transport, listener, source) };
-        self.core.handle_message(self.now, flow, Bytes::copy_from_slice(bytes));
+        self.give_to_x(protocol, source, place, bytes);
+    }
+
+    /// `place` is the phone's, or one beyond them all.
+    pub(super) fn give_to_x(&mut self, protocol: Protocol, source: SocketAddr, place: usize, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.note_on_wire(false, protocol, source, &bytes);
+        self.core.handle_message(self.now, flow(protocol, source, place), bytes);
+    }
+
+    fn note_on_wire(&mut self, by_x: bool, protocol: Protocol, peer: SocketAddr, bytes: &Bytes) {
+        if self.wire.len() < MAX_KEPT {
+            self.wire.push(OnWire { at: self.now, by_x, peer, protocol, bytes: bytes.clone() });
+        }
     }
 
     pub(super) fn deliver_media(&mut self, source: SocketAddr, port: u16, mut bytes: Vec<u8>) {
@@ -182,6 +206,15 @@ impl World {
         }
         self.run_session(id);
     }
+}
+
+/// What X knows of where a message came from.
+pub(super) fn flow(protocol: Protocol, peer: SocketAddr, place: usize) -> Flow {
+    let (transport, listener, connection) = match protocol {
+        Protocol::Udp => (Transport::Udp, 0, 0),
+        Protocol::Tcp => (Transport::Tcp, 1, place as u64 + 1),
+    };
+    Flow { connection, ..Flow::to(transport, listener, peer) }
 }
 
 fn protocol_of(transport: Transport) -> Protocol {

@@ -1,5 +1,6 @@
 //! X inside the world: what the core asks of its driver is done here, by real media sessions.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use media::session::{Config, Kind as Socket, RecordingOutput, Session};
 use media::{Command, Side};
 use numbering::Number;
 
-use super::{Recorded, Running, World};
+use super::{PhoneId, Recorded, Running, World};
 use crate::ladder::{self, Entry};
 
 impl World {
@@ -24,6 +25,7 @@ impl World {
                     ports,
                     names,
                     hearing: [false; 2],
+                    remotes: [None; 2],
                     recording: None,
                 };
                 let clash = self.sessions.values().any(|open| open.ports.iter().any(|port| ports.contains(port)));
@@ -56,16 +58,40 @@ impl World {
             self.strange.push(format!("{id:?} is told {command:?} and is not open"));
             return;
         };
+        if matches!(command, Command::Close) {
+            let remotes = running.remotes;
+            self.check_addresses(remotes);
+        }
+        let Some(running) = self.sessions.get_mut(&id) else { return };
         if let Command::SetRemote { side, remote } = &command
-            && let Some(slot) = self.slots.iter().find(|slot| slot.phone.config().rtp == remote.rtp)
+            && let Some(slot) = self.slots.iter().find(|slot| slot.takes_rtp(remote.rtp))
         {
             running.names[side.index()].clone_from(&slot.phone.config().name);
+            running.remotes[side.index()] = Some(remote.rtp);
         }
         if let Some(note) = ladder::note_of(&command, &running.names, &mut running.hearing) {
             self.ladder.push(now, Entry::Note(note));
         }
         running.session.handle_command(now, command);
         self.run_session(id);
+    }
+
+    /// The call ends: X must have sent each phone's audio to where the last offer and answer wanted it, whether they came by
+    /// INVITE, re-INVITE, PRACK or UPDATE.
+    fn check_addresses(&mut self, remotes: [Option<SocketAddr>; 2]) {
+        if !self.signalling_is_perfect() || !self.link.latency.is_zero() {
+            return;
+        }
+        for remote in remotes.into_iter().flatten() {
+            let Some(place) = self.slots.iter().position(|slot| slot.takes_rtp(remote)) else { continue };
+            let slot = &self.slots[place];
+            let (config, wanted) = (slot.phone.config(), slot.phone.rtp());
+            // Of a fork, which branch was last heard of says nothing.
+            if wanted != remote && config.script.forks.is_empty() {
+                let sentence = format!("{} is at {wanted} and was sent audio at {remote}", config.name);
+                self.astray.push((PhoneId(place), sentence));
+            }
+        }
     }
 
     /// Lets a session do what is due and takes what it gives.
@@ -117,6 +143,29 @@ impl World {
             if let Some(file) = running.recording.as_ref().and_then(|name| self.recordings.get_mut(name)) {
                 file.alaw.append(&mut alaw);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{A, Act, B, Offer, Script, Setup, When, ms};
+
+    #[test]
+    fn audio_that_goes_to_where_a_phone_is_not_is_found() {
+        for forgets in [false, true] {
+            let b = Script::answers(ms(500)).does(When::Up(ms(1_000)), Act::Reinvite(Offer::Moved));
+            let mut world = Setup::new(1).mute().a(Script::default().hangs_up(ms(3_000))).b(b).world();
+            world.call(A);
+            world.run_until(ms(2_000));
+            let [first, second] = [world.phone(B).config().rtp, world.phone(B).rtp()];
+            assert_ne!(first, second);
+            for running in world.sessions.values_mut().filter(|_| forgets) {
+                running.remotes[1] = Some(first);
+            }
+            world.end_all();
+            let told = world.violations().concat();
+            assert_eq!(told.contains("B is at 10.2.0.12") && told.contains("was sent audio at"), forgets, "{told}");
         }
     }
 }

@@ -532,6 +532,46 @@ fn a_party_that_begins_anew_presses_another_digit() {
 }
 
 #[test]
+fn packets_of_a_digit_that_come_after_those_of_the_next_are_no_third() {
+    // The second digit is of the same source, or of another.
+    for ssrc in [1, 2] {
+        let mut keys = Keys::new(20);
+        keys.press(digit('6'), 3);
+        let first = keys.flights.clone();
+        keys.ssrc = ssrc;
+        keys.press(digit('9'), 3);
+        let begun = keys.flights[first.len()].at;
+        for late in [0, 50, 200] {
+            // All of the first once more, or its ends, which had not come.
+            for missing in [0, 1, 3] {
+                let kept = first.len() - missing;
+                let mut flights = [&keys.flights[..kept], &keys.flights[first.len()..]].concat();
+                flights.extend(first.iter().map(|flight| Flight { at: begun + ms(late), ..flight.clone() }));
+                flights.sort_by_key(|flight| flight.at);
+                let (mut call, _) = fly(PCMA, NO_EVENTS, &flights);
+                call.run_until(call.now + ms(1000));
+                let told: String = told(&call).into_iter().map(|(digit, _)| digit).collect();
+                assert_eq!(told, "69", "source {ssrc}, {late} ms late, {missing} missing");
+            }
+        }
+    }
+}
+
+#[test]
+fn packets_of_a_digit_before_the_last_two_are_old_too() {
+    let mut keys = Keys::new(20);
+    keys.press(digit('1'), 3);
+    let first = keys.flights.clone();
+    keys.press(digit('2'), 3);
+    keys.press(digit('3'), 3);
+    let begun = keys.flights[2 * first.len()].at;
+    keys.flights.extend(first.iter().map(|flight| Flight { at: begun + ms(10), ..flight.clone() }));
+    keys.flights.sort_by_key(|flight| flight.at);
+    let (call, _) = fly(PCMA, NO_EVENTS, &keys.flights);
+    assert_eq!(told(&call), [('1', 60), ('2', 60), ('3', 60)]);
+}
+
+#[test]
 fn digits_are_told_where_nobody_can_be_sent_them_and_not_where_somebody_can() {
     let mut keys = Keys::new(20);
     keys.talk(3);
