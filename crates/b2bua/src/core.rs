@@ -14,29 +14,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use media::Side;
 use media::ports::Ports;
-use media::{Prompt, Side};
-use numbering::{Binding, Decision, Number, Party, Table};
+use numbering::Table;
 use sip::deadlines::Deadlines;
-use sip::dialog::Dialog;
 use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
 use sip::token::{Tokens, push_hex, read_hex};
 use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
 use slab::Slab;
 
-use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
+use self::admission::NewCall;
+use crate::call::Call;
 use crate::cdr::Cdr;
-use crate::intake::{Complaint, check, check_extensions, read_called, read_caller};
+use crate::intake::{Complaint, check, check_extensions};
 use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
 use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
-use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
-use crate::overload::{Change, Refused, Room, Turn};
+use crate::overload::{Change, Refused, Room};
 use crate::routes::{Route, Routes};
 use crate::settings::{Settings, Trunk, TrunkId};
 
+mod admission;
+mod new_call;
 mod routing;
 
 /// A media session; never used twice.
@@ -107,28 +108,6 @@ pub struct Core {
 
 /// The longest that a hint of a call's deadline lies in the heap.
 const FAR: Duration = Duration::from_secs(60);
-
-/// New calls that are refused while one may be served: a refusal costs a tenth of a call, or less.
-const REFUSALS_A_CALL: usize = 16;
-
-/// An INVITE outside any dialog that waits for its turn.
-#[derive(Debug)]
-struct NewCall {
-    flow: Flow,
-    invite: Message,
-    /// [`Core::mark_of`] it.
-    mark: u64,
-}
-
-impl NewCall {
-    /// Whether a CANCEL from there means it (RFC 3261 §9.1).
-    fn is_meant_by(&self, cancel: &Message, flow: Flow) -> bool {
-        self.flow.peer.ip() == flow.peer.ip()
-            && self.invite.call_id() == cancel.call_id()
-            && self.invite.cseq().number == cancel.cseq().number
-            && self.invite.top_via().branch == cancel.top_via().branch
-    }
-}
 
 /// Call-ID and To tag of an answer to a call that is gone.
 type Orphan = (Box<[u8]>, Box<[u8]>);
@@ -428,90 +407,10 @@ impl Core {
         }
     }
 
-    /// Handles a request unless it is a new call, which is given back.
-    fn sort(&mut self, now: Duration, trunk: TrunkId, flow: Flow, request: Message) -> Option<NewCall> {
-        let is_new = request.to_tag().is_empty();
-        if request.method() == Method::Invite && is_new && !self.layer.knows_invite(&request) {
-            let new = NewCall { mark: self.mark_of(&request), flow, invite: request };
-            if !self.refused.knows(now, new.mark) {
-                return Some(new);
-            }
-            self.refuse(now, Drop::Overload, &new);
-            return None;
-        }
-        if request.method() == Method::Cancel && !self.layer.knows_invite(&request) {
-            // Nobody may cancel what has not been answered yet (§9.1). For one who does the call begins, to be ended at once.
-            let meant = self.waiting.take(trunk, |waiting| waiting.is_meant_by(&request, flow));
-            if let Some(waiting) = meant {
-                self.admit(now, waiting);
-            }
-        }
-        self.on_message(now, trunk, flow, request);
-        None
-    }
-
     fn on_message(&mut self, now: Duration, trunk: TrunkId, flow: Flow, message: Message) {
         if let Some(event) = self.layer.handle_message(now, flow, message) {
             self.on_event(now, Some(trunk), event);
         }
-    }
-
-    /// New calls wait: [`Core::handle_waiting`] wants to be called once what has been received is taken in.
-    #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        self.waiting.len() > 0
-    }
-
-    /// Gives at most so many new calls their turn, and refuses those that have waited too long: those that it meets, and not so
-    /// many that it takes much longer.
-    pub fn handle_waiting(&mut self, now: Duration, most: usize) {
-        let (mut served, mut refused) = (0, 0);
-        while served < most && refused < most.saturating_mul(REFUSALS_A_CALL) {
-            match self.waiting.next(now) {
-                None => return,
-                Some(Turn::Serve(waiting)) => {
-                    served += 1;
-                    self.admit(now, waiting);
-                }
-                Some(Turn::Refuse(waiting)) => {
-                    refused += 1;
-                    self.refuse(now, Drop::Overload, &waiting);
-                }
-            }
-        }
-    }
-
-    fn admit(&mut self, now: Duration, new: NewCall) {
-        // A reload may have taken its trunk while it waited.
-        let Some(trunk) = trunk_of(now, &self.settings, &self.routes, new.flow.peer.ip()) else {
-            self.counters.drop(Drop::Stranger);
-            return;
-        };
-        if self.refused.knows(now, new.mark) {
-            self.refuse(now, Drop::Overload, &new);
-            return;
-        }
-        let settings = Arc::clone(&self.settings);
-        let known = settings.trunk(trunk);
-        // A refusal that needs no proof of who calls needs no transaction either.
-        if known.challenge.is_none()
-            && known.may_call_from(new.flow.peer.ip())
-            && let Some(drop) = self.overload(now, known)
-        {
-            self.refuse(now, drop, &new);
-            return;
-        }
-        self.on_message(now, trunk, new.flow, new.invite);
-    }
-
-    /// Refuses a new call without a transaction; every repeat of it gets the same response.
-    fn refuse(&mut self, now: Duration, drop: Drop, new: &NewCall) {
-        self.counters.drop(drop);
-        self.refused.remember(now, new.mark);
-        let after = self.retry_after(new.mark);
-        let headers: [(&str, &[u8]); 1] = [("Retry-After", after.as_bytes())];
-        let bytes = leg::bodiless(&self.settings, &new.invite, new.flow, &tag_of(new.mark), 503, &headers);
-        self.layer.reply(new.flow, &new.invite, bytes);
     }
 
     /// The transport could not deliver to a peer.
@@ -760,250 +659,6 @@ impl Core {
         false
     }
 
-    // ---- a new call -------------------------------------------------------------------------------------------
-
-    fn on_invite(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: Message) {
-        let settings = Arc::clone(&self.settings);
-        let key = self.next_key();
-        let tag = local_tag(&mut self.tokens, key, Side::A);
-        let Ok(dialog) = Dialog::of_request(&invite, &tag) else {
-            self.count_parse_error(ParseError::MissingContact);
-            self.respond(now, id, flow, &invite, 400, &[]);
-            return;
-        };
-        if !settings.trunk(trunk).may_call_from(flow.peer.ip()) {
-            // Known as a target only: it is called, it does not call.
-            self.counters.drop(Drop::Stranger);
-            self.respond(now, id, flow, &invite, 403, &[]);
-            return;
-        }
-        if settings.trunk(trunk).challenge.is_some()
-            && let Some(drop) = self.overload(now, settings.trunk(trunk))
-        {
-            self.counters.drop(drop);
-            let after = self.retry_after(self.mark_of(&invite));
-            self.respond(now, id, flow, &invite, 503, &[("Retry-After", after.as_bytes())]);
-            return;
-        }
-        self.respond(now, id, flow, &invite, 100, &[]);
-        let owner = LegKey { call: key, side: Side::A };
-        self.layer.own(id, Owner::Leg(owner));
-        self.counters.calls_begun += 1;
-
-        let caller = read_caller(settings.trunk(trunk), &invite);
-        let x = read_called(settings.trunk(trunk), &invite);
-        let mut cdr = self.new_cdr(now, settings.trunk(trunk), caller, x);
-        let verdict = self.decide(&settings, trunk, caller, x, &invite, &mut cdr);
-        // Ports are taken only where something will be heard: a call, or a refusal with a prompt to one who offered to hear it.
-        let wants_media = match &verdict {
-            Ok(_) => true,
-            Err(cause) => {
-                let app = cdr.app.and_then(|app| settings.app(app));
-                invite.sdp_body().is_some() && app.is_some_and(|app| prompt_of(app, *cause).is_some())
-            }
-        };
-        let media = if wants_media { self.take_ports(now) } else { None };
-        let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
-        let request = leg::Request { invite, server: id, dialog, offer_answer };
-        let leg = Leg::incoming(owner, trunk, flow, request, &settings);
-        self.begin(now, Arrival { key, settings, leg, media, cdr }, verdict);
-    }
-
-    /// Makes the call, dialling or refusing, and counts it.
-    fn begin(&mut self, now: Duration, arrival: Arrival, verdict: Result<Plan, Cause>) {
-        let key = arrival.key;
-        self.current = Some(key);
-        if let Some(media) = arrival.media {
-            self.sessions.insert(media.session, Session { call: key, ports: media.ports });
-        }
-        if let (Ok(plan), Some(caller), Some(trunk_out)) = (&verdict, arrival.cdr.caller, &arrival.cdr.trunk_out) {
-            self.out.push_back(Output::Log(LogLine::Dialling {
-                session_id: Arc::clone(&arrival.cdr.session_id),
-                caller,
-                x: plan.x,
-                trunk_in: Arc::clone(&arrival.cdr.trunk_in),
-                trunk_out: Arc::clone(trunk_out),
-            }));
-        }
-        let mut cx = Context {
-            now,
-            layer: &mut self.layer,
-            routes: &self.routes,
-            counters: &mut self.counters,
-            tokens: &mut self.tokens,
-            out: &mut self.out,
-            unix_at_epoch: self.unix_at_epoch,
-            has_ended: false,
-        };
-        let call = Call::begin(&mut cx, arrival, verdict);
-        let has_ended = cx.has_ended;
-        self.current = None;
-        self.live.add(&call.cdr);
-        let place = self.calls.insert(call);
-        debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
-        self.settle(now, key, has_ended);
-    }
-
-    /// Answers the caller's offer, or makes one where it made none.
-    fn negotiate(
-        &mut self,
-        settings: &Settings,
-        trunk: TrunkId,
-        invite: &Message,
-        media: Option<MediaPorts>,
-        verdict: Result<Plan, Cause>,
-    ) -> (Result<Plan, Cause>, OfferAnswer) {
-        let trunk = settings.trunk(trunk);
-        let port = media.map_or(0, |media| media.ports[Side::A.index()]);
-        let session_id = self.tokens.draw() >> 2;
-        let unanswered = || OfferAnswer::offer(trunk, &settings.media, port, session_id);
-        match invite.sdp_body() {
-            None => (verdict, unanswered()),
-            Some(offer) => match OfferAnswer::answer(offer, trunk, &settings.media, port, session_id) {
-                Ok(answered) => (verdict, answered),
-                Err(_) => (verdict.and(Err(Cause::NoCommonCodec)), unanswered()),
-            },
-        }
-    }
-
-    /// Who is reached, and how: the binding's word, the app's, the trunks'.
-    fn decide(
-        &mut self,
-        settings: &Settings,
-        trunk_in: TrunkId,
-        caller: Option<Number>,
-        x: Option<Number>,
-        invite: &Message,
-        cdr: &mut Cdr,
-    ) -> Result<Plan, Cause> {
-        let x = x.ok_or(Cause::UnreadableNumber)?;
-        let virtual_number = self.table.virtual_number(x);
-        if let Some(number) = &virtual_number {
-            cdr.set_app(settings, number.app);
-        }
-        let (binding, party, callee) = match self.table.decide(x, caller) {
-            Decision::Connect { binding, caller, callee } => (binding, caller, callee),
-            Decision::Refuse { refusal, app, binding } => {
-                if let Some(app) = app {
-                    cdr.set_app(settings, app);
-                }
-                if let Some(binding) = &binding {
-                    cdr.set_binding(binding);
-                }
-                return Err(refusal.into());
-            }
-        };
-        let Binding::Axb(axb) = &*binding;
-        cdr.set_app(settings, axb.app);
-        cdr.set_binding(&binding);
-        cdr.caller_is = Some(party);
-        cdr.callee = Some(callee);
-        let app = settings.app(axb.app).ok_or(Cause::Internal)?;
-        let named = |name: Option<&Arc<str>>| name.and_then(|name| app.named.get(name)).cloned();
-        let voice = axb.voice.as_deref();
-        let hint_tone =
-            named(voice.and_then(|voice| voice.record_hint_tone.as_ref())).or_else(|| app.hint_tone.clone());
-        if hint_tone.is_none() && app.require_hint_tone {
-            return Err(Cause::NoHintTone);
-        }
-        // X bound to X, or a call of ours that a carrier has brought back: its caller is an X then.
-        if self.table.virtual_number(callee).is_some() || caller.is_some_and(|n| self.table.virtual_number(n).is_some())
-        {
-            return Err(Cause::Loop);
-        }
-        let per_number = settings.limits.calls_per_number;
-        if per_number != 0 && self.live.by_number.get(&x).is_some_and(|calls| *calls >= per_number) {
-            return Err(Cause::NumberFull);
-        }
-        let trunk_out = match virtual_number.and_then(|number| number.trunk.clone()) {
-            Some(name) => settings.trunk_named(&name).ok_or(Cause::NoRoute)?,
-            None => trunk_in,
-        };
-        let out = settings.trunk(trunk_out);
-        let routes = self.routes.order(cdr.call_in, &out.name);
-        if routes.is_empty() {
-            return Err(Cause::NoRoute);
-        }
-        if trunk_out != trunk_in && self.live.of_trunk(&out.name) >= out.max_calls {
-            return Err(Cause::TrunkFull);
-        }
-        cdr.trunk_out = Some(Arc::clone(&out.name));
-        let announcement: Option<Arc<Prompt>> = named(voice.and_then(|voice| match party {
-            Party::A => voice.caller_hint_tone.as_ref(),
-            Party::B => voice.callee_hint_tone.as_ref(),
-        }));
-        let maximum = Duration::from_secs(60 * u64::from(axb.max_minutes));
-        let ceiling = settings.timers.safety_ceiling.min(app.safety_ceiling);
-        let bounded = axb.max_minutes != 0 && maximum <= ceiling;
-        let longest = if bounded { (maximum, Cause::MaxDuration) } else { (ceiling, Cause::SafetyCeiling) };
-        let last_minute = named(voice.and_then(|voice| voice.last_minute.as_ref()))
-            .or_else(|| app.prompts.last_minute.clone())
-            .filter(|_| bounded);
-        let max_forwards = match invite.max_forwards() {
-            Some(Ok(hops)) => hops.saturating_sub(1),
-            Some(Err(_)) | None => 69,
-        };
-        Ok(Plan {
-            app: axb.app,
-            x,
-            callee,
-            trunk_out,
-            routes: routes.into(),
-            announcement,
-            hint_tone,
-            last_minute,
-            longest,
-            record: axb.record && app.recording,
-            max_forwards,
-        })
-    }
-
-    /// Whether a new call must be turned away at once, before it costs anything.
-    fn overload(&mut self, now: Duration, trunk: &Trunk) -> Option<Drop> {
-        if self.draining {
-            return Some(Drop::Draining);
-        }
-        // Calls that have ended but still wait for an ACK or the response to a BYE count half.
-        let limit = self.settings.limits.calls;
-        if self.live.calls >= limit || self.calls.len() >= 2 * limit as usize {
-            return Some(Drop::Calls);
-        }
-        if self.live.of_trunk(&trunk.name) >= trunk.max_calls {
-            return Some(Drop::TrunkCalls);
-        }
-        let rate = f64::from(trunk.calls_per_second);
-        let bucket = self.rates.entry(Arc::clone(&trunk.name)).or_insert_with(|| Bucket::full(now, rate));
-        (!bucket.take(now, rate)).then_some(Drop::TrunkRate)
-    }
-
-    fn take_ports(&mut self, now: Duration) -> Option<MediaPorts> {
-        let Some(first) = self.ports.take(now) else {
-            self.counters.drop(Drop::Ports);
-            return None;
-        };
-        let Some(second) = self.ports.take(now) else {
-            self.ports.release(now, first);
-            self.counters.drop(Drop::Ports);
-            return None;
-        };
-        self.next_session += 1;
-        Some(MediaPorts { session: SessionId(self.next_session), ports: [first, second] })
-    }
-
-    fn new_cdr(&mut self, now: Duration, trunk: &Trunk, caller: Option<Number>, x: Option<Number>) -> Box<Cdr> {
-        let mut session_id = Vec::with_capacity(32);
-        push_hex(&mut session_id, self.tokens.draw(), 16);
-        push_hex(&mut session_id, self.tokens.draw(), 16);
-        let session_id = String::from_utf8(session_id).expect("hexadecimal digits are UTF-8");
-        Box::new(Cdr::begun(now, session_id.into(), Arc::clone(&trunk.name), caller, x))
-    }
-
-    fn next_key(&mut self) -> CallKey {
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let index = u32::try_from(self.calls.vacant_key()).expect("overload() keeps calls below twice a u32's half");
-        CallKey { index, generation: self.next_generation }
-    }
-
     // ---- calls ------------------------------------------------------------------------------------------------
 
     fn call(&self, key: CallKey) -> Option<&Call> {
@@ -1123,13 +778,6 @@ impl Core {
         {
             self.reply(flow, &message, 403, &[]);
         }
-    }
-
-    /// Between the configured seconds and twice as many, so that callers do not come back together; the same for every copy of
-    /// a request.
-    fn retry_after(&self, mark: u64) -> String {
-        let base = u64::from(self.settings.limits.retry_after.max(1));
-        (base + mark % (base + 1)).to_string()
     }
 
     fn count_parse_error(&mut self, error: ParseError) {
