@@ -236,17 +236,6 @@ impl Setup {
         self
     }
 
-    /// This trunk is also reached at, and may call from, this address: a second proxy of the same carrier. `place` counts the
-    /// trunks of the set-up: 0 is carrier-a.
-    #[must_use]
-    pub fn second_target(mut self, place: usize, address: SocketAddr) -> Setup {
-        if let Some(trunk) = self.settings.trunks.get_mut(place) {
-            trunk.targets.push(Target::at(Transport::Udp, address));
-            trunk.sources.push(address.ip().into());
-        }
-        self
-    }
-
     /// The app.
     pub fn app(&mut self) -> &mut App {
         &mut self.settings.apps[0]

@@ -118,8 +118,6 @@ pub struct World {
     slots: Vec<Slot>,
     network: Network,
     link: Link,
-    /// No earlier link lost, doubled or reordered anything.
-    link_was_perfect: bool,
     media_link: Link,
     gateways: Vec<SocketAddr>,
     refusing: BTreeSet<SocketAddr>,
@@ -170,7 +168,6 @@ impl World {
             slots,
             network: Network::new(setup.seed ^ 0x4e57),
             link: setup.link,
-            link_was_perfect: true,
             media_link: setup.media_link,
             gateways,
             refusing: BTreeSet::new(),
@@ -245,12 +242,6 @@ impl World {
         self.looked_up.extend(routes.iter().map(|route| route.address.ip()));
         self.core.set_routes(self.now, trunk, routes);
         self.settle();
-    }
-
-    /// Changes how SIP travels from now on.
-    pub fn set_link(&mut self, link: Link) {
-        self.link_was_perfect &= self.link.is_perfect();
-        self.link = link;
     }
 
     /// Gives the core a SIP message as if it came from this address over UDP. What X answers to an address of no phone is
@@ -399,9 +390,9 @@ impl World {
         self.sessions.len()
     }
 
-    /// Nothing happens to SIP on its way, now.
+    /// Nothing happens to SIP on its way.
     pub(crate) fn signalling_is_perfect(&self) -> bool {
-        self.link.is_perfect() && self.link_was_perfect
+        self.link.is_perfect()
     }
 
     /// Nothing happens to RTP on its way.
