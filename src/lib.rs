@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod files;
 pub mod metrics;
 pub mod prompts;
 pub mod recording;

@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use media::Prompt;
 use media::wav::WavError;
+
+use crate::files::{self, Unread};
 
 /// The largest file that is read: 2 MB of audio (product rule R) and room for its header.
 const MAX_FILE: u64 = 2_000_000 + 4_096;
@@ -55,6 +55,8 @@ pub enum PromptError {
     Unknown,
     /// The file is there and cannot be read.
     Unreadable(std::io::ErrorKind),
+    /// It is a folder, a pipe, a device.
+    NoFile,
     /// The file is larger than a prompt may be.
     TooLarge,
     /// The file is not a WAV file that we play.
@@ -67,6 +69,7 @@ impl fmt::Display for PromptError {
             PromptError::BadName => f.write_str("is not a path below the folder of prompts"),
             PromptError::Unknown => f.write_str("is neither in the folder of prompts nor in the default set"),
             PromptError::Unreadable(kind) => write!(f, "cannot be read: {kind}"),
+            PromptError::NoFile => f.write_str("is no file"),
             PromptError::TooLarge => f.write_str("is larger than 2 MB"),
             PromptError::Wav(error) => write!(f, "is refused: {error}"),
         }
@@ -121,22 +124,12 @@ impl Library {
 
 /// A whole file; `None` when there is none.
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>, PromptError> {
-    let unreadable = |error: std::io::Error| PromptError::Unreadable(error.kind());
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    // A pipe would never end.
-    if !metadata.is_file() {
-        return Err(PromptError::Unreadable(std::io::ErrorKind::IsADirectory));
-    }
-    let mut wav = Vec::new();
-    File::open(path).map_err(unreadable)?.take(MAX_FILE + 1).read_to_end(&mut wav).map_err(unreadable)?;
-    if u64::try_from(wav.len()).is_ok_and(|length| length <= MAX_FILE) {
-        Ok(Some(wav))
-    } else {
-        Err(PromptError::TooLarge)
+    match files::read(path, MAX_FILE) {
+        Ok(wav) => Ok(Some(wav)),
+        Err(Unread::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(Unread::Io(error)) => Err(PromptError::Unreadable(error.kind())),
+        Err(Unread::NoFile) => Err(PromptError::NoFile),
+        Err(Unread::TooLarge) => Err(PromptError::TooLarge),
     }
 }
 
@@ -207,7 +200,7 @@ mod tests {
         let mut library = Library::new(Some(folder.path().to_owned()));
         assert!(matches!(library.prompt("text.wav"), Err(PromptError::Wav(_))));
         assert_eq!(library.prompt("long.wav"), Err(PromptError::TooLarge));
-        assert!(matches!(library.prompt("folder.wav"), Err(PromptError::Unreadable(_))));
+        assert!(matches!(library.prompt("folder.wav"), Err(PromptError::NoFile)));
         assert_eq!(library.prompt("none.wav"), Err(PromptError::Unknown));
         for name in ["", ".", "..", "/etc/passwd", "../text.wav", "zh/../text.wav", "a\0b"] {
             assert_eq!(library.prompt(name), Err(PromptError::BadName), "{name:?}");

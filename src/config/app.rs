@@ -125,7 +125,7 @@ fn find(
                         None => "put the file into the folder of [prompts] dir, or write \"\" for none".to_owned(),
                     }
                 }
-                PromptError::Unreadable(_) => "make it a file that this user may read".to_owned(),
+                PromptError::Unreadable(_) | PromptError::NoFile => "make it a file that this user may read".to_owned(),
                 PromptError::TooLarge | PromptError::Wav(_) => {
                     "make it a WAV of at most 2 MB: 8,000 Hz, mono, A-law or 16-bit PCM".to_owned()
                 }

@@ -2,7 +2,6 @@
 //!
 //! A password is never shown: complaints of it say what is wrong with it, not what it is.
 
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use toml::de::DeValue;
 use super::complaint::{Fault, Report};
 use super::section::{Section, missing, wrong_kind};
 use super::{trunk, value};
+use crate::files;
 
 pub(super) const AUTH: &[&str] = &["user", "password", "password_file", "realm"];
 pub(super) const CHALLENGE: &[&str] = &["realm", "user", "password", "password_file", "algorithms"];
@@ -70,14 +70,8 @@ fn password(section: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Op
 
 /// The one line of a file, without its end.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    // Opening a pipe would wait for somebody to write into it.
-    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
-        return Err("is no file".to_owned());
-    }
-    let mut line = Vec::new();
-    let room = LONGEST as u64 + 3;
-    std::fs::File::open(path).and_then(|file| file.take(room).read_to_end(&mut line)).map_err(cannot)?;
+    // And its end, which may be two bytes.
+    let mut line = files::read(path, LONGEST as u64 + 2).map_err(|error| error.to_string())?;
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {

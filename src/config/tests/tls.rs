@@ -349,3 +349,14 @@ fn what_goes_to_a_trunk_leaves_by_the_listener_that_it_knows_us_by() {
     let single = text.replace("from = [\"udp:10.0.0.2:5060\"]", "from = \"udp:10.0.0.1:5060\"");
     assert_eq!(parse(&single, Path::new("c.toml")).unwrap().settings.trunks[0].from, [1]);
 }
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = Folder::new();
+    let pipe = folder.dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for file in ["chain.pem", "key.pem", "ca.pem"] {
+        let complaints = folder.complaints(&PRIVATE.replace(&format!("\"{file}\""), "\"pipe\""));
+        assert!(complaints.iter().any(|complaint| complaint.contains(": pipe is no file")), "{file}: {complaints:#?}");
+    }
+}
