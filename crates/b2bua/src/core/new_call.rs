@@ -75,6 +75,11 @@ impl Core {
         if let Some(media) = arrival.media {
             self.sessions.insert(media.session, Session { call: key, ports: media.ports });
         }
+        if let (Ok(plan), Some(_)) = (&verdict, arrival.media)
+            && let Some(first) = plan.routes.front()
+        {
+            self.routes.on_call(now, first.id);
+        }
         if let (Ok(plan), Some(caller), Some(trunk_out)) = (&verdict, arrival.cdr.caller, &arrival.cdr.trunk_out) {
             self.out.push_back(Output::Log(LogLine::Dialling {
                 session_id: Arc::clone(&arrival.cdr.session_id),
