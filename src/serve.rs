@@ -106,7 +106,14 @@ fn complain(complaints: &[Complaint]) {
 }
 
 fn begin_log(log: &Log) {
-    let filter = EnvFilter::try_from_env("AXBRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));
+    let configured = || EnvFilter::new(log.level.as_str());
+    let filter = match std::env::var("AXBRIDGE_LOG") {
+        Ok(filter) => EnvFilter::try_new(filter).unwrap_or_else(|error| {
+            eprintln!("axbridge: AXBRIDGE_LOG is no filter, [log] level goes: {error}");
+            configured()
+        }),
+        Err(_) => configured(),
+    };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

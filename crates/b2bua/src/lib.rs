@@ -8,7 +8,7 @@
 //!         media events ──▶ Core::handle_media_event ──────────────────────────────────────────────▶ Call
 //!                 time ──▶ Core::handle_timeout                                                     │
 //!                                                                                       LegCommand  ▼
-//!   Core::poll_output ◀── Transmit · Media · Ended · Refused ◀────────────────────────────────── Leg, Session
+//!   Core::poll_output ◀── Transmit · OpenMedia · Media · Ended · Log ◀────────────────────────── Leg, Session
 //! ```
 
 mod call;

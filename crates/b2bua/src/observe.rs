@@ -26,13 +26,13 @@ pub enum Drop {
     TooManyHops,
     /// A Require that we do not fulfil (420).
     BadExtension,
-    /// A method that we do not take (405).
+    /// A method that we do not take (405), or do not know (501).
     Method,
     /// A body that we do not take (415), or an INVITE that accepts no session description (406).
     ContentType,
     /// A session timer shorter than our minimum (422).
     SessionInterval,
-    /// A Request-URI that we do not take (416).
+    /// A Request-URI that we do not take (416), or cannot read (400).
     UriScheme,
     /// A call whose credentials are wrong or cannot be read (401, 400).
     Unauthenticated,

@@ -53,7 +53,7 @@ pub(crate) use wire::{bodiless, trunk_of};
 /// Methods that we take, for `Allow`.
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
 
-/// Extensions that we know, for `Supported` and against `Require`.
+/// Extensions that we know, against `Require` and `Proxy-Require`.
 pub(crate) const EXTENSIONS: [&str; 2] = ["100rel", "timer"];
 
 /// A call's place in the core.
@@ -326,7 +326,7 @@ impl Leg {
         Leg { line, state: State::Calling(Box::new(calling)) }
     }
 
-    /// Our tag on the caller's leg, while it waits for its final response or its ACK.
+    /// Our tag, while the leg has one dialog.
     pub(crate) fn local_tag(&self) -> Option<&[u8]> {
         self.dialog().map(|dialog| &*dialog.local_tag)
     }

@@ -28,7 +28,7 @@ use crate::settings::{Reliability, SessionTimerMode};
 /// Places of a redirection that are looked at.
 const MAX_PLACES: usize = 8;
 
-/// How often one INVITE is said again for a challenge or a longer session: each at most once, and a stale nonce once more.
+/// How often one INVITE is said again for a challenge or a longer session, whatever the mixture.
 const MAX_REPEATS: u8 = 3;
 
 /// Our INVITE, not finally answered.
