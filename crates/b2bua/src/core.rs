@@ -668,7 +668,7 @@ impl Core {
     /// A response that comes from elsewhere than the trunk that its request went to. Whoever sends it has seen our request;
     /// answering its challenge would give it our digest, and following it our calls.
     fn is_foreign(&self, trunk: TrunkId, response: &Message) -> bool {
-        let Some((owner, _)) = self.layer.owner_of(response) else { return false };
+        let Some(owner) = self.layer.owner_of(response) else { return false };
         let from = &self.settings.trunk(trunk).name;
         match owner {
             Owner::Leg(LegKey { call, side }) => self.call(call).is_some_and(|call| call.is_foreign(side, from)),

@@ -71,7 +71,10 @@ impl Core {
             product_name: self.settings.product_name.as_deref(),
         };
         let owner = Owner::Probe(probe.id);
-        self.layer.send_request(now, flow, Method::Options, owner, |out, via| request.write(out, via));
+        self.layer.send_request(now, flow, Method::Options, owner, |out, via| {
+            request.write(out, via);
+            1
+        });
     }
 
     /// A response to a request of ours says that somebody is there, or that he is busy.

@@ -433,5 +433,6 @@ fn invite(
             write::header(out, "User-Agent", product.as_bytes());
         }
         write::finish(out, Some(b"application/sdp"), body);
+        cseq
     })
 }

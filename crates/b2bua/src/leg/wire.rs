@@ -54,6 +54,7 @@ impl Line {
                 write::header(out, name, value);
             }
             write::finish(out, body.map(|(kind, _)| kind.as_bytes()), content);
+            dialog.local_cseq
         });
         self.last_cseq = dialog.local_cseq;
         client
