@@ -197,7 +197,7 @@ impl Daemon {
             tracing::warn!("sip.listen, sip.advertised, sip.t1-t4 and [media] take effect with the next start only");
         }
         keep_app_ids(&self.settings, &mut config);
-        keep_listeners(&self.settings, &mut config.settings);
+        keep_bound(&self.settings, &mut config.settings);
         // First what bindings refer to, then the bindings: no call meets an app that the loop does not know.
         // A listener that the new file has no more goes on with the certificate that it has.
         if config.tls.server.is_some() {
@@ -244,8 +244,11 @@ impl Daemon {
     }
 }
 
-/// The sockets stay until the next start: a trunk's `from` names their places, not those of the new file.
-fn keep_listeners(old: &Settings, new: &mut Settings) {
+/// The sockets and the timers of SIP stay until the next start; a trunk's `from` names the places of our listeners, not of those
+/// in the new file.
+fn keep_bound(old: &Settings, new: &mut Settings) {
+    new.media.clone_from(&old.media);
+    new.timers.sip.clone_from(&old.timers.sip);
     let listeners = std::mem::replace(&mut new.listeners, old.listeners.clone());
     let place_of = |place: &u16| {
         let named = listeners.get(usize::from(*place))?;
@@ -361,7 +364,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reload_keeps_the_listeners_and_what_trunks_call_them() {
+    fn a_reload_keeps_what_is_bound_and_what_trunks_call_the_listeners() {
         let settings = |listen: &str, from: &str| {
             let text = format!(
                 "[sip]\nlisten = [{listen}]\n[media]\nbind = \"127.0.0.1\"\n\
@@ -377,7 +380,10 @@ mod tests {
             ("\"udp:10.0.0.3:5060\", \"tcp:10.0.0.2:5060\"", &[]),
         ] {
             let mut new = settings(listen, from);
-            keep_listeners(&old, &mut new);
+            new.media.ports = (9_000, 9_100);
+            new.timers.sip.t1 *= 2;
+            keep_bound(&old, &mut new);
+            assert_eq!((&new.media, &new.timers.sip), (&old.media, &old.timers.sip));
             assert_eq!((&new.listeners, &new.trunks[0].from[..]), (&old.listeners, expected), "{from}");
         }
     }

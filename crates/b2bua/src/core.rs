@@ -254,11 +254,7 @@ impl Core {
     /// Takes new settings for new calls. Listeners, RTP addresses and ports, and SIP timers stay as they were: sockets are
     /// bound to them, and flows name listeners by their place.
     pub fn reload(&mut self, now: Duration, settings: Arc<Settings>) {
-        let mut settings = Arc::unwrap_or_clone(settings);
-        settings.listeners.clone_from(&self.settings.listeners);
-        settings.media.clone_from(&self.settings.media);
-        settings.timers.sip.clone_from(&self.settings.timers.sip);
-        self.settings = Arc::new(settings);
+        self.settings = self.settings.kept_in(settings);
         self.renew_routes(now);
     }
 

@@ -34,13 +34,16 @@ pub struct Settings {
     pub timers: CallTimers,
     /// What we call ourselves in `Server` and `User-Agent`; `None` leaves the header away.
     pub product_name: Option<Box<str>>,
-    /// Whose the addresses are, by the trunks above; made when it is first asked.
-    pub peers: OnDemand,
+    /// Whose the addresses and the names are, by the trunks above; made when it is first asked.
+    pub index: OnDemand,
 }
 
-/// The [`Peers`] of some settings, made once. A clone begins anew: settings are cloned to be changed.
+/// Where the trunks of some settings are found, made once. A clone begins anew: settings are cloned to be changed.
 #[derive(Debug, Default)]
-pub struct OnDemand(OnceLock<Arc<Peers>>);
+pub struct OnDemand {
+    peers: OnceLock<Arc<Peers>>,
+    names: OnceLock<HashMap<Arc<str>, TrunkId>>,
+}
 
 impl Clone for OnDemand {
     fn clone(&self) -> Self {
@@ -260,7 +263,7 @@ impl Settings {
     /// Whose addresses are whose, to be asked elsewhere.
     #[must_use]
     pub fn peers(&self) -> &Arc<Peers> {
-        self.peers.0.get_or_init(|| Arc::new(Peers::of(&self.trunks)))
+        self.index.peers.get_or_init(|| Arc::new(Peers::of(&self.trunks)))
     }
 
     /// By what we can send, as the listeners are: where a name leaves the choice to us, the first of them comes first.
@@ -278,6 +281,20 @@ impl Settings {
         ways
     }
 
+    /// Others, with what of these cannot change while sockets are bound and transactions are under way.
+    pub(crate) fn kept_in(&self, others: Arc<Settings>) -> Arc<Settings> {
+        let is_kept =
+            others.listeners == self.listeners && others.media == self.media && others.timers.sip == self.timers.sip;
+        if is_kept {
+            return others;
+        }
+        let mut others = Arc::unwrap_or_clone(others);
+        others.listeners.clone_from(&self.listeners);
+        others.media.clone_from(&self.media);
+        others.timers.sip.clone_from(&self.timers.sip);
+        Arc::new(others)
+    }
+
     /// The listener that what goes to a peer of a trunk leaves by: the first of its protocol and IP version, one of
     /// [`Trunk::from`] if there is one. `None`: nothing can be sent there.
     #[must_use]
@@ -290,8 +307,10 @@ impl Settings {
     /// The trunk of a name.
     #[must_use]
     pub fn trunk_named(&self, name: &str) -> Option<TrunkId> {
-        let place = self.trunks.iter().position(|trunk| &*trunk.name == name)?;
-        Some(TrunkId(u16::try_from(place).ok()?))
+        let names = self.index.names.get_or_init(|| {
+            self.trunks.iter().zip(0..).map(|(trunk, place)| (Arc::clone(&trunk.name), TrunkId(place))).collect()
+        });
+        names.get(name).copied()
     }
 
     /// A trunk.
