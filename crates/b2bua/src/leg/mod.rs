@@ -712,8 +712,29 @@ fn answer_plainly(line: &mut Line, io: &mut Io<'_>, id: ServerId, flow: Flow, re
     }
 }
 
-/// The answer to an UPDATE in an early dialog (RFC 3311 §5.2): the party's media, where it has made an offer that was taken. No
-/// offer may meet one of ours that is open.
+/// What an UPDATE offers, if anything, taken: the party's media, and the body of our 200. `None`: it was refused. No offer may meet
+/// one of ours that is open (RFC 3311 §5.2).
+fn take_offer(
+    line: &Line,
+    io: &mut Io<'_>,
+    id: ServerId,
+    flow: Flow,
+    update: &Message,
+    offer_answer: &mut OfferAnswer,
+) -> Option<(Option<Remote>, Bytes)> {
+    let Some(offer) = update.sdp_body() else { return Some((None, Bytes::new())) };
+    if offer_answer.awaits_answer() {
+        plain(io, id, flow, update, 491, &[]);
+        return None;
+    }
+    let Ok(media) = offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) else {
+        plain(io, id, flow, update, 488, &[]);
+        return None;
+    };
+    Some((Some(media), offer_answer.local_body()))
+}
+
+/// The answer to an UPDATE in an early dialog: the party's media, where it has made an offer that was taken.
 fn answer_update(
     line: &Line,
     io: &mut Io<'_>,
@@ -722,20 +743,7 @@ fn answer_update(
     update: &Message,
     (dialog, offer_answer): (&mut Dialog, &mut OfferAnswer),
 ) -> Option<Remote> {
-    let mut media = None;
-    let mut body = Bytes::new();
-    if let Some(offer) = update.sdp_body() {
-        if offer_answer.awaits_answer() {
-            plain(io, id, flow, update, 491, &[]);
-            return None;
-        }
-        let Ok(taken) = offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) else {
-            plain(io, id, flow, update, 488, &[]);
-            return None;
-        };
-        media = Some(taken);
-        body = offer_answer.local_body();
-    }
+    let (media, body) = take_offer(line, io, id, flow, update, offer_answer)?;
     dialog.refresh_target(update);
     let bytes = wire::response(io, update, flow, b"", 200, &[], wire::sdp(&body));
     io.layer.respond(io.now, id, 200, bytes);

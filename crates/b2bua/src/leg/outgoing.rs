@@ -129,10 +129,7 @@ impl Calling {
             101..=199 => self.on_provisional(line, io, response),
             200..=299 => self.on_ok(line, io, response),
             401 | 407 if self.repeats < MAX_REPEATS && line.learn(io, response) => self.invite_again(line, io),
-            422 if self.repeats < MAX_REPEATS && session_timer::longer(response, self.min_se).is_some() => {
-                self.min_se = session_timer::longer(response, self.min_se).unwrap_or(self.min_se);
-                self.invite_again(line, io)
-            }
+            422 if self.repeats < MAX_REPEATS && self.lengthens(response) => self.invite_again(line, io),
             status @ 300..=399 => {
                 let to = self.places(line, io, response);
                 (State::Ended, Some(LegEvent::Redirected { status, to }))
@@ -259,6 +256,13 @@ impl Calling {
         let up = Up::confirmed(dialog, offer_answer, acked, timer, response);
         let event = media.map_or(LegEvent::Lost(Cause::BadAnswer), |media| LegEvent::Answered { media });
         (State::Up(Box::new(up)), Some(event))
+    }
+
+    /// Whether a 422 wants a longer session than we asked for, and one that we follow: then that is what we ask for now.
+    fn lengthens(&mut self, response: &Message) -> bool {
+        let longer = session_timer::longer(response, self.min_se);
+        self.min_se = longer.unwrap_or(self.min_se);
+        longer.is_some()
     }
 
     /// The places that a redirection names for the same number (§8.1.3.4); another number is never called: it would be a
