@@ -9,7 +9,6 @@ use b2bua::settings::{CalledIn, CallerHeader, Listener, Reliability, SessionTime
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
 use sip::locate::Host;
-use sip::transaction::Transport;
 use toml::de::DeValue;
 
 use super::complaint::{Fault, Report};
@@ -169,17 +168,15 @@ const NAMES: &str = "udp:HOST:PORT, udp:HOST or HOST, to look HOST up";
 
 /// `udp:HOST:PORT`, `udp:HOST`, `HOST`.
 fn named(text: &str) -> Option<Target> {
-    const TRANSPORTS: [(&str, Transport); 3] =
-        [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
-    let Some((word, rest)) = text.split_once(':') else {
+    if !text.contains(':') {
         return Some(Target { host: Host::named(text)?, port: None, transport: None });
-    };
-    let (_, transport) = TRANSPORTS.iter().find(|(known, _)| *known == word)?;
+    }
+    let (_, transport, rest) = value::transport(text)?;
     let (host, port) = match rest.split_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok().filter(|port: &u16| *port > 0)?)),
         None => (rest, None),
     };
-    Some(Target { host: Host::named(host)?, port, transport: Some(*transport) })
+    Some(Target { host: Host::named(host)?, port, transport: Some(transport) })
 }
 
 /// 0 s, or 1 s to an hour.

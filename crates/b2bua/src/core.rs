@@ -154,10 +154,7 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn call_id(&mut self) -> Vec<u8> {
-        let mut id = Vec::with_capacity(32);
-        push_hex(&mut id, self.tokens.draw(), 16);
-        push_hex(&mut id, self.tokens.draw(), 16);
-        id
+        unique_id(self.tokens)
     }
 }
 
@@ -179,7 +176,15 @@ fn local_tag(tokens: &mut Tokens, key: CallKey, side: Side) -> Vec<u8> {
     tag
 }
 
-/// The tag of a response that makes no dialog.
+/// 128 bits that nobody outside can predict, as digits: a Call-ID, a session.
+fn unique_id(tokens: &mut Tokens) -> Vec<u8> {
+    let mut id = Vec::with_capacity(32);
+    push_hex(&mut id, tokens.draw(), 16);
+    push_hex(&mut id, tokens.draw(), 16);
+    id
+}
+
+/// The tag of a message that makes no dialog.
 fn tag_of(mark: u64) -> Vec<u8> {
     let mut tag = Vec::with_capacity(16);
     push_hex(&mut tag, mark, 16);

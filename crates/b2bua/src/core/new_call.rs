@@ -7,10 +7,9 @@ use media::{Prompt, Side};
 use numbering::{Binding, Decision, Number, Party};
 use sip::dialog::Dialog;
 use sip::message::{Message, ParseError};
-use sip::token::push_hex;
 use sip::transaction::{Flow, ServerId};
 
-use super::{Context, Core, Output, Session, SessionId, local_tag};
+use super::{Context, Core, Output, Session, SessionId, local_tag, unique_id};
 use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
 use crate::cdr::Cdr;
 use crate::intake::{read_called, read_caller};
@@ -237,10 +236,7 @@ impl Core {
     }
 
     fn new_cdr(&mut self, now: Duration, trunk: &Trunk, caller: Option<Number>, x: Option<Number>) -> Box<Cdr> {
-        let mut session_id = Vec::with_capacity(32);
-        push_hex(&mut session_id, self.tokens.draw(), 16);
-        push_hex(&mut session_id, self.tokens.draw(), 16);
-        let session_id = String::from_utf8(session_id).expect("hexadecimal digits are UTF-8");
+        let session_id = String::from_utf8(unique_id(&mut self.tokens)).expect("hexadecimal digits are UTF-8");
         Box::new(Cdr::begun(now, session_id.into(), Arc::clone(&trunk.name), caller, x))
     }
 

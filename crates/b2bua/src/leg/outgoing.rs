@@ -10,7 +10,7 @@
 
 use media::Remote;
 use sip::dialog::Dialog;
-use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri, write};
+use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri, unbracketed, write};
 use sip::transaction::{ClientId, Flow, ServerId, Transport};
 
 use super::established::Up;
@@ -275,8 +275,7 @@ impl Calling {
             if !same || !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
                 return None;
             }
-            let host = uri.host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(uri.host);
-            let host = std::str::from_utf8(host).ok()?.to_ascii_lowercase();
+            let host = std::str::from_utf8(unbracketed(uri.host)).ok()?.to_ascii_lowercase();
             Some(Place { host: host.into(), port: uri.port })
         };
         response.values(HeaderName::Contact).take(MAX_PLACES).filter_map(place).collect()
