@@ -93,7 +93,10 @@ struct Platform {
 impl Platform {
     fn new(config: &Config) -> Platform {
         let (mut bindings, table) = numbering::Bindings::new(numbering::Limits::default());
-        let bound = bindings.replace_all(config.numbers.clone(), config.bindings.clone());
+        let bound = bindings.replace_all(
+            config.numbers.clone(),
+            config.bindings.iter().cloned().map(numbering::Binding::Axb).collect(),
+        );
         bound.expect("the configuration has been checked");
         let core = Core::new(Arc::new(config.settings.clone()), table, SEED);
         let next_port = config.settings.media.ports.0;

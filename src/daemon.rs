@@ -125,7 +125,9 @@ impl Daemon {
         metrics.watch(cdrs.counters(), &recordings);
 
         let (mut bindings, table) = Bindings::new(numbering::Limits::default());
-        bindings.replace_all(config.numbers, config.bindings).map_err(|(_, error)| StartError::Bindings(error))?;
+        bindings
+            .replace_all(config.numbers, config.bindings.into_iter().map(Binding::Axb).collect())
+            .map_err(|(_, error)| StartError::Bindings(error))?;
         let settings = Arc::new(config.settings);
         let relay = start_relay(&settings, config.relay_workers, clock, &recordings, &bell, &metrics)?;
         metrics.watch_relay(relay.counters());
@@ -209,7 +211,7 @@ impl Daemon {
         self.resolver.reload(Wanted { settings: Arc::clone(&self.settings), dns: config.dns, tls: config.tls });
         let summary = self
             .bindings
-            .replace_all(config.numbers, config.bindings)
+            .replace_all(config.numbers, config.bindings.into_iter().map(Binding::Axb).collect())
             .map_err(|(_, error)| StartError::Bindings(error))?;
         self.cdrs.reopen();
         Ok(summary)
@@ -280,7 +282,7 @@ fn keep_app_ids(old: &Settings, config: &mut Config) {
     for number in &mut config.numbers {
         number.app = kept(number.app);
     }
-    for Binding::Axb(axb) in &mut config.bindings {
+    for axb in &mut config.bindings {
         axb.app = kept(axb.app);
     }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use b2bua::settings::Settings;
-use numbering::{Binding, VirtualNumber};
+use numbering::{Axb, VirtualNumber};
 use toml::de::DeTable;
 
 use crate::prompts::Library;
@@ -60,7 +60,7 @@ pub struct Config {
     /// Virtual numbers, in the order of the file.
     pub numbers: Vec<VirtualNumber>,
     /// Bindings, in the order of the file; no two of one X share a number.
-    pub bindings: Vec<Binding>,
+    pub bindings: Vec<Axb>,
     /// Where recordings go and how long they stay.
     pub recording: RecordingConfig,
     /// Where call records are appended.

@@ -149,7 +149,7 @@ pub(super) fn numbers(root: &Section<'_>, trunks: &Trunks, apps: &Apps, report: 
             continue;
         }
         out.known.insert(x, (app, report.line(&section.span("x"))));
-        out.numbers.push(VirtualNumber { number: x, app, trunk: trunk.map(|(trunk, _)| Arc::clone(&trunk.name)) });
+        out.numbers.push(VirtualNumber::new(x, app, trunk.map(|(trunk, _)| Arc::clone(&trunk.name))));
     }
     out
 }
@@ -161,7 +161,7 @@ pub(super) fn bindings(
     apps: &mut Apps,
     library: &mut Library,
     report: &mut Report<'_>,
-) -> Vec<Binding> {
+) -> Vec<Axb> {
     let (mut table, _) = Bindings::new(Limits::default());
     for number in &numbers.numbers {
         if let Err(error) = table.add_number(number.clone()) {
@@ -176,7 +176,7 @@ pub(super) fn bindings(
         match table.bind(Binding::Axb(axb.clone())) {
             Ok(()) => {
                 lines.note(&axb, report.line(&section.own_span()));
-                out.push(Binding::Axb(axb));
+                out.push(axb);
             }
             Err(error) => complain(section, &axb, error, &lines, report),
         }
@@ -225,16 +225,12 @@ fn axb(
     let id = section.optional("id", id, report);
     let (x, a, b) = (x?, a?, b?);
     Some(Axb {
-        id: id.unwrap_or_else(|| derived_id(x, a, b)),
-        app: app?,
-        a,
-        b,
-        x,
         direction,
         max_minutes,
         record,
         voice,
         user_text: user_text.map(Into::into),
+        ..Axb::new(id.unwrap_or_else(|| derived_id(x, a, b)), app?, a, x, b)
     })
 }
 
@@ -321,7 +317,13 @@ fn complain(section: &Section<'_>, axb: &Axb, error: BindError, lines: &Lines, r
         | BindError::ForeignX
         | BindError::MaxMinutes
         | BindError::NotFound
-        | BindError::InUse => ("x", Fault::new(error.to_string(), "leave it out")),
+        | BindError::InUse
+        | BindError::NumberState(_)
+        | BindError::XTaken
+        | BindError::TooManyX
+        | BindError::ExtensionTaken(_)
+        | BindError::NoneFree
+        | BindError::Configured => ("x", Fault::new(error.to_string(), "leave it out")),
     };
     section.complain(key, fault, report);
 }

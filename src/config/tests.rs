@@ -55,11 +55,6 @@ fn complaints(text: &str) -> Vec<String> {
     }
 }
 
-fn axb(binding: &Binding) -> &numbering::Axb {
-    let Binding::Axb(axb) = binding;
-    axb
-}
-
 #[test]
 fn the_shipped_files_are_good() {
     for name in ["axbridge.toml", "bench.toml", "demo.toml"] {
@@ -179,13 +174,13 @@ fn the_file_of_the_load_benches_limits_nothing_that_they_meet() {
         .iter()
         .map(|binding| {
             let mut out = Vec::new();
-            trunk.write.write(axb(binding).b, &mut out);
+            trunk.write.write(binding.b, &mut out);
             String::from_utf8(out).unwrap()
         })
         .collect();
     assert_eq!(spelt, ["15552224444", "15552224444"]);
     for (x, place) in [("15550001111", 0), ("25550001111", 1)] {
-        let binding = axb(&config.bindings[place]);
+        let binding = &config.bindings[place];
         assert_eq!(trunk.read.read(x.as_bytes()).unwrap(), binding.x);
         assert_eq!(trunk.read.read(b"15552223333").unwrap(), binding.a);
         let app = settings.app(binding.app).unwrap();
@@ -200,7 +195,7 @@ fn the_file_of_the_demo_takes_free_ports_and_plays_every_kind_of_prompt() {
     let mut config = parse(DEMO, &etc("demo.toml")).unwrap();
     let app = &config.settings.apps[0];
     assert!(app.hint_tone.is_some() && app.recording && app.prompts.last_minute.is_some());
-    let binding = axb(&config.bindings[0]);
+    let binding = &config.bindings[0];
     assert!(binding.record && binding.max_minutes == 2);
     assert_eq!(binding.voice.as_ref().unwrap().caller_hint_tone.as_deref(), Some("zh/announcement.wav"));
     assert!(app.named.contains_key("zh/announcement.wav"));
@@ -254,7 +249,7 @@ fn every_value_of_the_shipped_file_arrives() {
     assert_eq!(settings.apps[0].safety_ceiling, Duration::from_secs(2 * 3_600));
     assert_eq!(&*settings.apps[0].hint_tone.as_ref().unwrap().name, "zh/hint_tone.wav");
     assert_eq!(config.numbers[0].trunk.as_deref(), Some("carrier-1"));
-    let binding = axb(&config.bindings[0]);
+    let binding = &config.bindings[0];
     assert_eq!(binding.direction, CallDirection::Both);
     assert_eq!((binding.max_minutes, binding.record), (60, true));
     assert_eq!(binding.user_text.as_deref(), Some("order 20261123-0001"));
@@ -276,7 +271,7 @@ fn what_is_left_away_has_its_default_and_is_not_invented() {
     assert_eq!(config.metrics, None);
     assert_eq!(config.cdr_file, Path::new("/etc/axbridge/cdr.jsonl"));
     assert_eq!(config.settings.media.advertised, config.settings.media.bind);
-    assert!(config.bindings.iter().all(|binding| axb(binding).voice.is_none() && !axb(binding).record));
+    assert!(config.bindings.iter().all(|binding| binding.voice.is_none() && !binding.record));
 }
 
 #[test]
@@ -337,7 +332,7 @@ fn prompts_are_shared_and_an_empty_name_plays_nothing() {
 #[test]
 fn a_binding_without_id_has_the_same_one_each_time_and_its_own() {
     let ids = |text: &str| -> Vec<String> {
-        parse(text, Path::new("c.toml")).unwrap().bindings.iter().map(|binding| axb(binding).id.to_string()).collect()
+        parse(text, Path::new("c.toml")).unwrap().bindings.iter().map(|binding| binding.id.to_string()).collect()
     };
     let first = ids(SMALL);
     assert_eq!(first, ids(SMALL));
@@ -1243,9 +1238,9 @@ fn with_pairs(numbers: u64, pairs: u64) -> String {
 #[test]
 fn many_pairs_on_many_numbers_load_and_no_two_share_an_id() {
     let config = parse(&with_pairs(10, 300), Path::new("c.toml")).unwrap();
-    let ids: std::collections::HashSet<_> = config.bindings.iter().map(|binding| axb(binding).id).collect();
+    let ids: std::collections::HashSet<_> = config.bindings.iter().map(|binding| binding.id).collect();
     assert_eq!((config.numbers.len(), config.bindings.len(), ids.len()), (10, 3_000, 3_000));
-    let name = |place: usize| axb(&config.bindings[place]).voice.as_ref().unwrap().caller_hint_tone.clone().unwrap();
+    let name = |place: usize| config.bindings[place].voice.as_ref().unwrap().caller_hint_tone.clone().unwrap();
     assert!(std::sync::Arc::ptr_eq(&name(0), &name(2_999)), "a name is kept once");
 }
 

@@ -20,7 +20,6 @@ use b2bua::settings::Target;
 use b2bua::{Output, SessionId};
 use crossbeam_channel::{Receiver, bounded};
 use media::{Command, Hear, Side, Then};
-use numbering::Binding;
 use phone::{Known, Script, Sound};
 use sip::transaction::Transport;
 
@@ -111,8 +110,7 @@ fn give(folder: &Path) -> Result<bool, Trouble> {
     let known = Arc::new(sounds());
     let mut booth = Booth::new(clock, &known)?;
     let config = configuration(folder, booth.address(Which::B))?;
-    let Binding::Axb(axb) = config.bindings[0].clone();
-    let (a, b, x) = (axb.a, axb.b, axb.x);
+    let numbering::Axb { a, b, x, .. } = config.bindings[0];
     booth.install(Which::A, &a.reveal().to_string(), Sound::Tone(VOICE_OF_A), Script::default());
     booth.install(Which::B, &b.reveal().to_string(), Sound::Tone(VOICE_OF_B), Script::answers(RINGING).hangs_up(TALK));
 

@@ -116,8 +116,7 @@ impl Cdr {
     }
 
     pub(crate) fn set_binding(&mut self, binding: &Binding) {
-        let Binding::Axb(axb) = binding;
-        self.binding = Some(axb.id);
-        self.user_text.clone_from(&axb.user_text);
+        self.binding = Some(binding.id());
+        self.user_text = binding.user_text(self.caller_is).map(Into::into);
     }
 }

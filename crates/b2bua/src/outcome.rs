@@ -27,6 +27,12 @@ pub enum Cause {
     WrongDirection,
     /// A fixed line may only be called.
     FixedLineCaller,
+    /// A of an A–X called X, and nobody has been named to be reached.
+    NoTemporaryCallee,
+    /// The customer has switched X off.
+    SwitchedOff,
+    /// X is suspended or unavailable.
+    NumberUnusable,
     /// There is no approved hint tone.
     NoHintTone,
     /// B is busy.
@@ -63,6 +69,8 @@ pub enum Cause {
     NumberFull,
     /// No RTP port is free.
     NoPorts,
+    /// The customer or the operator ended the call.
+    Stopped,
     /// We are shutting down.
     Draining,
     /// No trunk can take the outgoing leg.
@@ -105,7 +113,7 @@ pub struct Row {
 
 impl Cause {
     /// Every cause, for metrics and tests.
-    pub const ALL: [Cause; 32] = [
+    pub const ALL: [Cause; 36] = [
         Cause::HungUp,
         Cause::MaxDuration,
         Cause::SafetyCeiling,
@@ -116,6 +124,9 @@ impl Cause {
         Cause::UnreadableNumber,
         Cause::WrongDirection,
         Cause::FixedLineCaller,
+        Cause::NoTemporaryCallee,
+        Cause::SwitchedOff,
+        Cause::NumberUnusable,
         Cause::NoHintTone,
         Cause::Busy,
         Cause::NoAnswer,
@@ -134,6 +145,7 @@ impl Cause {
         Cause::TrunkFull,
         Cause::NumberFull,
         Cause::NoPorts,
+        Cause::Stopped,
         Cause::Draining,
         Cause::NoRoute,
         Cause::Loop,
@@ -166,6 +178,9 @@ impl Cause {
             Cause::UnreadableNumber       => row(8014, "The dialled number cannot be read.",      "unreadable_number",        28, 484, None),
             Cause::WrongDirection         => row(8016, "This direction is not allowed.",          "wrong_direction",          21, 403, Some(P::NoPermission)),
             Cause::FixedLineCaller        => row(8023, "A fixed line may not call.",              "fixed_line_caller",        21, 403, Some(P::NoPermission)),
+            Cause::NoTemporaryCallee      => row(8013, "Nobody has been named to be reached.",    "no_temporary_callee",      21, 403, Some(P::NoPermission)),
+            Cause::SwitchedOff            => row(8018, "The customer has switched the number off.", "switched_off",           21, 403, Some(P::NoPermission)),
+            Cause::NumberUnusable         => row(8055, "The virtual number does not serve now.",  "number_unusable",          21, 403, Some(P::ServiceFault)),
             Cause::NoHintTone             => row(7507, "There is no approved hint tone.",         "no_hint_tone",             21, 403, Some(P::ServiceFault)),
             Cause::Busy                   => row(8102, "The called party is busy.",               "busy",                     17, 486, Some(P::Busy)),
             Cause::NoAnswer               => row(8101, "The called party did not answer.",        "no_answer",                19, 480, None),
@@ -184,6 +199,7 @@ impl Cause {
             Cause::TrunkFull              => row(7001, "The trunk has its maximum of calls.",     "trunk_full",               42, 503, None),
             Cause::NumberFull             => row(7003, "The number has its maximum of calls.",    "number_full",              17, 486, Some(P::Busy)),
             Cause::NoPorts                => row(522,  "No media port is free.",                  "no_ports",                 44, 503, None),
+            Cause::Stopped                => row(8017, "The customer ended the call.",            "stopped",                  16, 480, None),
             Cause::Draining               => row(8040, "The platform is shutting down.",          "draining",                 42, 503, None),
             Cause::NoRoute                => row(8040, "No trunk takes the outgoing leg.",        "no_route",                 3,  500, Some(P::ServiceFault)),
             Cause::Loop                   => row(8044, "The call went round through this platform.", "loop",                  25, 482, None),
@@ -229,6 +245,9 @@ impl From<Refusal> for Cause {
             Refusal::NotBound => Cause::NotBound,
             Refusal::WrongDirection => Cause::WrongDirection,
             Refusal::FixedLineCaller => Cause::FixedLineCaller,
+            Refusal::NoTemporaryCallee => Cause::NoTemporaryCallee,
+            Refusal::SwitchedOff => Cause::SwitchedOff,
+            Refusal::NumberUnusable => Cause::NumberUnusable,
         }
     }
 }

@@ -1,21 +1,30 @@
-//! The one writer of the table: binds, transfers, unbinds, and keeps the indexes by id and by X.
+//! The one writer of the table: binds, transfers, unbinds, gives X away, and ends what has run out.
 //!
 //! Whoever owns the [`Bindings`] is the writer; `&mut` makes sure that there is one at a time, so that what was checked
 //! still holds when it is written. Two API calls that race for a number on one X come one after the other, and the
 //! second is refused.
+//!
+//! Two kinds of owner stand behind what is bound: the operator's file, which is told anew as a whole
+//! ([`Bindings::replace_all`]), and a store, which hears of every change through the [journal](Bindings::take_journal) and
+//! may take it back ([`Bindings::undo`]). Neither touches what is the other's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use std::fmt;
-
-use crate::binding::{AppId, Axb, Binding, Change, SubscriptionId, VirtualNumber};
+use crate::binding::{
+    AppId, Ax, Binding, Extension, Key, Mode, NumberState, SubscriptionId, VirtualNumber, extension_key,
+};
 use crate::number::{Kind, Number};
+use crate::pool::{Pool, Rules, Standing, Wish};
 use crate::table::{Cell, Table};
 
 /// Longest call that a binding may name, in minutes (product rule M1.8).
 const MAX_MINUTES: u16 = 1_440;
+
+/// X that one A may hold (product rule M2.3).
+pub const MAX_X_OF_A: usize = 5;
 
 /// How much may be bound. Reaching a limit refuses the newcomer; nothing grows past it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,8 +50,18 @@ pub enum BindError {
     UnknownX,
     /// X belongs to another app.
     ForeignX,
+    /// X is suspended, unavailable or frozen (1012102).
+    NumberState(NumberState),
     /// The number is bound on this X already (1012010).
     NumberTaken(Number),
+    /// X belongs to another A (1011005).
+    XTaken,
+    /// A has as many X as it may.
+    TooManyX,
+    /// The extension is another A's.
+    ExtensionTaken(Extension),
+    /// No X, or no extension, is free (1011002, 1012008).
+    NoneFree,
     /// A and B are the same.
     SameParty,
     /// A or B is X itself, or another X.
@@ -61,6 +80,8 @@ pub enum BindError {
     Exists,
     /// X still has bindings.
     InUse,
+    /// It stands in the operator's file, and is changed there only.
+    Configured,
 }
 
 impl BindError {
@@ -70,7 +91,12 @@ impl BindError {
         match self {
             BindError::UnknownX => "unknown_x",
             BindError::ForeignX => "foreign_x",
+            BindError::NumberState(_) => "number_state",
             BindError::NumberTaken(_) => "number_taken",
+            BindError::XTaken => "x_taken",
+            BindError::TooManyX => "too_many_x",
+            BindError::ExtensionTaken(_) => "extension_taken",
+            BindError::NoneFree => "none_free",
             BindError::SameParty => "same_party",
             BindError::PartyIsVirtual(_) => "party_is_virtual",
             BindError::ServiceNumber(_) => "service_number",
@@ -80,6 +106,7 @@ impl BindError {
             BindError::NotFound => "not_found",
             BindError::Exists => "exists",
             BindError::InUse => "in_use",
+            BindError::Configured => "configured",
         }
     }
 }
@@ -89,7 +116,12 @@ impl fmt::Display for BindError {
         match self {
             BindError::UnknownX => f.write_str("x is no number of this platform"),
             BindError::ForeignX => f.write_str("x belongs to another app"),
+            BindError::NumberState(state) => write!(f, "x does not serve now: its state is {}", state.code()),
             BindError::NumberTaken(number) => write!(f, "{number} is bound on this x already"),
+            BindError::XTaken => f.write_str("this x belongs to another a"),
+            BindError::TooManyX => write!(f, "a has {MAX_X_OF_A} x already"),
+            BindError::ExtensionTaken(extension) => write!(f, "the extension {extension} of this x is taken"),
+            BindError::NoneFree => f.write_str("none is free"),
             BindError::SameParty => f.write_str("a and b are the same number"),
             BindError::PartyIsVirtual(number) => write!(f, "{number} is a virtual number, not a party"),
             BindError::ServiceNumber(number) => {
@@ -101,36 +133,80 @@ impl fmt::Display for BindError {
             BindError::NotFound => f.write_str("there is none of this name"),
             BindError::Exists => f.write_str("there is one of this name already"),
             BindError::InUse => f.write_str("it still has bindings"),
+            BindError::Configured => f.write_str("it stands in the configuration, and is changed there"),
         }
     }
 }
 
 impl std::error::Error for BindError {}
 
-/// The rules that a binding must obey whatever else is bound (product rules M1 and M5). `owner` tells whose X a number is.
+/// The rules that a binding must obey whatever else is bound (product rules M1, M2, M3 and M5). `owner` tells whose X a number
+/// is.
 ///
 /// # Errors
 /// In this order: `UnknownX`, `ForeignX`, `SameParty`, `MaxMinutes`, `PartyIsVirtual`, `ServiceNumber`.
-pub(crate) fn check_alone(axb: &Axb, owner: impl Fn(Number) -> Option<AppId>) -> Result<(), BindError> {
-    if owner(axb.x).ok_or(BindError::UnknownX)? != axb.app {
+pub(crate) fn check_alone(binding: &Binding, owner: impl Fn(Number) -> Option<AppId>) -> Result<(), BindError> {
+    if owner(binding.x()).ok_or(BindError::UnknownX)? != binding.app() {
         return Err(BindError::ForeignX);
     }
-    if axb.a == axb.b {
+    let a = binding.a();
+    // The other one, and whether it may be a service number.
+    let (other, may_serve) = match binding {
+        Binding::Axb(axb) => (Some(axb.b), false),
+        Binding::Ax(ax) => (ax.temporary.as_ref().map(|temporary| temporary.callee), true),
+        Binding::Axe(axe) => match axe.call_back {
+            crate::binding::CallBack::Number(number) => (Some(number), true),
+            crate::binding::CallBack::App | crate::binding::CallBack::Tone(_) => (None, true),
+        },
+    };
+    if other == Some(a) {
         return Err(BindError::SameParty);
     }
-    if axb.max_minutes > MAX_MINUTES {
+    if binding.max_minutes() > MAX_MINUTES {
         return Err(BindError::MaxMinutes);
     }
-    for party in [axb.a, axb.b] {
+    for (party, may_serve) in [(Some(a), false), (other, may_serve)] {
+        let Some(party) = party else { continue };
         if owner(party).is_some() {
             return Err(BindError::PartyIsVirtual(party));
         }
         match party.kind() {
-            Kind::Service400 | Kind::Service95 => return Err(BindError::ServiceNumber(party)),
-            Kind::Mobile | Kind::Fixed { .. } | Kind::Protected700 | Kind::Other => {}
+            Kind::Service400 | Kind::Service95 if !may_serve => return Err(BindError::ServiceNumber(party)),
+            Kind::Service400
+            | Kind::Service95
+            | Kind::Mobile
+            | Kind::Fixed { .. }
+            | Kind::Protected700
+            | Kind::Other => {}
         }
     }
     Ok(())
+}
+
+/// Something that has changed, to be written down or taken back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// A binding: made, changed or ended.
+    Binding {
+        /// Before.
+        was: Option<Arc<Binding>>,
+        /// Now.
+        is: Option<Arc<Binding>>,
+    },
+    /// An X: added, changed or released.
+    Number {
+        /// Before.
+        was: Option<Arc<VirtualNumber>>,
+        /// Now.
+        is: Option<Arc<VirtualNumber>>,
+    },
+    /// An X without bindings rests.
+    Rest {
+        /// Which.
+        x: Number,
+        /// Until when, in milliseconds of UNIX time.
+        until: u64,
+    },
 }
 
 /// Every binding and every virtual number, and the right to change them.
@@ -138,22 +214,44 @@ pub struct Bindings {
     pub(crate) table: Table,
     pub(crate) limits: Limits,
     /// Ordered, so that a walk over all bindings is the same walk every time.
-    pub(crate) by_id: BTreeMap<SubscriptionId, Entry>,
-    /// The names of each X's pairs; an X of the pool without pairs has an empty list.
-    pub(crate) by_x: HashMap<Number, Vec<SubscriptionId>>,
+    pub(crate) by_id: BTreeMap<SubscriptionId, Place>,
+    /// What each X carries; an X of the pool without bindings has an empty list.
+    pub(crate) by_x: HashMap<Number, Carried>,
+    /// The X of each A, of A–X alone.
+    by_a: HashMap<(AppId, Number), Vec<SubscriptionId>>,
+    rules: HashMap<AppId, Rules>,
+    pool: Pool,
+    /// What ends, and when: milliseconds of UNIX time.
+    due: BTreeSet<(u64, SubscriptionId)>,
+    /// What has changed since it was last taken; `None`: nobody wants to know.
+    journal: Option<Vec<Entry>>,
+    /// Milliseconds of UNIX time, as last told.
+    now: u64,
+    /// Counts what is bound, so that the X used last is given away last.
+    uses: u64,
 }
 
 /// Where a binding lives.
-pub(crate) struct Entry {
-    /// Never empty while the entry exists.
+pub(crate) struct Place {
+    /// Never empty while the place exists.
     pub(crate) cell: Arc<Cell>,
     /// Its place in its X's list.
     pub(crate) place: u32,
+    /// It stands in the operator's file.
+    pub(crate) is_configured: bool,
 }
 
-impl Entry {
+/// What an X carries.
+#[derive(Default)]
+pub(crate) struct Carried {
+    pub(crate) ids: Vec<SubscriptionId>,
+    pub(crate) is_configured: bool,
+    standing: Standing,
+}
+
+impl Place {
     pub(crate) fn binding(&self) -> Arc<Binding> {
-        self.cell.load_full().expect("a cell is filled before its entry is made and emptied after it is taken out")
+        self.cell.load_full().expect("a cell is filled before its place is made and emptied after it is taken out")
     }
 }
 
@@ -162,7 +260,19 @@ impl Bindings {
     #[must_use]
     pub fn new(limits: Limits) -> (Bindings, Table) {
         let table = Table::empty();
-        let bindings = Bindings { table: table.clone(), limits, by_id: BTreeMap::new(), by_x: HashMap::new() };
+        let bindings = Bindings {
+            table: table.clone(),
+            limits,
+            by_id: BTreeMap::new(),
+            by_x: HashMap::new(),
+            by_a: HashMap::new(),
+            rules: HashMap::new(),
+            pool: Pool::default(),
+            due: BTreeSet::new(),
+            journal: None,
+            now: 0,
+            uses: 0,
+        };
         (bindings, table)
     }
 
@@ -171,6 +281,95 @@ impl Bindings {
     pub fn table(&self) -> Table {
         self.table.clone()
     }
+
+    /// What an app's bindings obey from now on; without it, [`Rules::default`].
+    pub fn set_rules(&mut self, app: AppId, rules: Rules) {
+        self.rules.insert(app, rules);
+    }
+
+    /// What an app's bindings obey.
+    #[must_use]
+    pub fn rules(&self, app: AppId) -> Rules {
+        self.rules.get(&app).cloned().unwrap_or_default()
+    }
+
+    // ---- time -------------------------------------------------------------------------------------------------
+
+    /// Tells the time, in milliseconds of UNIX time. What has run out ends, what has rested can be given away; an end is
+    /// written into the journal like an unbind. The bindings that have ended.
+    pub fn handle_time(&mut self, now: u64) -> Vec<Arc<Binding>> {
+        self.now = now;
+        let mut ended = Vec::new();
+        while let Some((_, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            let Some(binding) = self.get(id) else {
+                self.due.pop_first();
+                continue;
+            };
+            match &*binding {
+                // A reader may hold it: what runs out is left away in a copy.
+                Binding::Ax(ax) => {
+                    let without = Binding::Ax(Box::new(Ax { temporary: None, ..(**ax).clone() }));
+                    self.replace(id, without);
+                }
+                Binding::Axb(_) | Binding::Axe(_) => ended.extend(self.take(id)),
+            }
+        }
+        for x in self.pool.rested(now) {
+            self.set_standing(x, |standing| standing.rests_until = 0);
+        }
+        ended
+    }
+
+    /// When [`Bindings::handle_time`] has something to do, in milliseconds of UNIX time.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        let ends = self.due.first().map(|(at, _)| *at);
+        [ends, self.pool.next_rested()].into_iter().flatten().min()
+    }
+
+    /// The time as last told.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    // ---- the journal ------------------------------------------------------------------------------------------
+
+    /// From now on every change of what does not stand in the operator's file is remembered until it is taken.
+    pub fn keep_journal(&mut self) {
+        self.journal.get_or_insert_default();
+    }
+
+    /// What has changed since this was last asked, in order.
+    pub fn take_journal(&mut self) -> Vec<Entry> {
+        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes changes back, the last one first: what could not be written down has not happened. They must be the last that
+    /// have been made.
+    pub fn undo(&mut self, entries: Vec<Entry>) {
+        let journal = self.journal.take();
+        for entry in entries.into_iter().rev() {
+            match entry {
+                Entry::Binding { was: None, is: Some(is) } => drop(self.take(is.id())),
+                Entry::Binding { was: Some(was), is: Some(is) } => drop(self.replace(is.id(), (*was).clone())),
+                Entry::Binding { was: Some(was), is: None } => self.put((*was).clone(), false),
+                Entry::Number { was: None, is: Some(is) } => self.take_number(is.number),
+                Entry::Number { was: Some(was), .. } => self.put_number((*was).clone(), false),
+                Entry::Binding { was: None, is: None } | Entry::Number { was: None, is: None } => {}
+                Entry::Rest { x, .. } => self.set_standing(x, |standing| standing.rests_until = 0),
+            }
+        }
+        self.journal = journal;
+    }
+
+    fn note(&mut self, is_configured: bool, entry: impl FnOnce() -> Entry) {
+        if let Some(journal) = self.journal.as_mut().filter(|_| !is_configured) {
+            journal.push(entry());
+        }
+    }
+
+    // ---- numbers ----------------------------------------------------------------------------------------------
 
     /// Adds an X, effective for the next call. It may be a party of bindings made before; they stand.
     ///
@@ -183,73 +382,166 @@ impl Bindings {
         if self.by_x.len() >= self.limits.numbers {
             return Err(BindError::Full);
         }
-        self.put_number(number);
+        self.put_number(number, false);
+        Ok(())
+    }
+
+    /// Changes an X: its app only while it has no bindings.
+    ///
+    /// # Errors
+    /// [`BindError::NotFound`], [`BindError::Configured`], [`BindError::InUse`].
+    pub fn change_number(&mut self, number: VirtualNumber) -> Result<(), BindError> {
+        let carried = self.by_x.get(&number.number).ok_or(BindError::NotFound)?;
+        if carried.is_configured {
+            return Err(BindError::Configured);
+        }
+        if !carried.ids.is_empty() && self.table.app_of(number.number) != Some(number.app) {
+            return Err(BindError::InUse);
+        }
+        self.put_number(number, false);
         Ok(())
     }
 
     /// Removes an X that has no bindings.
     ///
     /// # Errors
-    /// [`BindError::NotFound`], [`BindError::InUse`].
+    /// [`BindError::NotFound`], [`BindError::Configured`], [`BindError::InUse`].
     pub fn remove_number(&mut self, x: Number) -> Result<(), BindError> {
-        if !self.by_x.get(&x).ok_or(BindError::NotFound)?.is_empty() {
+        let carried = self.by_x.get(&x).ok_or(BindError::NotFound)?;
+        if carried.is_configured {
+            return Err(BindError::Configured);
+        }
+        if !carried.ids.is_empty() {
             return Err(BindError::InUse);
         }
         self.take_number(x);
         Ok(())
     }
 
-    /// Makes a binding. From the moment that this returns both parties reach each other through X.
+    /// Lets an X without bindings rest until then, in milliseconds of UNIX time: a rest that began before a restart.
+    pub fn set_rest(&mut self, x: Number, until: u64) {
+        self.set_standing(x, |standing| standing.rests_until = until);
+    }
+
+    /// An X that a new binding of these parties may have. It is not taken by that.
+    ///
+    /// # Errors
+    /// [`BindError::NoneFree`].
+    pub fn allocate(&self, app: AppId, wish: Wish, parties: &[Number]) -> Result<Number, BindError> {
+        let rules = self.rules(app);
+        let full = match rules.mode {
+            Mode::Axb => self.limits.pairs_per_number,
+            Mode::Ax => 1,
+            Mode::Axe => u32::from(Extension::last(rules.extension_width)),
+        };
+        let is_free = |x: &Number| match rules.mode {
+            Mode::Axb => parties.iter().all(|party| self.holder(*x, party.as_u64()).is_none()),
+            Mode::Ax | Mode::Axe => true,
+        };
+        self.pool.candidates(app, wish, full).find(is_free).ok_or(BindError::NoneFree)
+    }
+
+    /// An extension of an X that is free, of the width of its app. It is not taken by that.
+    ///
+    /// # Errors
+    /// [`BindError::UnknownX`], [`BindError::NoneFree`].
+    pub fn allocate_extension(&mut self, x: Number) -> Result<Extension, BindError> {
+        let app = self.table.app_of(x).ok_or(BindError::UnknownX)?;
+        let width = self.rules(app).extension_width;
+        let carried = self.by_x.get_mut(&x).ok_or(BindError::UnknownX)?;
+        carried.standing.extensions.next(width).ok_or(BindError::NoneFree)
+    }
+
+    // ---- bindings ---------------------------------------------------------------------------------------------
+
+    /// Makes a binding. From the moment that this returns it decides calls.
     ///
     /// # Errors
     /// A rule that it breaks, in this order: `UnknownX`, `ForeignX`, `SameParty`, `MaxMinutes`, `PartyIsVirtual`,
-    /// `ServiceNumber`, `Exists`, `NumberTaken`, `TooManyPairs`, `Full`. Nothing has changed then.
+    /// `ServiceNumber`, `Exists`, `NumberState`, what is taken, `TooManyPairs`, `Full`. Nothing has changed then.
     pub fn bind(&mut self, binding: Binding) -> Result<(), BindError> {
-        let Binding::Axb(axb) = &binding;
-        check_alone(axb, |x| self.table.app_of(x))?;
-        if self.by_id.contains_key(&axb.id) {
+        self.check_new(&binding)?;
+        self.check_state(binding.x())?;
+        self.put(binding, false);
+        Ok(())
+    }
+
+    /// Makes a binding that was made before the start: the state of its X does not matter.
+    ///
+    /// # Errors
+    /// As for [`Bindings::bind`].
+    pub fn restore(&mut self, binding: Binding) -> Result<(), BindError> {
+        self.check_new(&binding)?;
+        self.put(binding, false);
+        Ok(())
+    }
+
+    fn check_new(&self, binding: &Binding) -> Result<(), BindError> {
+        check_alone(binding, |x| self.table.app_of(x))?;
+        if self.by_id.contains_key(&binding.id()) {
             return Err(BindError::Exists);
         }
-        self.check_free(axb, None)?;
-        if self.pairs_of(axb.x) >= self.limits.pairs_per_number as usize {
+        self.check_free(binding, None)?;
+        if self.pairs_of(binding.x()) >= self.limits.pairs_per_number as usize && binding.mode() == Mode::Axb {
             return Err(BindError::TooManyPairs);
         }
         if self.by_id.len() >= self.limits.bindings {
             return Err(BindError::Full);
         }
-        self.put(binding);
         Ok(())
     }
 
-    /// Ends a binding. From the moment that this returns neither party reaches the other; calls in progress go on.
+    fn check_state(&self, x: Number) -> Result<(), BindError> {
+        match self.table.virtual_number(x).map_or(NumberState::Normal, |x| x.state) {
+            NumberState::Normal => Ok(()),
+            state => Err(BindError::NumberState(state)),
+        }
+    }
+
+    /// Ends a binding. From the moment that this returns nobody reaches anybody by it; calls in progress go on.
     ///
     /// # Errors
-    /// [`BindError::NotFound`].
+    /// [`BindError::NotFound`], [`BindError::Configured`].
     pub fn unbind(&mut self, id: SubscriptionId) -> Result<Arc<Binding>, BindError> {
+        self.check_own(id)?;
         self.take(id).ok_or(BindError::NotFound)
     }
 
-    /// Ends every binding of an X, one after the other, in no particular order.
+    /// Ends every binding of an X that does not stand in the operator's file, in no particular order.
     ///
     /// # Errors
     /// [`BindError::NotFound`]: there is no such X. An X without bindings is no error.
     pub fn unbind_all(&mut self, x: Number) -> Result<Vec<Arc<Binding>>, BindError> {
-        let ids = self.by_x.get(&x).ok_or(BindError::NotFound)?.clone();
-        Ok(ids.into_iter().filter_map(|id| self.take(id)).collect())
+        let ids = self.by_x.get(&x).ok_or(BindError::NotFound)?.ids.clone();
+        Ok(ids.into_iter().filter_map(|id| self.unbind(id).ok()).collect())
     }
 
     /// Changes a binding in one step: at every instant the old relation or the new one holds, never both and never
-    /// neither (转绑). Returns the binding as it is now.
+    /// neither (转绑). Returns the binding as it is now. Its id, its app, its X and its kind stay whatever `change` says.
     ///
     /// # Errors
-    /// [`BindError::NotFound`], then the rules of parties and minutes as for [`Bindings::bind`]; the old relation then stays as it was.
-    pub fn modify(&mut self, id: SubscriptionId, change: Change) -> Result<Arc<Binding>, BindError> {
+    /// [`BindError::NotFound`], [`BindError::Configured`], then the rules as for [`Bindings::bind`]; the old relation then
+    /// stays as it was.
+    pub fn modify(&mut self, id: SubscriptionId, change: impl FnOnce(&mut Binding)) -> Result<Arc<Binding>, BindError> {
+        self.check_own(id)?;
         let old = self.get(id).ok_or(BindError::NotFound)?;
-        let Binding::Axb(axb) = &*old;
-        let axb = change.of(axb);
-        check_alone(&axb, |x| self.table.app_of(x))?;
-        self.check_free(&axb, Some(id))?;
-        self.replace(id, Binding::Axb(axb)).ok_or(BindError::NotFound)
+        let mut new = (*old).clone();
+        change(&mut new);
+        let names = |binding: &Binding| (binding.id(), binding.app(), binding.x(), binding.mode());
+        if names(&new) != names(&old) {
+            return Err(BindError::NotFound);
+        }
+        check_alone(&new, |x| self.table.app_of(x))?;
+        self.check_free(&new, Some(id))?;
+        self.replace(id, new).ok_or(BindError::NotFound)
+    }
+
+    fn check_own(&self, id: SubscriptionId) -> Result<(), BindError> {
+        match self.by_id.get(&id) {
+            None => Err(BindError::NotFound),
+            Some(place) if place.is_configured => Err(BindError::Configured),
+            Some(_) => Ok(()),
+        }
     }
 
     /// A binding.
@@ -260,19 +552,67 @@ impl Bindings {
 
     /// Every binding, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = Arc<Binding>> {
-        self.by_id.values().map(Entry::binding)
+        self.by_id.values().map(Place::binding)
+    }
+
+    /// Every binding with an id above this one, in the order of their ids.
+    pub fn iter_after(&self, id: SubscriptionId) -> impl Iterator<Item = Arc<Binding>> {
+        let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
+        self.by_id.range(after).map(|(_, place)| place.binding())
+    }
+
+    /// Whether a binding stands in the operator's file.
+    #[must_use]
+    pub fn is_configured(&self, id: SubscriptionId) -> bool {
+        self.by_id.get(&id).is_some_and(|place| place.is_configured)
     }
 
     /// The bindings of an X, in no particular order; none where X is not in the pool.
     pub fn of_number(&self, x: Number) -> impl Iterator<Item = Arc<Binding>> {
-        let ids = self.by_x.get(&x).map_or(&[][..], Vec::as_slice);
+        let ids = self.by_x.get(&x).map_or(&[][..], |carried| &carried.ids);
+        ids.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// The binding that a number is a party of on X; of an A–X also where the number is X.
+    #[must_use]
+    pub fn of_party(&self, x: Number, party: Number) -> Option<Arc<Binding>> {
+        self.holder(x, party.as_u64())
+    }
+
+    /// The binding of an extension of X.
+    #[must_use]
+    pub fn of_extension(&self, x: Number, extension: Extension) -> Option<Arc<Binding>> {
+        self.holder(x, extension_key(extension))
+    }
+
+    /// The A–X of an A in an app, oldest first; at most [`MAX_X_OF_A`].
+    pub fn of_a(&self, app: AppId, a: Number) -> impl Iterator<Item = Arc<Binding>> {
+        let ids = self.by_a.get(&(app, a)).map_or(&[][..], Vec::as_slice);
         ids.iter().filter_map(|id| self.get(*id))
     }
 
     /// How many bindings an X carries; none where X is not ours.
     #[must_use]
     pub fn pairs_of(&self, x: Number) -> usize {
-        self.by_x.get(&x).map_or(0, Vec::len)
+        self.by_x.get(&x).map_or(0, |carried| carried.ids.len())
+    }
+
+    /// How often an X has been bound since the start.
+    #[must_use]
+    pub fn uses_of(&self, x: Number) -> u64 {
+        self.by_x.get(&x).map_or(0, |carried| carried.standing.uses)
+    }
+
+    /// Until when an X rests, in milliseconds of UNIX time.
+    #[must_use]
+    pub fn rests_until(&self, x: Number) -> Option<u64> {
+        self.by_x.get(&x).map(|carried| carried.standing.rests_until).filter(|until| *until > self.now)
+    }
+
+    /// Whether an X stands in the operator's file.
+    #[must_use]
+    pub fn is_configured_number(&self, x: Number) -> bool {
+        self.by_x.get(&x).is_some_and(|carried| carried.is_configured)
     }
 
     /// Every X, in no particular order.
@@ -292,101 +632,217 @@ impl Bindings {
         self.by_id.is_empty()
     }
 
-    /// Within one X a number occurs once only; `own` may be in the way of itself.
-    fn check_free(&self, axb: &Axb, own: Option<SubscriptionId>) -> Result<(), BindError> {
-        for number in [axb.a, axb.b] {
-            match self.table.binding(axb.x, number) {
-                Some((holder, _)) if Some(holder.id()) != own => {
-                    return Err(BindError::NumberTaken(number));
+    fn holder(&self, x: Number, key: Key) -> Option<Arc<Binding>> {
+        self.table.at(x, key)
+    }
+
+    /// Within one X a number, an extension and an A–X occurs once only; `own` may be in the way of itself.
+    fn check_free(&self, binding: &Binding, own: Option<SubscriptionId>) -> Result<(), BindError> {
+        let x = binding.x();
+        let others = self.by_x.get(&x).is_some_and(|carried| carried.ids.iter().any(|id| Some(*id) != own));
+        if others && binding.mode() != Mode::Ax {
+            // What else X carries is of one kind: looking at one of them tells.
+            let first = self.of_number(x).find(|other| Some(other.id()) != own);
+            if first.is_some_and(|first| first.mode() != binding.mode()) {
+                return Err(BindError::InUse);
+            }
+        }
+        let is_other = |key: Key| self.holder(x, key).is_some_and(|holder| Some(holder.id()) != own);
+        match binding {
+            Binding::Axb(axb) => {
+                for party in [axb.a, axb.b] {
+                    if is_other(party.as_u64()) {
+                        return Err(BindError::NumberTaken(party));
+                    }
                 }
-                Some(_) | None => {}
+            }
+            Binding::Ax(ax) => {
+                if others {
+                    let is_same = self.of_number(x).any(|other| other.a() == ax.a);
+                    return Err(if is_same { BindError::NumberTaken(ax.a) } else { BindError::XTaken });
+                }
+                let held = self.of_a(ax.app, ax.a).filter(|other| Some(other.id()) != own).count();
+                if held >= MAX_X_OF_A {
+                    return Err(BindError::TooManyX);
+                }
+            }
+            Binding::Axe(axe) => {
+                if is_other(extension_key(axe.extension)) {
+                    return Err(BindError::ExtensionTaken(axe.extension));
+                }
             }
         }
         Ok(())
     }
 
+    // ---- writing, unchecked -----------------------------------------------------------------------------------
+
     /// Adds a number or changes what it says.
-    pub(crate) fn put_number(&mut self, number: VirtualNumber) {
-        self.by_x.entry(number.number).or_default();
-        self.table.shared.numbers.pin().insert(number.number, Arc::new(number));
+    pub(crate) fn put_number(&mut self, number: VirtualNumber, is_configured: bool) {
+        let x = number.number;
+        let was = self.table.virtual_number(x);
+        let number = Arc::new(number);
+        let carried = self.by_x.entry(x).or_default();
+        if let Some(was) = &was {
+            self.pool.withdraw(was, &mut carried.standing);
+        }
+        carried.is_configured = is_configured;
+        self.pool.place(&number, &mut carried.standing, carried.ids.len(), self.now);
+        self.table.shared.numbers.pin().insert(x, Arc::clone(&number));
+        self.note(is_configured, || Entry::Number { was, is: Some(number) });
     }
 
     /// Takes out a number without bindings.
     pub(crate) fn take_number(&mut self, x: Number) {
-        self.by_x.remove(&x);
+        let was = self.table.virtual_number(x);
+        let Some(mut carried) = self.by_x.remove(&x) else { return };
+        if let Some(was) = &was {
+            self.pool.withdraw(was, &mut carried.standing);
+        }
         self.table.shared.numbers.pin().remove(&x);
+        self.note(carried.is_configured, || Entry::Number { was, is: None });
     }
 
     /// Publishes a checked binding: keys first, then the one store.
-    pub(crate) fn put(&mut self, binding: Binding) {
-        let Binding::Axb(axb) = &binding;
-        let (id, x, parties) = (axb.id, axb.x, [axb.a, axb.b]);
+    pub(crate) fn put(&mut self, binding: Binding, is_configured: bool) {
+        let (id, x) = (binding.id(), binding.x());
         let cell = Arc::new(Cell::empty());
         {
             let pairs = self.table.shared.pairs.pin();
-            for party in parties {
-                pairs.insert((x, party), Arc::clone(&cell));
+            for key in binding.keys() {
+                pairs.insert((x, key), Arc::clone(&cell));
             }
         }
-        cell.store(Some(Arc::new(binding)));
-        let list = self.by_x.entry(x).or_default();
-        let place = u32::try_from(list.len()).expect("pairs_per_number is held below 2^32");
-        list.push(id);
-        self.by_id.insert(id, Entry { cell, place });
+        let binding = Arc::new(binding);
+        cell.store(Some(Arc::clone(&binding)));
+        self.index(&binding);
+        self.uses += 1;
+        let uses = self.uses;
+        let carried = self.by_x.entry(x).or_default();
+        let place = u32::try_from(carried.ids.len()).expect("what an X carries is held far below 2^32");
+        carried.ids.push(id);
+        carried.standing.uses += 1;
+        self.by_id.insert(id, Place { cell, place, is_configured });
+        self.set_standing(x, |standing| {
+            standing.last_use = uses;
+            standing.rests_until = 0;
+        });
         self.count();
+        self.note(is_configured, || Entry::Binding { was: None, is: Some(binding) });
     }
 
     /// Withdraws a binding: the one store first, then the keys.
     pub(crate) fn take(&mut self, id: SubscriptionId) -> Option<Arc<Binding>> {
-        let entry = self.by_id.remove(&id)?;
-        let binding = entry.cell.swap(None)?;
-        let Binding::Axb(axb) = &*binding;
+        let place = self.by_id.remove(&id)?;
+        let binding = place.cell.swap(None)?;
+        let x = binding.x();
         {
             let pairs = self.table.shared.pairs.pin();
-            for party in [axb.a, axb.b] {
-                pairs.remove(&(axb.x, party));
+            for key in binding.keys() {
+                pairs.remove(&(x, key));
             }
         }
-        self.unlist(axb.x, entry.place);
+        self.unindex(&binding);
+        self.unlist(x, place.place);
         self.count();
+        self.note(place.is_configured, || Entry::Binding { was: Some(Arc::clone(&binding)), is: None });
+        self.rest(x, binding.app(), place.is_configured);
         Some(binding)
+    }
+
+    /// An X that has just lost its last binding rests.
+    fn rest(&mut self, x: Number, app: AppId, is_configured: bool) {
+        let cool_off = self.rules.get(&app).map_or(0, |rules| rules.cool_off);
+        let rests = cool_off != 0 && self.pairs_of(x) == 0;
+        let until = if rests { self.now.saturating_add(cool_off) } else { 0 };
+        self.set_standing(x, |standing| standing.rests_until = until);
+        if rests {
+            self.note(is_configured, || Entry::Rest { x, until });
+        }
     }
 
     /// Puts a checked binding of the same X in the place of another, in one step. Its id may differ.
     pub(crate) fn replace(&mut self, id: SubscriptionId, binding: Binding) -> Option<Arc<Binding>> {
         let entry = self.by_id.get(&id)?;
         let cell = Arc::clone(&entry.cell);
-        let place = entry.place;
+        let (place, is_configured) = (entry.place, entry.is_configured);
         let old = entry.binding();
         let new = Arc::new(binding);
-        let (Binding::Axb(was), Binding::Axb(is)) = (&*old, &*new);
-        let pairs = self.table.shared.pairs.pin();
-        for party in [is.a, is.b] {
-            if was.a != party && was.b != party {
-                pairs.insert((is.x, party), Arc::clone(&cell));
+        let (were, are) = (old.keys(), new.keys());
+        let x = new.x();
+        self.unindex(&old);
+        {
+            let pairs = self.table.shared.pairs.pin();
+            for key in are.iter().filter(|key| !were.contains(key)) {
+                pairs.insert((x, *key), Arc::clone(&cell));
+            }
+            cell.store(Some(Arc::clone(&new)));
+            for key in were.iter().filter(|key| !are.contains(key)) {
+                pairs.remove(&(x, *key));
             }
         }
-        cell.store(Some(Arc::clone(&new)));
-        for party in [was.a, was.b] {
-            if is.a != party && is.b != party {
-                pairs.remove(&(was.x, party));
-            }
-        }
-        drop(pairs);
-        if is.id != id {
+        self.index(&new);
+        if new.id() != id {
             self.by_id.remove(&id);
-            self.by_id.insert(is.id, Entry { cell, place });
-            let listed = self.by_x.get_mut(&is.x).and_then(|list| list.get_mut(place as usize));
+            self.by_id.insert(new.id(), Place { cell, place, is_configured });
+            let listed = self.by_x.get_mut(&x).and_then(|carried| carried.ids.get_mut(place as usize));
             if let Some(listed) = listed {
-                *listed = is.id;
+                *listed = new.id();
             }
         }
+        self.note(is_configured, || Entry::Binding { was: Some(old), is: Some(Arc::clone(&new)) });
         Some(new)
+    }
+
+    /// What a binding is found by beside the table.
+    fn index(&mut self, binding: &Binding) {
+        if let Some(at) = binding.due() {
+            self.due.insert((at, binding.id()));
+        }
+        match binding {
+            Binding::Axb(_) => {}
+            Binding::Ax(ax) => self.by_a.entry((ax.app, ax.a)).or_default().push(ax.id),
+            Binding::Axe(axe) => self.set_extension(axe.x, axe.extension, true),
+        }
+    }
+
+    fn unindex(&mut self, binding: &Binding) {
+        if let Some(at) = binding.due() {
+            self.due.remove(&(at, binding.id()));
+        }
+        match binding {
+            Binding::Axb(_) => {}
+            Binding::Ax(ax) => {
+                let key = (ax.app, ax.a);
+                if let Some(ids) = self.by_a.get_mut(&key) {
+                    ids.retain(|id| *id != ax.id);
+                    if ids.is_empty() {
+                        self.by_a.remove(&key);
+                    }
+                }
+            }
+            Binding::Axe(axe) => self.set_extension(axe.x, axe.extension, false),
+        }
+    }
+
+    fn set_extension(&mut self, x: Number, extension: Extension, is_taken: bool) {
+        if let Some(carried) = self.by_x.get_mut(&x) {
+            carried.standing.extensions.set(extension, is_taken);
+        }
+    }
+
+    /// Changes what is known of an X, and puts it in its place in the pool.
+    fn set_standing(&mut self, x: Number, change: impl FnOnce(&mut Standing)) {
+        let Some(number) = self.table.virtual_number(x) else { return };
+        let Some(carried) = self.by_x.get_mut(&x) else { return };
+        self.pool.withdraw(&number, &mut carried.standing);
+        change(&mut carried.standing);
+        self.pool.place(&number, &mut carried.standing, carried.ids.len(), self.now);
     }
 
     /// Takes a place out of an X's list; the last one moves into it.
     fn unlist(&mut self, x: Number, place: u32) {
-        let Some(list) = self.by_x.get_mut(&x) else {
+        let Some(Carried { ids: list, .. }) = self.by_x.get_mut(&x) else {
             return;
         };
         if place as usize >= list.len() {

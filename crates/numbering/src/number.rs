@@ -196,6 +196,14 @@ impl Number {
         self.national().is_some_and(|national| matches!(national.class(), Class::Fixed { .. }))
     }
 
+    /// The area code, without its 0, of a fixed line of +86.
+    pub(crate) fn area(self) -> Option<u16> {
+        match self.national()?.class() {
+            Class::Fixed { area } => u16::try_from(area).ok(),
+            _ => None,
+        }
+    }
+
     /// What stands behind 86; `None` for another country.
     pub(crate) const fn national(self) -> Option<National> {
         let Some(digits) = self.count().checked_sub(2) else { return None };

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::binding::{AppId, Binding, SubscriptionId, VirtualNumber};
-use crate::bindings::{BindError, Bindings, Limits, check_alone};
+use crate::bindings::{BindError, Bindings, Carried, Limits, Place, check_alone};
 use crate::number::Number;
 
 /// How often the bindings that wait for another one's number are tried again.
@@ -35,11 +35,13 @@ pub struct Summary {
 }
 
 impl Bindings {
-    /// Makes the table hold exactly these numbers and bindings: all is checked first, then only what differs is
-    /// touched, so that a binding which stands in both is never absent for an instant.
+    /// Makes the table hold exactly these numbers and bindings of the operator's file: all is checked first, then only what
+    /// differs is touched, so that a binding which stands in both is never absent for an instant. What does not come from
+    /// the file stays as it is.
     ///
     /// # Errors
-    /// The place (among the numbers, then among the bindings) of the first that breaks a rule, and the rule. Nothing has
+    /// The place (among the numbers, then among the bindings) of the first that breaks a rule, and the rule; behind all of
+    /// them, [`BindError::InUse`], where a number would go that carries bindings which are not the file's. Nothing has
     /// changed then.
     pub fn replace_all(
         &mut self,
@@ -47,10 +49,17 @@ impl Bindings {
         bindings: Vec<Binding>,
     ) -> Result<Summary, (usize, BindError)> {
         let wanted = check(&numbers, &bindings, &self.limits)?;
-        let gone: Vec<Number> = self.by_x.keys().filter(|x| !wanted.numbers.contains_key(*x)).copied().collect();
+        self.check_beside(&numbers, &bindings)?;
+        let is_gone = |x: &Number, carried: &Carried| carried.is_configured && !wanted.numbers.contains_key(x);
+        let gone: Vec<Number> = self.by_x.iter().filter(|(x, carried)| is_gone(x, carried)).map(|(x, _)| *x).collect();
+        for x in &gone {
+            if self.by_x[x].ids.iter().any(|id| !self.is_configured(*id)) {
+                return Err((numbers.len() + bindings.len(), BindError::InUse));
+            }
+        }
         for number in numbers {
             if self.table.virtual_number(number.number).as_deref() != Some(&number) {
-                self.put_number(number);
+                self.put_number(number, true);
             }
         }
         let summary = self.become_like(bindings, &wanted.ids);
@@ -58,6 +67,32 @@ impl Bindings {
             self.take_number(x);
         }
         Ok(summary)
+    }
+
+    /// What is not the file's is not in the file's way.
+    fn check_beside(&self, numbers: &[VirtualNumber], bindings: &[Binding]) -> Result<(), (usize, BindError)> {
+        let is_other = |x: Number| self.by_x.get(&x).is_some_and(|carried| !carried.is_configured);
+        if let Some(place) = numbers.iter().position(|number| is_other(number.number)) {
+            return Err((place, BindError::Exists));
+        }
+        for number in numbers {
+            let moved = self.table.app_of(number.number).is_some_and(|app| app != number.app);
+            if moved && self.of_number(number.number).any(|binding| !self.is_configured(binding.id())) {
+                return Err((numbers.len() + bindings.len(), BindError::InUse));
+            }
+        }
+        for (place, binding) in bindings.iter().enumerate() {
+            let Binding::Axb(axb) = binding else { continue };
+            let taken = self.get(axb.id).filter(|held| !self.is_configured(held.id())).map(|_| BindError::Exists);
+            let parties = [axb.a, axb.b].into_iter().find(|party| {
+                let holder = self.of_party(axb.x, *party);
+                holder.is_some_and(|holder| !self.is_configured(holder.id()))
+            });
+            if let Some(error) = taken.or(parties.map(BindError::NumberTaken)) {
+                return Err((numbers.len() + place, error));
+            }
+        }
+        Ok(())
     }
 
     /// Steps 2 to 4.
@@ -75,7 +110,8 @@ impl Bindings {
             }
             left.push(binding);
         }
-        summary.removed = self.len() - summary.kept - summary.changed;
+        let before = self.by_id.values().filter(|place| place.is_configured).count();
+        summary.removed = before - summary.kept - summary.changed;
         // A step may free the number that another one waits for (a chain of transfers), hence the rounds.
         for _ in 0..ROUNDS {
             let waiting = left.len();
@@ -84,20 +120,21 @@ impl Bindings {
                 break;
             }
         }
-        let gone = self.by_id.keys().filter(|id| !wanted.contains(id)).copied();
+        let is_gone = |(id, place): &(&SubscriptionId, &Place)| place.is_configured && !wanted.contains(*id);
+        let gone = self.by_id.iter().filter(is_gone).map(|(id, _)| *id);
         let going: Vec<SubscriptionId> = gone.chain(left.iter().map(Binding::id)).collect();
         for id in going {
             self.take(id);
         }
         for binding in left {
-            self.put(binding);
+            self.put(binding, true);
         }
         summary
     }
 
     /// Puts a binding in the place of the one binding that goes for it; gives it back where it is none or several.
     fn step_into(&mut self, binding: Binding, wanted: &HashSet<SubscriptionId>) -> Option<Binding> {
-        let Binding::Axb(axb) = &binding;
+        let Binding::Axb(axb) = &binding else { return Some(binding) };
         let same_id = self.get(axb.id).filter(|was| was.x() == axb.x);
         let mut place: Option<Arc<Binding>> = same_id;
         for party in [axb.a, axb.b] {
@@ -156,8 +193,8 @@ impl Wanted {
         parties: &mut HashSet<(Number, Number)>,
         pairs: &mut HashMap<Number, u32>,
     ) -> Result<(), BindError> {
-        let Binding::Axb(axb) = binding;
-        check_alone(axb, |x| self.numbers.get(&x).copied())?;
+        let Binding::Axb(axb) = binding else { return Err(BindError::InUse) };
+        check_alone(binding, |x| self.numbers.get(&x).copied())?;
         if !self.ids.insert(axb.id) {
             return Err(BindError::Exists);
         }

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use crate::binding::{AppId, Binding, Party, VirtualNumber};
+use crate::binding::{AppId, Binding, Key, Mode, Party, VirtualNumber};
 use crate::number::Number;
 
 /// Why a call is refused.
@@ -43,12 +43,25 @@ pub enum Refusal {
     WrongDirection,
     /// A fixed line may be called through X but may not call X.
     FixedLineCaller,
+    /// A called X, and the customer has named nobody to be reached (8013).
+    NoTemporaryCallee,
+    /// The customer has switched X off (`turnFlag`).
+    SwitchedOff,
+    /// X is suspended or unavailable (8055).
+    NumberUnusable,
 }
 
 impl Refusal {
     /// Every one.
-    pub const ALL: [Refusal; 4] =
-        [Refusal::UnknownX, Refusal::NotBound, Refusal::WrongDirection, Refusal::FixedLineCaller];
+    pub const ALL: [Refusal; 7] = [
+        Refusal::UnknownX,
+        Refusal::NotBound,
+        Refusal::WrongDirection,
+        Refusal::FixedLineCaller,
+        Refusal::NoTemporaryCallee,
+        Refusal::SwitchedOff,
+        Refusal::NumberUnusable,
+    ];
 
     /// Metric label.
     #[must_use]
@@ -58,6 +71,9 @@ impl Refusal {
             Refusal::NotBound => "not_bound",
             Refusal::WrongDirection => "wrong_direction",
             Refusal::FixedLineCaller => "fixed_line_caller",
+            Refusal::NoTemporaryCallee => "no_temporary_callee",
+            Refusal::SwitchedOff => "switched_off",
+            Refusal::NumberUnusable => "number_unusable",
         }
     }
 }
@@ -97,8 +113,8 @@ pub struct Table {
 }
 
 pub(crate) struct Shared {
-    /// (X, party) → the pair's cell.
-    pub(crate) pairs: papaya::HashMap<(Number, Number), Arc<Cell>>,
+    /// (X, party) → the pair's cell; see [`Binding::keys`].
+    pub(crate) pairs: papaya::HashMap<(Number, Key), Arc<Cell>>,
     pub(crate) numbers: papaya::HashMap<Number, Arc<VirtualNumber>>,
     /// Written by the one writer.
     pub(crate) bindings: AtomicUsize,
@@ -122,44 +138,68 @@ impl Table {
     /// | # | question | if so |
     /// |---|---|---|
     /// | 1 | is X not in the pool? | [`Refusal::UnknownX`] |
-    /// | 2 | is the caller withheld, or no party of a binding of X? | [`Refusal::NotBound`] |
-    /// | 3 | is the caller a fixed line? | [`Refusal::FixedLineCaller`] |
-    /// | 4 | may this party not call? | [`Refusal::WrongDirection`] |
-    /// | 5 | | [`Decision::Connect`] to the other party |
+    /// | 2 | is X suspended or unavailable? | [`Refusal::NumberUnusable`] |
+    /// | 3 | is the caller, withheld or not, no party of a binding of X? | [`Refusal::NotBound`] |
+    /// | 4 | has the customer switched X off? | [`Refusal::SwitchedOff`] |
+    /// | 5 | is the caller a fixed line, and a party? | [`Refusal::FixedLineCaller`] |
+    /// | 6 | may this party not call? | [`Refusal::WrongDirection`] |
+    /// | 7 | is it A of an A–X, with nobody to be reached? | [`Refusal::NoTemporaryCallee`] |
+    /// | 8 | | [`Decision::Connect`] to the other party |
     #[must_use]
     pub fn decide(&self, x: Number, caller: Option<Number>) -> Decision {
-        // A bound X is in the pool (the writer keeps it so), hence the pair may be asked for before the pool.
-        let found = caller.and_then(|caller| Some((caller, self.binding(x, caller)?)));
-        let Some((caller, (binding, party))) = found else {
-            let app = self.app_of(x);
-            return Decision::Refuse {
-                refusal: match app {
-                    Some(_) => Refusal::NotBound,
-                    None => Refusal::UnknownX,
-                },
-                app,
-                binding: None,
-            };
+        let Some(number) = self.virtual_number(x) else {
+            return Decision::Refuse { refusal: Refusal::UnknownX, app: None, binding: None };
         };
-        let Binding::Axb(axb) = &*binding;
-        let refusal = if caller.is_fixed_line() {
+        let refuse = |refusal, binding| Decision::Refuse { refusal, app: Some(number.app), binding };
+        if !number.state.carries_calls() {
+            return refuse(Refusal::NumberUnusable, None);
+        }
+        let found = caller.and_then(|caller| self.binding(x, caller)).or_else(|| self.anyones(x));
+        let Some((binding, party)) = found else {
+            return refuse(Refusal::NotBound, None);
+        };
+        let is_fixed_line = caller.is_some_and(Number::is_fixed_line);
+        let (direction, is_on, is_party, callee) = match &*binding {
+            Binding::Axb(axb) => (axb.direction, true, true, Some(if party == Party::A { axb.b } else { axb.a })),
+            Binding::Ax(ax) => match party {
+                Party::A => (ax.direction, ax.is_on, true, ax.temporary.as_ref().map(|temporary| temporary.callee)),
+                Party::B => (ax.direction, ax.is_on, false, Some(ax.a)),
+            },
+            // Nobody is reached without an extension, and A's number leads to none of A's.
+            Binding::Axe(_) => return refuse(Refusal::NotBound, Some(binding)),
+        };
+        let refusal = if !is_on {
+            Refusal::SwitchedOff
+        } else if is_fixed_line && is_party {
             Refusal::FixedLineCaller
-        } else if !axb.direction.allows(party) {
+        } else if !direction.allows(party) {
             Refusal::WrongDirection
         } else {
-            let callee = binding.number(party.other());
-            return Decision::Connect { binding, caller: party, callee };
+            match callee {
+                Some(callee) => return Decision::Connect { binding, caller: party, callee },
+                None => Refusal::NoTemporaryCallee,
+            }
         };
-        Decision::Refuse { refusal, app: Some(axb.app), binding: Some(binding) }
+        refuse(refusal, Some(binding))
     }
 
     /// The binding that a number is a party of on X, and which party.
     #[must_use]
     pub fn binding(&self, x: Number, number: Number) -> Option<(Arc<Binding>, Party)> {
-        let pairs = self.shared.pairs.pin();
-        let binding = pairs.get(&(x, number))?.load_full()?;
+        let binding = self.at(x, number.as_u64())?;
         let party = binding.party(number)?;
-        Some((binding, party))
+        // An A–X stands under its X too, for everybody; its A alone stands under a number.
+        let is_by_name = party == Party::A || binding.mode() == Mode::Axb;
+        is_by_name.then_some((binding, party))
+    }
+
+    /// The A–X of an X, for a caller who is not its A.
+    fn anyones(&self, x: Number) -> Option<(Arc<Binding>, Party)> {
+        Some((self.at(x, x.as_u64())?, Party::B))
+    }
+
+    pub(crate) fn at(&self, x: Number, key: Key) -> Option<Arc<Binding>> {
+        self.shared.pairs.pin().get(&(x, key))?.load_full()
     }
 
     /// The virtual number, where X is in the pool.

@@ -96,18 +96,7 @@ impl Setup {
     pub fn new(seed: u64) -> Setup {
         let [a, b, x] = NUMBERS.map(|number| Number::parse(number).expect("a constant in global form"));
         let app = AppId(0);
-        let binding = Axb {
-            id: SubscriptionId(1),
-            app,
-            a,
-            b,
-            x,
-            direction: CallDirection::Both,
-            max_minutes: 0,
-            record: false,
-            voice: None,
-            user_text: None,
-        };
+        let binding = Axb::new(SubscriptionId(1), app, a, x, b);
         Setup {
             seed,
             link: Link::default(),
@@ -115,7 +104,7 @@ impl Setup {
             settings: settings(),
             binding,
             more_bindings: Vec::new(),
-            numbers: vec![VirtualNumber { number: x, app, trunk: Some("carrier-b".into()) }],
+            numbers: vec![VirtualNumber::new(x, app, Some("carrier-b".into()))],
             silent: Vec::new(),
             phones: vec![
                 config("A", NUMBERS[0], "Wang Xiaoming", 1, A_TONE, seed),
@@ -249,8 +238,12 @@ impl Setup {
     pub fn world(self) -> World {
         let (mut bindings, table) = Bindings::new(numbering::Limits::default());
         let all = std::iter::once(self.binding.clone()).chain(self.more_bindings.iter().cloned());
-        let all: Vec<Binding> = all.map(Binding::Axb).collect();
-        bindings.replace_all(self.numbers.clone(), all).expect("the bindings of a set-up do not contradict each other");
+        for number in &self.numbers {
+            bindings.add_number(number.clone()).expect("the numbers of a set-up are different");
+        }
+        for axb in all {
+            bindings.bind(Binding::Axb(axb)).expect("the bindings of a set-up do not contradict each other");
+        }
         let settings = Arc::new(self.settings.clone());
         let mut core = Core::new(Arc::clone(&settings), table, self.seed ^ 0xc07e);
         let (first, last) = settings.media.ports;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media::{Prompt, Side};
-use numbering::{Binding, Decision, Number, Party};
+use numbering::{Decision, Number};
 use sip::dialog::Dialog;
 use sip::message::{Message, ParseError};
 use sip::transaction::{Flow, ServerId};
@@ -156,16 +156,13 @@ impl Core {
                 return Err(refusal.into());
             }
         };
-        let Binding::Axb(axb) = &*binding;
-        cdr.set_app(settings, axb.app);
-        cdr.set_binding(&binding);
+        cdr.set_app(settings, binding.app());
         cdr.caller_is = Some(party);
+        cdr.set_binding(&binding);
         cdr.callee = Some(callee);
-        let app = settings.app(axb.app).ok_or(Cause::Internal)?;
+        let app = settings.app(binding.app()).ok_or(Cause::Internal)?;
         let named = |name: Option<&Arc<str>>| name.and_then(|name| app.named.get(name)).cloned();
-        let voice = axb.voice.as_deref();
-        let hint_tone =
-            named(voice.and_then(|voice| voice.record_hint_tone.as_ref())).or_else(|| app.hint_tone.clone());
+        let hint_tone = named(binding.record_hint_tone()).or_else(|| app.hint_tone.clone());
         if hint_tone.is_none() && app.require_hint_tone {
             return Err(Cause::NoHintTone);
         }
@@ -191,23 +188,18 @@ impl Core {
             return Err(Cause::TrunkFull);
         }
         cdr.trunk_out = Some(Arc::clone(&out.name));
-        let announcement: Option<Arc<Prompt>> = named(voice.and_then(|voice| match party {
-            Party::A => voice.caller_hint_tone.as_ref(),
-            Party::B => voice.callee_hint_tone.as_ref(),
-        }));
-        let maximum = Duration::from_secs(60 * u64::from(axb.max_minutes));
+        let announcement: Option<Arc<Prompt>> = named(binding.announcement(party));
+        let maximum = Duration::from_secs(60 * u64::from(binding.max_minutes()));
         let ceiling = settings.timers.safety_ceiling.min(app.safety_ceiling);
-        let bounded = axb.max_minutes != 0 && maximum <= ceiling;
+        let bounded = binding.max_minutes() != 0 && maximum <= ceiling;
         let longest = if bounded { (maximum, Cause::MaxDuration) } else { (ceiling, Cause::SafetyCeiling) };
-        let last_minute = named(voice.and_then(|voice| voice.last_minute.as_ref()))
-            .or_else(|| app.prompts.last_minute.clone())
-            .filter(|_| bounded);
+        let last_minute = named(binding.last_minute()).or_else(|| app.prompts.last_minute.clone()).filter(|_| bounded);
         let max_forwards = match invite.max_forwards() {
             Some(Ok(hops)) => hops.saturating_sub(1),
             Some(Err(_)) | None => 69,
         };
         Ok(Plan {
-            app: axb.app,
+            app: binding.app(),
             x,
             callee,
             trunk_out,
@@ -216,7 +208,7 @@ impl Core {
             hint_tone,
             last_minute,
             longest,
-            record: axb.record && app.recording,
+            record: binding.record() && app.recording,
             max_forwards,
         })
     }
