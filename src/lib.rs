@@ -10,6 +10,8 @@
 //!                                        └ metrics      tokio: /metrics
 //! ```
 
+pub mod api;
+pub mod apps;
 pub mod cdr;
 pub mod check;
 pub mod clock;
@@ -20,9 +22,11 @@ pub mod files;
 pub mod metrics;
 pub mod prompts;
 pub mod recording;
+pub mod registry;
 pub mod relay;
 pub mod serve;
 pub mod signalling;
+pub mod store;
 pub mod transport;
 
 #[cfg(test)]

@@ -1,0 +1,1 @@
+//! HTTP: what customers and operators ask for. The only code that knows JSON.

@@ -1,0 +1,107 @@
+//! Customers' applications as the API knows them: who may ask, and for what.
+//!
+//! An application comes from the operator's file (`[[app]]`) or from the admin API, where the store keeps it. Either way it
+//! has one place among the settings' apps, its [`AppId`], which stays its own while the process runs.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use numbering::{AppId, Area, Number, Rules};
+
+/// A key that both sides know (`app_secret`). Its Debug shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// These bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Secret {
+        Secret(bytes.into())
+    }
+
+    /// For digests only.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// An application.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// Its place among the settings' apps.
+    pub id: AppId,
+    /// Its name, which is its `app_key`.
+    pub name: Arc<str>,
+    /// `None`: it may not use the API.
+    pub secret: Option<Secret>,
+    /// Its kind of binding, and what goes with it.
+    pub rules: Rules,
+    /// It may record.
+    pub recording: bool,
+    /// Requests that it may make in a second (a bucket as deep as one second).
+    pub requests_per_second: u32,
+    /// Where its mobile numbers are at home, by the digits that they begin with behind +86; the longest prefix wins.
+    pub mobile_areas: Vec<(Box<str>, Area)>,
+    /// It stands in the operator's file, and is changed there only.
+    pub is_configured: bool,
+}
+
+impl Account {
+    /// Where a number of this app's users is at home: a fixed line by its area code, a mobile by [`Account::mobile_areas`].
+    #[must_use]
+    pub fn home_of(&self, number: Number) -> Option<Area> {
+        let by_prefix = || {
+            let digits = number.digits();
+            let national = digits.as_str().strip_prefix("86")?;
+            let fits = self.mobile_areas.iter().filter(|(prefix, _)| national.starts_with(&**prefix));
+            fits.max_by_key(|(prefix, _)| prefix.len()).map(|(_, area)| *area)
+        };
+        Area::of(number).or_else(by_prefix)
+    }
+}
+
+/// Every application.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    by_name: HashMap<Arc<str>, Arc<Account>>,
+    by_id: HashMap<AppId, Arc<Account>>,
+}
+
+impl Accounts {
+    /// These; of two with one name or one place the later.
+    #[must_use]
+    pub fn new(all: impl IntoIterator<Item = Account>) -> Accounts {
+        let mut accounts = Accounts::default();
+        for account in all {
+            let account = Arc::new(account);
+            accounts.by_name.insert(Arc::clone(&account.name), Arc::clone(&account));
+            accounts.by_id.insert(account.id, account);
+        }
+        accounts
+    }
+
+    /// By its `app_key`.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Arc<Account>> {
+        self.by_name.get(name)
+    }
+
+    /// By its place.
+    #[must_use]
+    pub fn get(&self, id: AppId) -> Option<&Arc<Account>> {
+        self.by_id.get(&id)
+    }
+
+    /// Every one, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.by_id.values()
+    }
+}
