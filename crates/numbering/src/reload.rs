@@ -35,6 +35,28 @@ pub struct Summary {
 }
 
 impl Bindings {
+    /// Whether [`Bindings::replace_all`] would take these.
+    ///
+    /// # Errors
+    /// As it would say.
+    pub fn check_all(&self, numbers: &[VirtualNumber], bindings: &[Binding]) -> Result<(), (usize, BindError)> {
+        let wanted = check(numbers, bindings, &self.limits)?;
+        self.check_beside(numbers, bindings)?;
+        self.gone(&wanted, numbers.len() + bindings.len()).map(|_| ())
+    }
+
+    /// The numbers of the file that the new one has no more.
+    fn gone(&self, wanted: &Wanted, place: usize) -> Result<Vec<Number>, (usize, BindError)> {
+        let is_gone = |x: &Number, carried: &Carried| carried.is_configured && !wanted.numbers.contains_key(x);
+        let gone: Vec<Number> = self.by_x.iter().filter(|(x, carried)| is_gone(x, carried)).map(|(x, _)| *x).collect();
+        for x in &gone {
+            if self.by_x[x].ids.iter().any(|id| !self.is_configured(*id)) {
+                return Err((place, BindError::InUse));
+            }
+        }
+        Ok(gone)
+    }
+
     /// Makes the table hold exactly these numbers and bindings of the operator's file: all is checked first, then only what
     /// differs is touched, so that a binding which stands in both is never absent for an instant. What does not come from
     /// the file stays as it is.
@@ -50,13 +72,7 @@ impl Bindings {
     ) -> Result<Summary, (usize, BindError)> {
         let wanted = check(&numbers, &bindings, &self.limits)?;
         self.check_beside(&numbers, &bindings)?;
-        let is_gone = |x: &Number, carried: &Carried| carried.is_configured && !wanted.numbers.contains_key(x);
-        let gone: Vec<Number> = self.by_x.iter().filter(|(x, carried)| is_gone(x, carried)).map(|(x, _)| *x).collect();
-        for x in &gone {
-            if self.by_x[x].ids.iter().any(|id| !self.is_configured(*id)) {
-                return Err((numbers.len() + bindings.len(), BindError::InUse));
-            }
-        }
+        let gone = self.gone(&wanted, numbers.len() + bindings.len())?;
         for number in numbers {
             if self.table.virtual_number(number.number).as_deref() != Some(&number) {
                 self.put_number(number, true);
