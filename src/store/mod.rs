@@ -1,10 +1,26 @@
 //! Durable state: what has been acknowledged is here, whatever happens to the process or the machine.
+//!
+//! ```text
+//!   registry ─ commit([Change, …]) ─▶ Store ─ one transaction ─▶ log (WAL) ─ fsync ─▶ acknowledged
+//!   start    ◀─ apps, numbers, rests, prompts, each binding ─┤     └ now and then ─▶ axbridge.db
+//!   admin    ◀─ a page of the audit ── Reader ───────────────┘
+//! ```
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use numbering::{Binding, Number, SubscriptionId, VirtualNumber};
+
+mod audit;
+mod database;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use audit::{AuditQuery, PAGE, Reader};
+use database::FILE;
+pub use database::{Loaded, Store};
 
 /// One thing to be written down. An application is named by its name, since its place is another one after each start.
 #[derive(Clone, PartialEq, Debug)]
