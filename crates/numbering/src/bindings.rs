@@ -460,8 +460,10 @@ impl Bindings {
     /// A rule that it breaks, in this order: `UnknownX`, `ForeignX`, `SameParty`, `MaxMinutes`, `PartyIsVirtual`,
     /// `ServiceNumber`, `Exists`, `NumberState`, what is taken, `TooManyPairs`, `Full`. Nothing has changed then.
     pub fn bind(&mut self, binding: Binding) -> Result<(), BindError> {
-        self.check_new(&binding)?;
+        check_alone(&binding, |x| self.table.app_of(x))?;
+        self.check_name(binding.id())?;
         self.check_state(binding.x())?;
+        self.check_room(&binding)?;
         self.put(binding, false);
         Ok(())
     }
@@ -471,16 +473,19 @@ impl Bindings {
     /// # Errors
     /// As for [`Bindings::bind`].
     pub fn restore(&mut self, binding: Binding) -> Result<(), BindError> {
-        self.check_new(&binding)?;
+        check_alone(&binding, |x| self.table.app_of(x))?;
+        self.check_name(binding.id())?;
+        self.check_room(&binding)?;
         self.put(binding, false);
         Ok(())
     }
 
-    fn check_new(&self, binding: &Binding) -> Result<(), BindError> {
-        check_alone(binding, |x| self.table.app_of(x))?;
-        if self.by_id.contains_key(&binding.id()) {
-            return Err(BindError::Exists);
-        }
+    fn check_name(&self, id: SubscriptionId) -> Result<(), BindError> {
+        if self.by_id.contains_key(&id) { Err(BindError::Exists) } else { Ok(()) }
+    }
+
+    /// What is taken, and the limits.
+    fn check_room(&self, binding: &Binding) -> Result<(), BindError> {
         self.check_free(binding, None)?;
         if self.pairs_of(binding.x()) >= self.limits.pairs_per_number as usize && binding.mode() == Mode::Axb {
             return Err(BindError::TooManyPairs);
