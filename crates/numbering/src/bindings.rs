@@ -468,12 +468,14 @@ impl Bindings {
         Ok(())
     }
 
-    /// Makes a binding that was made before the start: the state of its X does not matter.
+    /// Makes a binding that was made before the start: the state of its X does not matter, nor that a party has become an X
+    /// since ([`Bindings::add_number`]).
     ///
     /// # Errors
     /// As for [`Bindings::bind`].
     pub fn restore(&mut self, binding: Binding) -> Result<(), BindError> {
-        check_alone(&binding, |x| self.table.app_of(x))?;
+        let x = binding.x();
+        check_alone(&binding, |number| if number == x { self.table.app_of(x) } else { None })?;
         self.check_name(binding.id())?;
         self.check_room(&binding)?;
         self.put(binding, false);
