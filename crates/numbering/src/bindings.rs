@@ -217,7 +217,7 @@ pub struct Bindings {
     pub(crate) by_id: BTreeMap<SubscriptionId, Place>,
     /// What each X carries; an X of the pool without bindings has an empty list.
     pub(crate) by_x: HashMap<Number, Carried>,
-    /// The X of each A, of A–X alone.
+    /// The X of each A, of A–X alone, in the order of the ids.
     by_a: HashMap<(AppId, Number), Vec<SubscriptionId>>,
     rules: HashMap<AppId, Rules>,
     pool: Pool,
@@ -592,7 +592,7 @@ impl Bindings {
         self.holder(x, extension_key(extension))
     }
 
-    /// The A–X of an A in an app, oldest first; at most [`MAX_X_OF_A`].
+    /// The A–X of an A in an app, in the order of their ids; at most [`MAX_X_OF_A`].
     pub fn of_a(&self, app: AppId, a: Number) -> impl Iterator<Item = Arc<Binding>> {
         let ids = self.by_a.get(&(app, a)).map_or(&[][..], Vec::as_slice);
         ids.iter().filter_map(|id| self.get(*id))
@@ -808,7 +808,11 @@ impl Bindings {
         }
         match binding {
             Binding::Axb(_) => {}
-            Binding::Ax(ax) => self.by_a.entry((ax.app, ax.a)).or_default().push(ax.id),
+            Binding::Ax(ax) => {
+                let ids = self.by_a.entry((ax.app, ax.a)).or_default();
+                let place = ids.partition_point(|id| *id < ax.id);
+                ids.insert(place, ax.id);
+            }
             Binding::Axe(axe) => self.set_extension(axe.x, axe.extension, true),
         }
     }
