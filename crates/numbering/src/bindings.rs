@@ -418,8 +418,12 @@ impl Bindings {
         Ok(())
     }
 
-    /// Lets an X without bindings rest until then, in milliseconds of UNIX time: a rest that began before a restart.
+    /// Lets an X without bindings rest until then, in milliseconds of UNIX time: a rest that began before a restart. One with
+    /// bindings does not rest.
     pub fn set_rest(&mut self, x: Number, until: u64) {
+        if self.pairs_of(x) != 0 {
+            return;
+        }
         self.set_standing(x, |standing| standing.rests_until = until);
     }
 
