@@ -227,7 +227,7 @@ pub struct Bindings {
     journal: Option<Vec<Entry>>,
     /// Milliseconds of UNIX time, as last told.
     now: u64,
-    /// Counts what is bound, so that the X used last is given away last.
+    /// Counts what is bound and what ends, so that the X used last is given away last.
     uses: u64,
 }
 
@@ -766,7 +766,12 @@ impl Bindings {
         let cool_off = self.rules.get(&app).map_or(0, |rules| rules.cool_off);
         let rests = cool_off != 0 && self.pairs_of(x) == 0;
         let until = if rests { self.now.saturating_add(cool_off) } else { 0 };
-        self.set_standing(x, |standing| standing.rests_until = until);
+        self.uses += 1;
+        let uses = self.uses;
+        self.set_standing(x, |standing| {
+            standing.last_use = uses;
+            standing.rests_until = until;
+        });
         if rests {
             self.note(is_configured, || Entry::Rest { x, until });
         }
