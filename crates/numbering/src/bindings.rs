@@ -200,11 +200,13 @@ pub enum Entry {
         /// Now.
         is: Option<Arc<VirtualNumber>>,
     },
-    /// An X without bindings rests.
+    /// An X without bindings rests, or does so no more: it is bound, or released.
     Rest {
         /// Which.
         x: Number,
-        /// Until when, in milliseconds of UNIX time.
+        /// Until when it was to rest before, in milliseconds of UNIX time; past or 0: it did not.
+        was: u64,
+        /// Until when it rests now; 0: it does not.
         until: u64,
     },
 }
@@ -351,13 +353,13 @@ impl Bindings {
         let journal = self.journal.take();
         for entry in entries.into_iter().rev() {
             match entry {
-                Entry::Binding { was: None, is: Some(is) } => drop(self.take(is.id())),
+                Entry::Binding { was: None, is: Some(is) } => drop(self.withdraw(is.id())),
                 Entry::Binding { was: Some(was), is: Some(is) } => drop(self.replace(is.id(), (*was).clone())),
                 Entry::Binding { was: Some(was), is: None } => self.put((*was).clone(), false),
                 Entry::Number { was: None, is: Some(is) } => self.take_number(is.number),
                 Entry::Number { was: Some(was), .. } => self.put_number((*was).clone(), false),
                 Entry::Binding { was: None, is: None } | Entry::Number { was: None, is: None } => {}
-                Entry::Rest { x, .. } => self.set_standing(x, |standing| standing.rests_until = 0),
+                Entry::Rest { x, was, .. } => self.set_standing(x, |standing| standing.rests_until = was),
             }
         }
         self.journal = journal;
@@ -711,6 +713,7 @@ impl Bindings {
             self.pool.withdraw(was, &mut carried.standing);
         }
         self.table.shared.numbers.pin().remove(&x);
+        self.note_wake(x, carried.standing.rests_until, carried.is_configured);
         self.note(carried.is_configured, || Entry::Number { was, is: None });
     }
 
@@ -730,6 +733,7 @@ impl Bindings {
         self.uses += 1;
         let uses = self.uses;
         let carried = self.by_x.entry(x).or_default();
+        let rested_until = carried.standing.rests_until;
         let place = u32::try_from(carried.ids.len()).expect("what an X carries is held far below 2^32");
         carried.ids.push(id);
         carried.standing.uses += 1;
@@ -739,13 +743,27 @@ impl Bindings {
             standing.rests_until = 0;
         });
         self.count();
+        self.note_wake(x, rested_until, is_configured);
         self.note(is_configured, || Entry::Binding { was: None, is: Some(binding) });
     }
 
-    /// Withdraws a binding: the one store first, then the keys.
+    /// Withdraws a binding; an X that has just lost its last one rests.
     pub(crate) fn take(&mut self, id: SubscriptionId) -> Option<Arc<Binding>> {
-        let place = self.by_id.remove(&id)?;
-        let binding = place.cell.swap(None)?;
+        let (binding, is_configured) = self.withdraw(id)?;
+        let x = binding.x();
+        let cool_off = self.rules.get(&binding.app()).map_or(0, |rules| rules.cool_off);
+        if cool_off != 0 && self.pairs_of(x) == 0 {
+            let until = self.now.saturating_add(cool_off);
+            self.set_standing(x, |standing| standing.rests_until = until);
+            self.note(is_configured, || Entry::Rest { x, was: 0, until });
+        }
+        Some(binding)
+    }
+
+    /// Withdraws a binding: the one store first, then the keys. And whether it stood in the operator's file.
+    fn withdraw(&mut self, id: SubscriptionId) -> Option<(Arc<Binding>, bool)> {
+        let Place { cell, place, is_configured } = self.by_id.remove(&id)?;
+        let binding = cell.swap(None)?;
         let x = binding.x();
         {
             let pairs = self.table.shared.pairs.pin();
@@ -754,26 +772,19 @@ impl Bindings {
             }
         }
         self.unindex(&binding);
-        self.unlist(x, place.place);
-        self.count();
-        self.note(place.is_configured, || Entry::Binding { was: Some(Arc::clone(&binding)), is: None });
-        self.rest(x, binding.app(), place.is_configured);
-        Some(binding)
-    }
-
-    /// An X that has just lost its last binding rests.
-    fn rest(&mut self, x: Number, app: AppId, is_configured: bool) {
-        let cool_off = self.rules.get(&app).map_or(0, |rules| rules.cool_off);
-        let rests = cool_off != 0 && self.pairs_of(x) == 0;
-        let until = if rests { self.now.saturating_add(cool_off) } else { 0 };
+        self.unlist(x, place);
         self.uses += 1;
         let uses = self.uses;
-        self.set_standing(x, |standing| {
-            standing.last_use = uses;
-            standing.rests_until = until;
-        });
-        if rests {
-            self.note(is_configured, || Entry::Rest { x, until });
+        self.set_standing(x, |standing| standing.last_use = uses);
+        self.count();
+        self.note(is_configured, || Entry::Binding { was: Some(Arc::clone(&binding)), is: None });
+        Some((binding, is_configured))
+    }
+
+    /// Writes down that an X which rested does so no more.
+    fn note_wake(&mut self, x: Number, was: u64, is_configured: bool) {
+        if was > self.now {
+            self.note(is_configured, || Entry::Rest { x, was, until: 0 });
         }
     }
 
