@@ -14,7 +14,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::binding::{AppId, Binding, SubscriptionId, VirtualNumber};
+use crate::binding::{AppId, Axb, Binding, Mode, SubscriptionId, VirtualNumber};
 use crate::bindings::{BindError, Bindings, Carried, Limits, Place, check_alone};
 use crate::number::Number;
 
@@ -99,16 +99,31 @@ impl Bindings {
         }
         for (place, binding) in bindings.iter().enumerate() {
             let Binding::Axb(axb) = binding else { continue };
-            let taken = self.get(axb.id).filter(|held| !self.is_configured(held.id())).map(|_| BindError::Exists);
-            let parties = [axb.a, axb.b].into_iter().find(|party| {
-                let holder = self.of_party(axb.x, *party);
-                holder.is_some_and(|holder| !self.is_configured(holder.id()))
-            });
-            if let Some(error) = taken.or(parties.map(BindError::NumberTaken)) {
-                return Err((numbers.len() + place, error));
-            }
+            self.check_pair_beside(axb, binding).map_err(|error| (numbers.len() + place, error))?;
         }
         Ok(())
+    }
+
+    fn check_pair_beside(&self, axb: &Axb, binding: &Binding) -> Result<(), BindError> {
+        let held = self.get(axb.id);
+        // What the API has made an X since the pair was made may stay its party.
+        if held.as_deref() != Some(binding) {
+            let is_virtual = |party: &Number| self.by_x.get(party).is_some_and(|carried| !carried.is_configured);
+            if let Some(party) = [axb.a, axb.b].into_iter().find(is_virtual) {
+                return Err(BindError::PartyIsVirtual(party));
+            }
+        }
+        if held.is_some_and(|held| !self.is_configured(held.id())) {
+            return Err(BindError::Exists);
+        }
+        // What an X carries is of one kind, and the file's are pairs.
+        if self.of_number(axb.x).next().is_some_and(|other| other.mode() != Mode::Axb) {
+            return Err(BindError::InUse);
+        }
+        let is_taken = |party: &Number| {
+            self.of_party(axb.x, *party).is_some_and(|holder| !self.is_configured(holder.id()))
+        };
+        [axb.a, axb.b].into_iter().find(is_taken).map_or(Ok(()), |party| Err(BindError::NumberTaken(party)))
     }
 
     /// Steps 2 to 4.
