@@ -267,7 +267,7 @@ impl Books {
                 Some(Change::PutNumber { app: name(number.app)?, number: Arc::clone(number) })
             }
             Entry::Number { was, is: None } => Some(Change::EndNumber(was.as_ref()?.number)),
-            Entry::Rest { x, until } => Some(Change::Rest { x: *x, until: *until }),
+            Entry::Rest { x, until, .. } => Some(Change::Rest { x: *x, until: *until }),
         }
     }
 

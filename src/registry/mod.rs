@@ -347,15 +347,21 @@ impl Books {
     /// Takes what the store holds. What cannot be taken stays in the store, and is counted.
     fn restore(&mut self, store: &mut Store, counters: &Counters) -> Result<(), StoreError> {
         let mut apps = Vec::new();
-        for row in store.load_apps()? {
+        let mut parked = 0;
+        let rows = store.load_apps()?;
+        parked += rows.bad;
+        for row in rows.rows {
             match AppSettings::from_json(&row.settings) {
                 Some(settings) => apps.push(settings),
                 None => tracing::error!(app = %row.name, "the store's app cannot be read; it is left out"),
             }
         }
-        self.restore_apps(apps, store.load_prompts()?);
-        let mut parked = 0_u64;
-        for (app, mut number) in store.load_numbers()? {
+        let prompts = store.load_prompts()?;
+        parked += prompts.bad;
+        self.restore_apps(apps, prompts.rows);
+        let numbers = store.load_numbers()?;
+        parked += numbers.bad;
+        for (app, mut number) in numbers.rows {
             number.app = self.place_of(&app);
             let x = number.number;
             if let Err(error) = self.bindings.add_number(number) {
@@ -363,7 +369,9 @@ impl Books {
                 tracing::error!(%x, %error, "a number of the store is left out");
             }
         }
-        for (x, until) in store.load_rests()? {
+        let rests = store.load_rests()?;
+        parked += rests.bad;
+        for (x, until) in rests.rows {
             self.bindings.set_rest(x, until);
         }
         let now = self.bindings.now();
@@ -383,7 +391,7 @@ impl Books {
                 }
             }
         })?;
-        counters.parked.store(parked + unread, Relaxed);
+        counters.parked.store((parked + unread) as u64, Relaxed);
         Ok(())
     }
 }
@@ -536,3 +544,6 @@ impl Owner {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,28 +180,3 @@ impl From<rusqlite::Error> for StoreError {
         StoreError::Database(error)
     }
 }
-/// stub
-pub struct Store;
-impl Store {
-    pub fn open(_: &std::path::Path) -> Result<Store, StoreError> {
-        Ok(Store)
-    }
-    pub fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
-        Ok(())
-    }
-    pub fn load_apps(&mut self) -> Result<Vec<AppRow>, StoreError> {
-        Ok(vec![])
-    }
-    pub fn load_numbers(&mut self) -> Result<Vec<(Arc<str>, VirtualNumber)>, StoreError> {
-        Ok(vec![])
-    }
-    pub fn load_rests(&mut self) -> Result<Vec<(Number, u64)>, StoreError> {
-        Ok(vec![])
-    }
-    pub fn load_prompts(&mut self) -> Result<Vec<PromptRow>, StoreError> {
-        Ok(vec![])
-    }
-    pub fn each_binding(&mut self, _: impl FnMut(&Arc<str>, Binding)) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-}
