@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::binding::{AppId, Axb, Binding, Mode, SubscriptionId, VirtualNumber};
-use crate::bindings::{BindError, Bindings, Carried, Limits, Place, check_alone};
+use crate::bindings::{BindError, Bindings, Carried, Place, check_alone};
 use crate::number::Number;
 
 /// How often the bindings that wait for another one's number are tried again.
@@ -70,7 +70,7 @@ impl Bindings {
         numbers: Vec<VirtualNumber>,
         bindings: Vec<Binding>,
     ) -> Result<Summary, (usize, BindError)> {
-        let wanted = check(&numbers, &bindings, &self.limits)?;
+        let wanted = check(&numbers, &bindings, &self.beside())?;
         self.check_beside(&numbers, &bindings)?;
         let gone = self.gone(&wanted, numbers.len() + bindings.len())?;
         for number in numbers {
@@ -83,6 +83,18 @@ impl Bindings {
             self.take_number(x);
         }
         Ok(summary)
+    }
+
+    /// What room the API's numbers and bindings leave.
+    fn beside(&self) -> Room<'_> {
+        let numbers = self.by_x.values().filter(|carried| !carried.is_configured).count();
+        let bindings = self.by_id.values().filter(|place| !place.is_configured).count();
+        Room {
+            numbers: self.limits.numbers.saturating_sub(numbers),
+            bindings: self.limits.bindings.saturating_sub(bindings),
+            pairs_per_number: self.limits.pairs_per_number as usize,
+            all: self,
+        }
     }
 
     /// What is not the file's is not in the file's way.
@@ -120,9 +132,8 @@ impl Bindings {
         if self.of_number(axb.x).next().is_some_and(|other| other.mode() != Mode::Axb) {
             return Err(BindError::InUse);
         }
-        let is_taken = |party: &Number| {
-            self.of_party(axb.x, *party).is_some_and(|holder| !self.is_configured(holder.id()))
-        };
+        let is_taken =
+            |party: &Number| self.of_party(axb.x, *party).is_some_and(|holder| !self.is_configured(holder.id()));
         [axb.a, axb.b].into_iter().find(is_taken).map_or(Ok(()), |party| Err(BindError::NumberTaken(party)))
     }
 
@@ -190,27 +201,43 @@ impl Bindings {
     }
 }
 
+/// How much the file may say.
+struct Room<'a> {
+    numbers: usize,
+    bindings: usize,
+    pairs_per_number: usize,
+    all: &'a Bindings,
+}
+
+impl Room<'_> {
+    /// Pairs on an X.
+    fn pairs(&self, x: Number) -> usize {
+        let apis = self.all.of_number(x).filter(|binding| !self.all.is_configured(binding.id())).count();
+        self.pairs_per_number.saturating_sub(apis)
+    }
+}
+
 struct Wanted {
     numbers: HashMap<Number, AppId>,
     ids: HashSet<SubscriptionId>,
 }
 
-/// All rules, over the new lists alone.
-fn check(numbers: &[VirtualNumber], bindings: &[Binding], limits: &Limits) -> Result<Wanted, (usize, BindError)> {
+/// All rules, over the new lists alone but for the room that there is.
+fn check(numbers: &[VirtualNumber], bindings: &[Binding], room: &Room) -> Result<Wanted, (usize, BindError)> {
     let mut wanted =
         Wanted { numbers: HashMap::with_capacity(numbers.len()), ids: HashSet::with_capacity(bindings.len()) };
     for (place, number) in numbers.iter().enumerate() {
         if wanted.numbers.insert(number.number, number.app).is_some() {
             return Err((place, BindError::Exists));
         }
-        if wanted.numbers.len() > limits.numbers {
+        if wanted.numbers.len() > room.numbers {
             return Err((place, BindError::Full));
         }
     }
     let mut parties: HashSet<(Number, Number)> = HashSet::with_capacity(bindings.len().saturating_mul(2));
-    let mut pairs: HashMap<Number, u32> = HashMap::new();
+    let mut left: HashMap<Number, usize> = HashMap::new();
     for (place, binding) in bindings.iter().enumerate() {
-        wanted.check(binding, limits, &mut parties, &mut pairs).map_err(|error| (numbers.len() + place, error))?;
+        wanted.check(binding, room, &mut parties, &mut left).map_err(|error| (numbers.len() + place, error))?;
     }
     Ok(wanted)
 }
@@ -220,9 +247,9 @@ impl Wanted {
     fn check(
         &mut self,
         binding: &Binding,
-        limits: &Limits,
+        room: &Room,
         parties: &mut HashSet<(Number, Number)>,
-        pairs: &mut HashMap<Number, u32>,
+        left: &mut HashMap<Number, usize>,
     ) -> Result<(), BindError> {
         let Binding::Axb(axb) = binding else { return Err(BindError::InUse) };
         check_alone(binding, |x| self.numbers.get(&x).copied())?;
@@ -234,12 +261,9 @@ impl Wanted {
                 return Err(BindError::NumberTaken(party));
             }
         }
-        let pairs = pairs.entry(axb.x).or_default();
-        if *pairs >= limits.pairs_per_number {
-            return Err(BindError::TooManyPairs);
-        }
-        *pairs += 1;
-        if self.ids.len() > limits.bindings {
+        let left = left.entry(axb.x).or_insert_with(|| room.pairs(axb.x));
+        *left = left.checked_sub(1).ok_or(BindError::TooManyPairs)?;
+        if self.ids.len() > room.bindings {
             return Err(BindError::Full);
         }
         Ok(())

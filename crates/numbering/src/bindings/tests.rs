@@ -1,17 +1,23 @@
 //! The rules of A–X–B one by one, random programs over them against a model that is too simple to be wrong; in the files below
 //! what is more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::binding::{Axb, CallDirection, Party, Voice};
+use crate::binding::{Area, Axb, Axe, CallBack, CallDirection, Extension, Party, Temporary, TimeUnit, Voice};
 use crate::table::{Decision, Refusal};
 
+mod kinds;
+mod pool;
+mod programs;
 mod readers;
 mod reload;
+mod time;
 
 const APP: AppId = AppId(1);
 const OTHER_APP: AppId = AppId(2);
+const AX_APP: AppId = AppId(3);
+const AXE_APP: AppId = AppId(4);
 
 fn number(text: &str) -> Number {
     Number::parse(text).unwrap()
@@ -75,6 +81,122 @@ fn axb(id: u128, a: Number, x: Number, b: Number) -> Axb {
 
 fn bound(id: u128, a: Number, x: Number, b: Number) -> Binding {
     Binding::Axb(axb(id, a, x, b))
+}
+
+fn ax(id: u128, a: Number, x: Number) -> Ax {
+    Ax {
+        id: SubscriptionId(id),
+        app: APP,
+        a,
+        x,
+        direction: CallDirection::Both,
+        is_on: true,
+        shows_caller: false,
+        max_minutes: 0,
+        record: false,
+        sms: true,
+        voice: None,
+        user_text: None,
+        temporary: None,
+    }
+}
+
+fn whole(ax: Ax) -> Binding {
+    Binding::Ax(Box::new(ax))
+}
+
+fn temporary(callee: Number, ends: u64) -> Option<Temporary> {
+    Some(Temporary { callee, ends, user_text: None })
+}
+
+fn extension(text: &str) -> Extension {
+    Extension::parse(text).unwrap()
+}
+
+fn axe(id: u128, a: Number, x: Number, extension: Extension) -> Axe {
+    Axe {
+        id: SubscriptionId(id),
+        app: APP,
+        a,
+        x,
+        extension,
+        shows_caller: false,
+        record: false,
+        record_hint_tone: None,
+        call_back: CallBack::App,
+        unit: TimeUnit::Hours,
+        bind_for: 0,
+        call_back_for: 0,
+        ends: 0,
+        user_text: None,
+    }
+}
+
+fn extended(axe: Axe) -> Binding {
+    Binding::Axe(Box::new(axe))
+}
+
+fn area(text: &str) -> Area {
+    Area::parse(text).unwrap()
+}
+
+/// Any area; this one; this one, or else any.
+fn wishes(area: Area) -> [Wish; 3] {
+    [Wish::default(), Wish { area: Some(area), is_loose: false }, Wish { area: Some(area), is_loose: true }]
+}
+
+/// What is known of an X: what it says, whether the file says it, how many bindings it has, and until when it rests.
+type Known = (VirtualNumber, bool, usize, Option<u64>);
+
+/// All that can be told apart from outside, but how often and how lately an X was used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Picture {
+    bindings: BTreeMap<SubscriptionId, (Arc<Binding>, bool)>,
+    numbers: BTreeMap<Number, Known>,
+    of_number: BTreeMap<Number, BTreeSet<SubscriptionId>>,
+    of_a: BTreeMap<(AppId, Number), Vec<SubscriptionId>>,
+    keys: BTreeMap<(Number, Key), SubscriptionId>,
+    due: BTreeSet<(u64, SubscriptionId)>,
+    next_due: Option<u64>,
+    /// What may be given away, by app and area; and those that are in no area's set, or in no app's.
+    free: BTreeMap<(AppId, Option<Area>), BTreeSet<Number>>,
+    lengths: (usize, usize, usize),
+}
+
+fn picture(bindings: &Bindings) -> Picture {
+    let table = &bindings.table;
+    let numbers: BTreeMap<Number, Known> = bindings
+        .numbers()
+        .map(|number| {
+            let x = number.number;
+            let rests = bindings.rests_until(x);
+            (x, ((*number).clone(), bindings.is_configured_number(x), bindings.pairs_of(x), rests))
+        })
+        .collect();
+    let of_a = bindings.by_a.keys().map(|(app, a)| {
+        let ids = bindings.of_a(*app, *a).map(|binding| binding.id()).collect();
+        ((*app, *a), ids)
+    });
+    let keys = table.shared.pairs.pin();
+    let keys = keys.iter().map(|(key, cell)| (*key, cell.load().as_ref().expect("a key leads to nothing").id()));
+    let mut free = BTreeMap::new();
+    for app in [APP, OTHER_APP, AX_APP, AXE_APP] {
+        for area in [None, Some(area("0755")), Some(area("010"))] {
+            let wish = Wish { area, is_loose: false };
+            free.insert((app, area), bindings.pool.candidates(app, wish, u32::MAX).collect());
+        }
+    }
+    Picture {
+        bindings: bindings.iter().map(|held| (held.id(), (held.clone(), bindings.is_configured(held.id())))).collect(),
+        of_number: numbers.keys().map(|x| (*x, bindings.of_number(*x).map(|held| held.id()).collect())).collect(),
+        numbers,
+        of_a: of_a.collect(),
+        keys: keys.collect(),
+        due: bindings.due.clone(),
+        next_due: bindings.next_due(),
+        free,
+        lengths: (table.len(), table.numbers(), bindings.len()),
+    }
 }
 
 /// Two virtual numbers of `APP`, one of `OTHER_APP`.

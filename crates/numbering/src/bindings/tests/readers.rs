@@ -130,3 +130,53 @@ fn a_reload_leaves_the_unchanged_bound_and_replaces_a_shared_party_in_one_step()
         bindings.replace_all(numbers.to_vec(), wanted(round)).unwrap();
     });
 }
+
+#[test]
+fn a_of_an_a_x_is_a_at_every_instant_and_never_reaches_itself() {
+    let (mut bindings, table) = pool();
+    let read = |table: &Table| {
+        for caller in [m(1), m(2), m(3)] {
+            match said(table, x(1), Some(caller)) {
+                Said::Connect(_, Party::A, callee) => {
+                    assert_eq!(callee, m(5));
+                    assert_ne!(caller, m(3), "m(3) is never A");
+                }
+                Said::Connect(_, Party::B, callee) => {
+                    assert!(callee != caller && callee != m(3) && callee != m(5), "{caller} reaches {callee}");
+                }
+                Said::Refuse(refusal, ..) => assert_eq!(refusal, Refusal::NotBound),
+            }
+        }
+    };
+    // Bound to one, handed to the other, ended.
+    beside_readers(&table, read, |version| {
+        let of = |a| whole(Ax { temporary: temporary(m(5), 9), ..ax(u128::from(version), a, x(1)) });
+        let (first, second) = if version % 2 == 0 { (m(1), m(2)) } else { (m(2), m(1)) };
+        bindings.bind(of(first)).unwrap();
+        bindings.modify(SubscriptionId(version.into()), |binding| *binding = of(second)).unwrap();
+        bindings.unbind(SubscriptionId(version.into())).unwrap();
+    });
+}
+
+#[test]
+fn while_a_temporary_callee_is_replaced_a_reaches_the_old_or_the_new_one() {
+    let (mut bindings, table) = pool();
+    let of = |version: u64| whole(Ax { temporary: temporary(m(10 + version), 1 + version), ..ax(1, m(1), x(1)) });
+    bindings.bind(of(0)).unwrap();
+    let read = |table: &Table| {
+        let mut last = 0;
+        for _ in 0..3 {
+            match said(table, x(1), Some(m(1))) {
+                Said::Connect(_, Party::A, callee) => {
+                    assert!(callee.as_u64() >= last, "{callee} was seen after its successor");
+                    last = callee.as_u64();
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(said(table, x(1), None), Said::Connect(SubscriptionId(1), Party::B, m(1)));
+        }
+    };
+    beside_readers(&table, read, |version| {
+        bindings.modify(SubscriptionId(1), |binding| *binding = of(version)).unwrap();
+    });
+}

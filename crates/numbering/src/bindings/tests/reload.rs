@@ -54,3 +54,80 @@ fn a_reload_knows_the_limits() {
     assert_eq!(bindings.replace_all(vec![], vec![]).unwrap().removed, 2);
     assert_eq!((bindings.len(), bindings.numbers().count()), (0, 0));
 }
+
+/// X 1 of the file, X 2 of the API.
+fn two_owners() -> (Bindings, Table) {
+    let (mut bindings, table) = Bindings::new(Limits { pairs_per_number: 2, numbers: 3, bindings: 3 });
+    bindings.keep_journal();
+    bindings.replace_all(vec![virtual_number(x(1), APP)], vec![bound(1, m(1), x(1), m(2))]).unwrap();
+    bindings.add_number(virtual_number(x(2), APP)).unwrap();
+    bindings.bind(bound(2, m(1), x(2), m(2))).unwrap();
+    bindings.bind(bound(3, m(3), x(1), m(4))).unwrap();
+    assert_eq!(bindings.take_journal().len(), 3);
+    (bindings, table)
+}
+
+#[test]
+fn a_reload_stays_out_of_the_way_of_what_the_api_made() {
+    let one = || virtual_number(x(1), APP);
+    let first = || bound(1, m(1), x(1), m(2));
+    let rows: Vec<(Vec<VirtualNumber>, Vec<Binding>, (usize, BindError))> = vec![
+        (vec![one(), virtual_number(x(2), APP)], vec![], (1, BindError::Exists)),
+        (vec![], vec![], (0, BindError::InUse)),
+        (vec![virtual_number(x(1), OTHER_APP)], vec![], (1, BindError::InUse)),
+        (vec![one()], vec![bound(3, m(5), x(1), m(6))], (1, BindError::Exists)),
+        (vec![one()], vec![bound(2, m(5), x(1), m(6))], (1, BindError::Exists)),
+        (vec![one()], vec![bound(1, m(1), x(1), m(4))], (1, BindError::NumberTaken(m(4)))),
+        (vec![one()], vec![bound(1, m(3), x(1), m(2))], (1, BindError::NumberTaken(m(3)))),
+        // Another X is no party, whoever made it.
+        (vec![one()], vec![bound(1, m(1), x(1), x(2))], (1, BindError::PartyIsVirtual(x(2)))),
+        (vec![one()], vec![bound(1, x(2), x(1), m(1))], (1, BindError::PartyIsVirtual(x(2)))),
+        // The limits hold for both together.
+        (vec![one()], vec![first(), bound(4, m(5), x(1), m(6))], (2, BindError::TooManyPairs)),
+        (vec![one(), virtual_number(x(3), APP), virtual_number(x(4), APP)], vec![], (2, BindError::Full)),
+        (vec![one(), virtual_number(x(3), APP)], vec![first(), bound(4, m(5), x(3), m(6))], (3, BindError::Full)),
+    ];
+    for (numbers, list, accused) in rows {
+        let (mut bindings, _table) = two_owners();
+        let before = picture(&bindings);
+        assert_eq!(bindings.replace_all(numbers, list), Err(accused));
+        assert_eq!(picture(&bindings), before, "{accused:?}");
+        assert_eq!(bindings.take_journal(), []);
+    }
+}
+
+#[test]
+fn a_reload_changes_what_is_the_files_and_nothing_else() {
+    let (mut bindings, table) = two_owners();
+    let api =
+        |bindings: &Bindings| (bindings.get(SubscriptionId(2)).unwrap(), bindings.get(SubscriptionId(3)).unwrap());
+    let before = api(&bindings);
+    let summary = bindings.replace_all(vec![virtual_number(x(1), APP)], vec![bound(4, m(1), x(1), m(5))]).unwrap();
+    assert_eq!(summary, crate::Summary { added: 1, removed: 1, changed: 0, kept: 0 });
+    let after = api(&bindings);
+    assert!(Arc::ptr_eq(&before.0, &after.0) && Arc::ptr_eq(&before.1, &after.1));
+    assert_eq!(said(&table, x(1), Some(m(5))), Said::Connect(SubscriptionId(4), Party::B, m(1)));
+    assert!(bindings.is_configured(SubscriptionId(4)));
+    let summary = bindings.replace_all(vec![virtual_number(x(1), APP)], vec![]).unwrap();
+    assert_eq!(summary, crate::Summary { added: 0, removed: 1, changed: 0, kept: 0 });
+    assert_eq!(bindings.len(), 2);
+    assert_eq!(bindings.take_journal(), [], "what the file says is in the journal");
+    // Freed of the API's binding it may go.
+    bindings.unbind(SubscriptionId(3)).unwrap();
+    bindings.replace_all(vec![], vec![]).unwrap();
+    assert_eq!((bindings.len(), bindings.numbers().count()), (1, 1));
+}
+
+#[test]
+fn a_pair_of_the_file_does_not_come_beside_another_kind_of_the_api() {
+    let others = [whole(ax(2, m(3), x(1))), extended(axe(2, m(3), x(1), extension("1")))];
+    for other in others {
+        let (mut bindings, _table) = Bindings::new(Limits::default());
+        bindings.replace_all(vec![virtual_number(x(1), APP)], vec![]).unwrap();
+        bindings.bind(other).unwrap();
+        let before = picture(&bindings);
+        let list = vec![bound(1, m(1), x(1), m(2))];
+        assert_eq!(bindings.replace_all(vec![virtual_number(x(1), APP)], list), Err((1, BindError::InUse)));
+        assert_eq!(picture(&bindings), before);
+    }
+}
