@@ -25,6 +25,12 @@ pub struct Books {
 }
 
 impl Books {
+    /// Books of these, for tests that do without a registry.
+    #[cfg(test)]
+    pub(crate) fn for_tests(bindings: Bindings, accounts: Arc<Accounts>) -> Books {
+        Books { bindings, accounts, ids: 0 }
+    }
+
     /// A name for a new binding: a UUID of version 7 (RFC 9562 §5.7), so that new ones stand together in the store.
     pub fn new_id(&mut self) -> SubscriptionId {
         self.ids += 1;
