@@ -1,1 +1,10 @@
 //! HTTP: what customers and operators ask for. The only code that knows JSON.
+//!
+//! ```text
+//!   server ─▶ Router ┬ /admin/v1/…    admin        the operator's programs: apps, numbers, prompts, bindings, records
+//!                    └ /recordings/…  recordings   links that a signature opens, for three days
+//! ```
+
+pub mod recordings;
+pub mod refusal;
+pub mod server;
