@@ -214,9 +214,9 @@ fn admit(
         return;
     };
     count(&shared.counters.connections);
+    count(&shared.counters.open);
     let (shared, stop, life) = (Arc::clone(shared), stop.clone(), life.clone());
     tokio::spawn(async move {
-        shared.counters.open.fetch_add(1, Ordering::Relaxed);
         connection::run(stream, peer, tls, &shared, stop).await;
         shared.counters.open.fetch_sub(1, Ordering::Relaxed);
         drop((place, life));
