@@ -239,7 +239,8 @@ fn an_app_of_the_api_serves_at_once_and_after_a_restart_by_its_name() {
     running.work(move |books| books.put_app(taxi)).unwrap();
     let id = running.registry.accounts().named("taxi").unwrap().id;
     assert_eq!(id, AppId(1));
-    let app = |running: &Running| running.settings().app(running.registry.accounts().named("taxi").unwrap().id).cloned();
+    let app =
+        |running: &Running| running.settings().app(running.registry.accounts().named("taxi").unwrap().id).cloned();
     assert!(app(&running).unwrap().hint_tone.is_none(), "nothing has been approved");
     let prompt = |state| PromptRow {
         app: "taxi".into(),
