@@ -22,6 +22,8 @@ const CALLER: &str = "127.0.0.1:6098";
 const CALLEE: &str = "127.0.0.1:6099";
 /// Where others are looked for, on demand.
 const FREE_PORTS: (u16, u16) = (6_200, 9_900);
+const API: &str = "127.0.0.1:18080";
+const API_TLS: &str = "127.0.0.1:18443";
 const METRICS: &str = "127.0.0.1:9180";
 const FOLDER: &str = "/tmp/axbridge-bench";
 /// How long a daemon may take to serve.
@@ -35,6 +37,8 @@ pub(crate) struct Place {
     program: PathBuf,
     config: PathBuf,
     x: SocketAddr,
+    /// Where the API is.
+    pub(crate) api: SocketAddr,
     core: Option<usize>,
     pub(crate) clock: Clock,
     pub(crate) sockets: Sockets,
@@ -49,13 +53,31 @@ impl Place {
     pub(crate) fn take(program: &Path, free: bool, core: Option<usize>, clock: Clock) -> io::Result<Place> {
         let address = |shipped: &str| if free { free_address() } else { shipped.parse().map_err(io::Error::other) };
         let sockets = Sockets { caller: bind(address(CALLER)?)?, callee: bind(address(CALLEE)?)? };
-        let x = address(X)?;
+        let (x, api) = (address(X)?, address(API)?);
         let folder = free.then(TempDir::new).transpose()?;
         let config = match &folder {
             None => PathBuf::from(SHIPPED),
-            Some(folder) => copy(folder.path(), x, sockets.callee.local_addr()?)?,
+            Some(folder) => copy(folder.path(), x, api, sockets.callee.local_addr()?)?,
         };
-        Ok(Place { program: program.to_owned(), config, x, core, clock, sockets, folder, served: Cell::new(false) })
+        Ok(Place {
+            program: program.to_owned(),
+            config,
+            x,
+            api,
+            core,
+            clock,
+            sockets,
+            folder,
+            served: Cell::new(false),
+        })
+    }
+
+    /// Where the daemon keeps its store: each begins with none.
+    fn data(&self) -> PathBuf {
+        let data = self.folder.as_ref().map_or(Path::new(FOLDER), TempDir::path).join("data");
+        // There may be none yet.
+        let _ = fs::remove_dir_all(&data);
+        data
     }
 
     /// Waits for nothing but time.
@@ -94,12 +116,17 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// The shipped configuration with other addresses and folders.
-fn copy(folder: &Path, x: SocketAddr, callee: SocketAddr) -> io::Result<PathBuf> {
+fn copy(folder: &Path, x: SocketAddr, api: SocketAddr, callee: SocketAddr) -> io::Result<PathBuf> {
     let mut text = fs::read_to_string(SHIPPED)?;
     let own = folder.to_string_lossy();
-    for (shipped, here) in
-        [(X, x.to_string()), (CALLEE, callee.to_string()), (METRICS, "127.0.0.1:0".into()), (FOLDER, own.into_owned())]
-    {
+    for (shipped, here) in [
+        (X, x.to_string()),
+        (API, api.to_string()),
+        (API_TLS, "127.0.0.1:0".into()),
+        (CALLEE, callee.to_string()),
+        (METRICS, "127.0.0.1:0".into()),
+        (FOLDER, own.into_owned()),
+    ] {
         if !text.contains(shipped) {
             return Err(io::Error::other(format!("{SHIPPED} does not name {shipped}: the bench and it disagree")));
         }
@@ -122,7 +149,13 @@ impl<'a> Daemon<'a> {
         // Another daemon there would answer in this one's place, and be measured by nobody.
         drop(bind(place.x)?);
         let mut command = Command::new(&place.program);
-        command.arg("--config").arg(&place.config).env_remove("AXBRIDGE_LOG").stdin(Stdio::null());
+        command
+            .arg("--config")
+            .arg(&place.config)
+            .arg("--data")
+            .arg(place.data())
+            .env_remove("AXBRIDGE_LOG")
+            .stdin(Stdio::null());
         sys::tie(&mut command, place.core);
         let mut daemon = Daemon { child: command.spawn()?, place };
         daemon.wait_until_it_serves()?;

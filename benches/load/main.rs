@@ -20,6 +20,7 @@ use std::time::Duration;
 use axbridge::clock::Clock;
 use clap::Parser;
 
+mod binding;
 mod daemon;
 mod figures;
 mod floor;
@@ -47,6 +48,7 @@ struct Programme {
     media_rate: f64,
     window: Duration,
     floor: Duration,
+    binding: binding::Load,
     overload: overload::Method,
 }
 
@@ -62,6 +64,11 @@ impl Programme {
                 media_rate: 20.0,
                 window: Duration::from_secs(2),
                 floor: Duration::from_millis(300),
+                binding: binding::Load {
+                    clients: 4,
+                    rate: 20,
+                    calls: signalling::Method { time, hold, warm_up: Duration::ZERO },
+                },
                 overload: overload::Method {
                     peak: Some(20),
                     factors: &[2],
@@ -80,6 +87,11 @@ impl Programme {
             media_rate: MEDIA_RATE,
             window: second * options.window,
             floor: second * 5,
+            binding: binding::Load {
+                clients: options.clients,
+                rate: options.rates.first().copied().unwrap_or(200),
+                calls: signalling::Method { time: second * options.seconds, hold: second, warm_up: second },
+            },
             overload: overload::Method {
                 peak: options.peak,
                 factors: &[1, 2, 1, 3, 1],
@@ -142,6 +154,12 @@ fn run(options: &Options) -> io::Result<u32> {
     }
     if options.wants(Part::Media) {
         let measured = media::measure(&place, programme.calls, programme.media_rate, programme.window)?;
+        measured.print();
+        failed += measured.failed();
+        bars.extend(measured.bars());
+    }
+    if options.wants(Part::Binding) || options.smoke {
+        let measured = binding::measure(&place, programme.binding)?;
         measured.print();
         failed += measured.failed();
         bars.extend(measured.bars());
