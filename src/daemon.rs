@@ -23,11 +23,15 @@ use crate::metrics::{self, Metrics};
 use crate::recording::{self, Recordings};
 use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
+use crate::store::StoreError;
 use crate::transport::Bell;
 use crate::transport::resolve::{Resolver, Wanted};
 use crate::transport::tcp::{self, Tcp};
 use crate::transport::tls::Tls;
 use crate::transport::udp::Udp;
+
+/// How long the store keeps a call detail record.
+const KEEP_CDRS: Duration = Duration::from_secs(180 * 24 * 3600);
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub enum StartError {
     },
     /// The bindings break a rule (the configuration's check finds this first).
     Bindings(BindError),
+    /// The store cannot be opened.
+    Store(StoreError),
     /// A thread, a poll, a runtime.
     System(io::Error),
 }
@@ -64,12 +70,19 @@ impl fmt::Display for StartError {
                 write!(f, "{}: {error} — make the folder writable for this user, or choose another", path.display())
             }
             StartError::Bindings(error) => write!(f, "bindings: {error}"),
+            StartError::Store(error) => write!(f, "{error}"),
             StartError::System(error) => write!(f, "the system refuses: {error}"),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> StartError {
+        StartError::Store(error)
+    }
+}
 
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> StartError {
@@ -120,7 +133,8 @@ impl Daemon {
             move |error| StartError::File { path, error }
         };
         let kept = cdr::Kept { dir: config.recording.dir.clone(), min: config.recording.min };
-        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, clock, kept).map_err(file(&config.cdr_file))?;
+        let store = config.cdr_file.with_file_name("data");
+        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, &store, KEEP_CDRS, clock, kept)?;
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
         metrics.watch(cdrs.counters(), &recordings);
 
