@@ -11,7 +11,7 @@ use std::time::Duration;
 use b2bua::Core;
 use b2bua::settings::{Listener, Settings};
 use mio::{Poll, Waker};
-use numbering::{AppId, BindError, Binding, Bindings};
+use numbering::{BindError, Bindings};
 use sip::transaction::Transport;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -21,17 +21,15 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::metrics::{self, Metrics};
 use crate::recording::{self, Recordings};
+use crate::registry::{Keeper, OpenError, Opened, Registry, ReloadError};
 use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::transport::Bell;
 use crate::transport::resolve::{Resolver, Wanted};
 use crate::transport::tcp::{self, Tcp};
 use crate::transport::tls::Tls;
 use crate::transport::udp::Udp;
-
-/// How long the store keeps a call detail record.
-const KEEP_CDRS: Duration = Duration::from_secs(180 * 24 * 3600);
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ pub enum StartError {
     },
     /// The bindings break a rule (the configuration's check finds this first).
     Bindings(BindError),
-    /// The store cannot be opened.
+    /// The store cannot be read.
     Store(StoreError),
     /// A thread, a poll, a runtime.
     System(io::Error),
@@ -90,11 +88,21 @@ impl From<io::Error> for StartError {
     }
 }
 
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> StartError {
+        match error {
+            OpenError::Store(error) => StartError::Store(error),
+            OpenError::Bindings(error) => StartError::Bindings(error),
+        }
+    }
+}
+
 /// A running daemon.
 pub struct Daemon {
     settings: Arc<Settings>,
     signalling: Signalling,
-    bindings: Bindings,
+    registry: Registry,
+    keeper: Keeper,
     resolver: Resolver,
     cdrs: Cdrs,
     cdr_thread: JoinHandle<()>,
@@ -133,21 +141,20 @@ impl Daemon {
             move |error| StartError::File { path, error }
         };
         let kept = cdr::Kept { dir: config.recording.dir.clone(), min: config.recording.min };
-        let store = config.cdr_file.with_file_name("data");
-        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, &store, KEEP_CDRS, clock, kept)?;
+        let store = Store::open(&config.store).map_err(StartError::Store)?;
+        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, &config.store, config.cdr_keep, clock, kept)?;
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
         metrics.watch(cdrs.counters(), &recordings);
 
-        let (mut bindings, table) = Bindings::new(numbering::Limits::default());
-        bindings
-            .replace_all(config.numbers, config.bindings.into_iter().map(Binding::Axb).collect())
-            .map_err(|(_, error)| StartError::Bindings(error))?;
-        let settings = Arc::new(config.settings);
-        let relay = start_relay(&settings, config.relay_workers, clock, &recordings, &bell, &metrics)?;
+        let (bindings, table) = Bindings::new(numbering::Limits::default());
+        let (dns, tls_wanted, relay_workers) = (config.dns.clone(), config.tls.clone(), config.relay_workers);
+        let opened = Opened::read(store, config.into_file(), bindings, clock, random_seed()?)?;
+        let settings = Arc::new(opened.settings.clone());
+        let relay = start_relay(&settings, relay_workers, clock, &recordings, &bell, &metrics)?;
         metrics.watch_relay(relay.counters());
         let mut core = Core::new(Arc::clone(&settings), table, random_seed()?);
         core.set_unix_at_epoch(clock.unix(Duration::ZERO));
-        let wanted = Wanted { settings: Arc::clone(&settings), dns: config.dns, tls: config.tls };
+        let wanted = Wanted { settings: Arc::clone(&settings), dns, tls: tls_wanted };
         let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, tls.clone(), bell.clone());
         metrics.watch_dns(resolver.counters());
 
@@ -166,10 +173,13 @@ impl Daemon {
             observer,
         };
         let signalling = Signalling::spawn(parts)?;
+        let line = signalling.line();
+        let (registry, keeper) = opened.spawn(clock, Box::new(move |settings| line.reload(settings)))?;
         Ok(Daemon {
             settings,
             signalling,
-            bindings,
+            registry,
+            keeper,
             resolver,
             cdrs,
             cdr_thread,
@@ -204,29 +214,26 @@ impl Daemon {
     /// the number of threads stay as they are until the next start.
     ///
     /// # Errors
-    /// The bindings break a rule (the configuration's check finds this first); the old bindings stand then.
-    pub fn reload(&mut self, mut config: Config) -> Result<numbering::Summary, StartError> {
+    /// What is in the way; the old configuration stands then.
+    pub fn reload(&mut self, mut config: Config) -> Result<numbering::Summary, ReloadError> {
         let bound: Vec<SocketAddr> = self.sip_at.iter().map(|(_, address)| *address).collect();
         config::settle_ports(&mut config.settings.listeners, &bound);
         let (old, new) = (&self.settings, &config.settings);
         if old.listeners != new.listeners || old.media != new.media || old.timers.sip != new.timers.sip {
             tracing::warn!("sip.listen, sip.advertised, sip.t1-t4 and [media] take effect with the next start only");
         }
-        keep_app_ids(&self.settings, &mut config);
         keep_bound(&self.settings, &mut config.settings);
-        // First what bindings refer to, then the bindings: no call meets an app that the loop does not know.
+        let (tls, dns, settings) = (config.tls.clone(), config.dns.clone(), Arc::new(config.settings.clone()));
+        let file = Arc::new(config.into_file());
+        self.registry.check(Arc::clone(&file))?;
         // A listener that the new file has no more goes on with the certificate that it has.
-        if config.tls.server.is_some() {
-            self.tls.set_server(config.tls.server.clone());
+        if tls.server.is_some() {
+            self.tls.set_server(tls.server.clone());
         }
-        self.tls.set_peers(config.tls.peers(&config.settings.trunks, &self.resolver.known()));
-        self.settings = Arc::new(config.settings);
-        self.signalling.reload(Arc::clone(&self.settings));
-        self.resolver.reload(Wanted { settings: Arc::clone(&self.settings), dns: config.dns, tls: config.tls });
-        let summary = self
-            .bindings
-            .replace_all(config.numbers, config.bindings.into_iter().map(Binding::Axb).collect())
-            .map_err(|(_, error)| StartError::Bindings(error))?;
+        self.tls.set_peers(tls.peers(&settings.trunks, &self.resolver.known()));
+        self.settings = Arc::clone(&settings);
+        let summary = self.registry.reload(file)?;
+        self.resolver.reload(Wanted { settings, dns, tls });
         self.cdrs.reopen();
         Ok(summary)
     }
@@ -254,6 +261,8 @@ impl Daemon {
         drop(self.resolver);
         drop(self.cdrs);
         let written = self.cdr_thread.join().is_ok();
+        drop(self.registry);
+        self.keeper.finish();
         self.recordings.finish();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         signalled && written
@@ -273,31 +282,6 @@ fn keep_bound(old: &Settings, new: &mut Settings) {
     };
     for trunk in &mut new.trunks {
         trunk.from = trunk.from.iter().filter_map(place_of).collect();
-    }
-}
-
-/// An app keeps its number over reloads, wherever it stands in the file: bindings and calls refer to it by that. The slot of an
-/// app that is gone keeps its last settings, for the calls that still go by them.
-fn keep_app_ids(old: &Settings, config: &mut Config) {
-    let mut apps = old.apps.clone();
-    let ids: Vec<AppId> = std::mem::take(&mut config.settings.apps)
-        .into_iter()
-        .map(|app| {
-            let place = apps.iter().position(|known| known.name == app.name).unwrap_or(apps.len());
-            match apps.get_mut(place) {
-                Some(known) => *known = app,
-                None => apps.push(app),
-            }
-            AppId(u32::try_from(place).expect("the configuration allows few apps"))
-        })
-        .collect();
-    config.settings.apps = apps;
-    let kept = |app: AppId| ids.get(app.0 as usize).copied().unwrap_or(app);
-    for number in &mut config.numbers {
-        number.app = kept(number.app);
-    }
-    for axb in &mut config.bindings {
-        axb.app = kept(axb.app);
     }
 }
 

@@ -13,6 +13,9 @@ struct Arguments {
     /// Serve with this configuration (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Keep durable state in this folder, whatever the configuration says.
+    #[arg(long, value_name = "DIR", requires = "config")]
+    data: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
     match (arguments.command, arguments.config) {
         (Some(Command::Check { file }), _) => check::run(&file),
         (Some(Command::Demo { out }), _) => demo::run(out.as_deref()),
-        (None, Some(file)) => serve::run(&file),
+        (None, Some(file)) => serve::run(&file, arguments.data.as_deref()),
         (None, None) => {
             eprintln!(
                 "axbridge: nothing to do: give --config FILE to serve, or a command (axbridge --help lists them)"

@@ -118,7 +118,7 @@ impl Library {
             (None, Some(wav)) => media::wav::read_prompt(wav),
             (None, None) => return Err(PromptError::Unknown),
         };
-        Ok(Arc::new(Prompt { name: name.into(), alaw: alaw.map_err(PromptError::Wav)? }))
+        Ok(Arc::new(Prompt { name: name.into(), alaw: alaw.map_err(PromptError::Wav)?.into() }))
     }
 }
 

@@ -19,9 +19,14 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Serves. Exit code 0 after an orderly end, 1 when it could not begin or broke, 2 for a configuration with mistakes.
 #[must_use]
-pub fn run(file: &Path) -> ExitCode {
+pub fn run(file: &Path, data: Option<&Path>) -> ExitCode {
     let config = match config::load(file) {
-        Ok(config) => config,
+        Ok(mut config) => {
+            if let Some(data) = data {
+                config.store = data.to_owned();
+            }
+            config
+        }
         Err(complaints) => {
             complain(&complaints);
             return ExitCode::from(2);

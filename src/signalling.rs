@@ -23,6 +23,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
 use mio::{Events, Poll, Token};
 use sip::transaction::{Flow, Transmit, Transport};
+use tokio::sync::oneshot;
 
 use crate::cdr::Cdrs;
 use crate::clock::Clock;
@@ -34,7 +35,7 @@ use crate::transport::udp::{Received, Udp, UdpCounters};
 use crate::transport::{Bell, Inbound};
 
 /// Orders that may wait for the loop.
-const ORDERS: usize = 64;
+const ORDERS: usize = 1_024;
 /// Batches that one socket may give before the others and the clock have their turn: a thousand datagrams. New calls among
 /// them are only put aside, which is cheap, and the sooner that is done the sooner what belongs to calls is found.
 const BATCHES: usize = 64;
@@ -69,6 +70,8 @@ enum Order {
     Drain,
     /// End every call now; the loop ends.
     Stop,
+    /// Something else, done between two turns.
+    Ask(Box<dyn FnOnce(&mut Core, Duration) + Send>),
 }
 
 /// Sees everything the core puts out, before it is done.
@@ -104,9 +107,53 @@ pub struct Parts {
 
 /// The running loop.
 pub struct Signalling {
+    line: Line,
+    thread: JoinHandle<()>,
+}
+
+/// Reaches the running loop from other threads; cheap to clone.
+#[derive(Clone)]
+pub struct Line {
     orders: Sender<Order>,
     bell: Bell,
-    thread: JoinHandle<()>,
+}
+
+/// The loop has ended, or has more orders than it takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone;
+
+impl Line {
+    fn order(&self, order: Order) {
+        // The loop ends only after Drain or Stop: an order to a loop that is gone has nobody to reach.
+        let _ = self.orders.send(order);
+        self.bell.ring();
+    }
+
+    /// New settings for new calls; returns when the loop has taken them.
+    pub fn reload(&self, settings: Arc<Settings>) {
+        let (taken, answer) = bounded(1);
+        self.order(Order::Reload(settings, taken));
+        // A loop that has ended, or is ending, has no new calls to take them for.
+        let _ = answer.recv_timeout(RELOAD_PATIENCE);
+    }
+
+    /// Lets `question` look at the calls, between two turns of the loop; it must be short.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Core, Duration) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (sender, answer) = oneshot::channel();
+        let question = Box::new(move |core: &mut Core, now| {
+            // Whoever asked may have gone.
+            let _ = sender.send(question(core, now));
+        });
+        self.orders.try_send(Order::Ask(question)).map_err(|_| Gone)?;
+        self.bell.ring();
+        answer.await.map_err(|_| Gone)
+    }
 }
 
 impl Signalling {
@@ -116,7 +163,7 @@ impl Signalling {
     /// The sockets cannot be polled, or there is no thread.
     pub fn spawn(parts: Parts) -> io::Result<Signalling> {
         let (orders, inbox) = bounded(ORDERS);
-        let bell = parts.bell.clone();
+        let line = Line { orders, bell: parts.bell.clone() };
         for (place, udp) in parts.udp.iter().enumerate() {
             if let Some(udp) = udp {
                 udp.register(parts.poll.registry(), Token(place))?;
@@ -133,31 +180,23 @@ impl Signalling {
             ring_at: None,
         };
         let thread = std::thread::Builder::new().name("signalling".into()).spawn(move || state.run())?;
-        Ok(Signalling { orders, bell, thread })
+        Ok(Signalling { line, thread })
     }
 
-    fn order(&self, order: Order) {
-        // The loop ends only after Drain or Stop: an order to a loop that is gone has nobody to reach.
-        let _ = self.orders.send(order);
-        self.bell.ring();
-    }
-
-    /// New settings for new calls; returns when the loop has taken them.
-    pub fn reload(&self, settings: Arc<Settings>) {
-        let (taken, answer) = bounded(1);
-        self.order(Order::Reload(settings, taken));
-        // A loop that has ended, or is ending, has no new calls to take them for.
-        let _ = answer.recv_timeout(RELOAD_PATIENCE);
+    /// Reaches this loop from other threads.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        self.line.clone()
     }
 
     /// No new calls; [`Signalling::wait`] returns when the last call has ended.
     pub fn drain(&self) {
-        self.order(Order::Drain);
+        self.line.order(Order::Drain);
     }
 
     /// Ends every call now.
     pub fn stop(&self) {
-        self.order(Order::Stop);
+        self.line.order(Order::Stop);
     }
 
     /// The loop has ended.
@@ -314,7 +353,8 @@ impl Loop {
             self.parts.core.set_routes(now, &trunk, routes);
         }
         self.rung |= !self.parts.found.is_empty();
-        while let Ok(order) = self.inbox.try_recv() {
+        for _ in 0..TELLINGS {
+            let Ok(order) = self.inbox.try_recv() else { break };
             match order {
                 Order::Reload(settings, taken) => {
                     self.parts.tcp.set_peers(Arc::clone(settings.peers()));
@@ -322,6 +362,7 @@ impl Loop {
                     // Whoever asked may have lost patience.
                     let _ = taken.try_send(());
                 }
+                Order::Ask(question) => question(&mut self.parts.core, now),
                 Order::Drain => {
                     // Streams are still accepted: a peer that opens one for each request must be able to send its BYE.
                     self.draining = true;
@@ -335,6 +376,7 @@ impl Loop {
                 }
             }
         }
+        self.rung |= !self.inbox.is_empty();
     }
 
     // ---- out --------------------------------------------------------------------------------------------------

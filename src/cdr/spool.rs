@@ -208,7 +208,7 @@ impl Mark {
 
 /// Gives the file its length, with blocks of the disk behind all of it: memory without would kill us on a full disk.
 fn reserve(file: &File, length: usize) -> io::Result<()> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let length = length as u64;
     let mut at = file.metadata()?.len();
     if at >= length {

@@ -480,6 +480,9 @@ fn crowd(site: &Site) -> Vec<Cdr> {
     crowd
 }
 
+/// A filter, and what fits it.
+type Part<'a> = (Query, &'a dyn Fn(&Cdr) -> bool);
+
 #[test]
 fn every_filter_finds_what_fits_and_pages_meet() {
     let site = Site::new();
@@ -490,7 +493,7 @@ fn every_filter_finds_what_fits_and_pages_meet() {
     let (from, to) = (ended(&crowd[6]), ended(&crowd[30]));
     let (x, number) = (n(8_617_000_000_002), n(8_613_800_000_003));
     let (id, recording) = (crowd[12].session_id.to_string(), crowd[12].recording.as_ref().unwrap().name.to_string());
-    let parts: [(Query, &dyn Fn(&Cdr) -> bool); 8] = [
+    let parts: [Part<'_>; 8] = [
         (Query { from: Some(from), ..Query::default() }, &|cdr| ended(cdr) >= from),
         (Query { to: Some(to), ..Query::default() }, &|cdr| ended(cdr) < to),
         (Query { number: Some(number), ..Query::default() }, &|cdr| [cdr.caller, cdr.callee].contains(&Some(number))),

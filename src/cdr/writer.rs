@@ -214,7 +214,7 @@ impl Writer {
         let now = self.clock.now();
         match written {
             Ok(()) => {
-                if let Some(number) = self.waiting.drain(..count).filter_map(|entry| entry.number).last() {
+                if let Some(number) = self.waiting.drain(..count).filter_map(|entry| entry.number).next_back() {
                     self.mark.set(number);
                 }
                 self.counters.stored.fetch_add(count as u64, Relaxed);

@@ -2,28 +2,50 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use b2bua::settings::{App, AppPrompts};
 use media::Prompt;
+use numbering::{AppId, Area, Mode, Rules};
+use toml::de::DeValue;
 
 use super::complaint::{Fault, KeyPath, Report, nearest};
 use super::names::Names;
 use super::section::Section;
-use super::{signalling, value};
+use super::{credentials, signalling, value};
+use crate::apps::{self, Account, Secret};
 use crate::prompts::{DEFAULTS, Library, PromptError};
 
-pub(super) const KEYS: &[&str] =
-    &["name", "language", "hint_tone", "require_hint_tone", "recording", "no_answer", "safety_ceiling", "prompts"];
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "language",
+    "hint_tone",
+    "require_hint_tone",
+    "recording",
+    "no_answer",
+    "safety_ceiling",
+    "prompts",
+    "mode",
+    "secret",
+    "secret_file",
+    "cool_off",
+    "extension_width",
+    "requests_per_second",
+    "mobile_areas",
+];
 pub(super) const PROMPTS: &[&str] =
     &["ringback", "busy", "no_permission", "no_binding", "service_fault", "last_minute"];
 
 const MAX_APPS: usize = 10_000;
+const MAX_COOL_OFF: Duration = Duration::from_secs(365 * 86_400);
 
 /// `[[app]]`, read; a place here is an `AppId`.
 pub(super) struct Apps {
     pub(super) apps: Vec<App>,
+    /// What the API knows of each, in the same order.
+    pub(super) accounts: Vec<Account>,
     pub(super) names: Names,
 }
 
@@ -34,8 +56,14 @@ pub(super) struct Defaults {
     pub(super) safety_ceiling: Duration,
 }
 
-pub(super) fn read(root: &Section<'_>, defaults: Defaults, library: &mut Library, report: &mut Report<'_>) -> Apps {
-    let mut out = Apps { apps: Vec::new(), names: Names::new("app", root) };
+pub(super) fn read(
+    root: &Section<'_>,
+    defaults: Defaults,
+    folder: &Path,
+    library: &mut Library,
+    report: &mut Report<'_>,
+) -> Apps {
+    let mut out = Apps { apps: Vec::new(), accounts: Vec::new(), names: Names::new("app", root) };
     let sections = root.sections("app", KEYS, report);
     if sections.len() > MAX_APPS {
         let fault = Fault::new(format!("stands here {} times", sections.len()), format!("write at most {MAX_APPS}"));
@@ -43,14 +71,59 @@ pub(super) fn read(root: &Section<'_>, defaults: Defaults, library: &mut Library
     }
     for section in sections.iter().take(MAX_APPS) {
         let name = out.names.claim(section, report);
-        out.apps.push(app(section, name, defaults, library, report));
+        let id = AppId(u32::try_from(out.apps.len()).expect("no more than MAX_APPS are read"));
+        let account = account(section, id, Arc::clone(&name), folder, report);
+        out.apps.push(app(section, name, account.recording, defaults, library, report));
+        out.accounts.push(account);
     }
     out
+}
+
+/// What the API goes by.
+fn account(section: &Section<'_>, id: AppId, name: Arc<str>, folder: &Path, report: &mut Report<'_>) -> Account {
+    const MODES: &[(&str, Mode)] = &[("axb", Mode::Axb), ("ax", Mode::Ax), ("axe", Mode::Axe)];
+    let has_secret = section.has("secret") || section.has("secret_file");
+    let secret = if has_secret { credentials::secret(section, "secret", "secret_file", folder, report) } else { None };
+    let cool_off = Duration::from_secs(u64::from(apps::COOL_OFF));
+    let cool_off = section.or("cool_off", cool_off, value::duration(Duration::ZERO..=MAX_COOL_OFF), report);
+    Account {
+        id,
+        name,
+        secret: secret.map(|secret| Secret::new(&secret)),
+        rules: Rules {
+            mode: section.or("mode", Mode::Axb, value::word(MODES), report),
+            cool_off: u64::try_from(cool_off.as_millis()).unwrap_or(u64::MAX),
+            extension_width: section.or("extension_width", 4, value::whole(1..=4), report),
+        },
+        recording: section.or("recording", false, value::boolean, report),
+        requests_per_second: section.or(
+            "requests_per_second",
+            apps::REQUESTS_PER_SECOND,
+            value::whole(1..=1_000_000),
+            report,
+        ),
+        mobile_areas: section.list("mobile_areas", mobile_area, report).into_iter().flatten().collect(),
+        is_configured: true,
+    }
+}
+
+/// `"138001=0755"`.
+fn mobile_area<'v>(value: &'v DeValue<'v>) -> Result<(Box<str>, Area), Fault> {
+    let found = value::text(value)?;
+    let read = || {
+        let (prefix, area) = found.split_once('=')?;
+        let (prefix, area) = (prefix.trim(), Area::parse(area.trim())?);
+        let is_prefix = (1..=11).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_digit());
+        is_prefix.then(|| (prefix.into(), area))
+    };
+    let mend = "write PREFIX=AREA, e.g. \"138001=0755\"";
+    read().ok_or_else(|| Fault::new(format!("{} is no prefix and area", value::quote(found)), mend))
 }
 
 fn app(
     section: &Section<'_>,
     name: Arc<str>,
+    recording: bool,
     defaults: Defaults,
     library: &mut Library,
     report: &mut Report<'_>,
@@ -65,7 +138,7 @@ fn app(
         name,
         hint_tone,
         require_hint_tone: section.or("require_hint_tone", true, value::boolean, report),
-        recording: section.or("recording", false, value::boolean, report),
+        recording,
         no_answer: section.or("no_answer", defaults.no_answer, value::duration(signalling::NO_ANSWER), report),
         safety_ceiling,
         prompts: prompts(section, language, library, report),

@@ -9,16 +9,22 @@
 //! A reader that finds a mistake says so in the `Report` and goes on with a default, so that one run shows
 //! every mistake. `etc/axbridge.toml` documents every key; a test keeps it and the readers equal.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use b2bua::settings::Settings;
-use numbering::{Axb, VirtualNumber};
+use media::Prompt;
+use numbering::{Axb, Binding, VirtualNumber};
 use toml::de::DeTable;
 
+use crate::apps::Account;
 use crate::prompts::Library;
+use crate::registry::{self, Base, File};
 
+mod api;
 mod app;
 mod complaint;
 mod credentials;
@@ -35,6 +41,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use api::{Api, Scope, Token};
 pub use complaint::Complaint;
 pub use signalling::settle_ports;
 pub use tls::Tls;
@@ -45,8 +52,23 @@ use section::Section;
 /// The largest file that is read, in bytes: room for some million bindings.
 const MAX_FILE: u64 = 512 * 1024 * 1024;
 
-const ROOT: &[&str] =
-    &["sip", "dns", "media", "recording", "cdr", "metrics", "log", "prompts", "trunk", "app", "number", "binding"];
+const ROOT: &[&str] = &[
+    "sip",
+    "dns",
+    "media",
+    "store",
+    "recording",
+    "cdr",
+    "api",
+    "admin",
+    "metrics",
+    "log",
+    "prompts",
+    "trunk",
+    "app",
+    "number",
+    "binding",
+];
 
 /// Everything that the operator decides.
 #[derive(Clone, Debug)]
@@ -63,14 +85,40 @@ pub struct Config {
     pub bindings: Vec<Axb>,
     /// Where recordings go and how long they stay.
     pub recording: RecordingConfig,
+    /// Where durable state is kept: a folder.
+    pub store: PathBuf,
     /// Where call records are appended.
     pub cdr_file: PathBuf,
+    /// How long the store keeps call records.
+    pub cdr_keep: Duration,
+    /// What the API knows of `settings.apps`; in their order.
+    pub accounts: Vec<Account>,
+    /// HTTP; `None`: no API.
+    pub api: Option<Api>,
+    /// How long a called party may ring where an app says nothing.
+    pub no_answer: Duration,
+    /// The default prompts, or the operator's in their place.
+    pub default_prompts: Arc<HashMap<String, Arc<Prompt>>>,
     /// Where `GET /metrics` is served.
     pub metrics: Option<SocketAddr>,
     /// What is logged.
     pub log: Log,
     /// Relay threads, 1 to 64.
     pub relay_workers: usize,
+}
+
+impl Config {
+    /// What the registry takes of it.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        let base = Base {
+            settings: self.settings,
+            accounts: self.accounts,
+            no_answer: self.no_answer,
+            prompts: self.default_prompts,
+        };
+        File { base, numbers: self.numbers, bindings: self.bindings.into_iter().map(Binding::Axb).collect() }
+    }
 }
 
 /// How names are looked up.
@@ -204,14 +252,17 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let dns = dns::read(root, report);
     let media = output::media(root, listeners, report);
     let recording = output::recording(root, folder, report);
-    let cdr_file = output::cdr_file(root, folder, report);
+    let (cdr_file, cdr_keep) = output::cdr(root, folder, report);
     let metrics = output::metrics(root, listeners, report);
     let log = output::log(root, report);
     let mut library = Library::new(output::prompts_dir(root, folder, report));
     let trunks = trunk::read(root, sip.as_ref(), folder, report);
-    let mut apps = app::read(root, defaults, &mut library, report);
+    let mut apps = app::read(root, defaults, folder, &mut library, report);
+    let api = api::read(root, listeners, metrics, folder, report);
+    let store = output::store(root, folder, report);
     let numbers = number::numbers(root, &trunks, &apps, report);
     let bindings = number::bindings(root, &numbers, &mut apps, &mut library, report);
+    let default_prompts = registry::default_set(&mut library);
     let (sip, (media, relay_workers)) = (sip?, media?);
     let settings = Settings {
         listeners: sip.listeners,
@@ -223,8 +274,24 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         product_name: sip.product_name,
         index: Default::default(),
     };
-    let numbers = numbers.numbers;
-    Some(Config { settings, dns, tls: trunks.tls, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
+    Some(Config {
+        settings,
+        dns,
+        tls: trunks.tls,
+        numbers: numbers.numbers,
+        bindings,
+        recording,
+        store,
+        cdr_file,
+        cdr_keep,
+        accounts: apps.accounts,
+        api,
+        no_answer: defaults.no_answer,
+        default_prompts,
+        metrics,
+        log,
+        relay_workers,
+    })
 }
 
 /// In a list that is never closed every later line is a mistake; only the first of them tells anything.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use b2bua::settings::App;
 use numbering::{
-    AppId, Axb, BindError, Binding, Bindings, CallDirection, Form, Limits, Number, ReadRule, SubscriptionId,
-    VirtualNumber, Voice, WriteRule,
+    AppId, Area, Axb, BindError, Binding, Bindings, CallDirection, Form, Limits, Mode, Number, NumberState, ReadRule,
+    SubscriptionId, VirtualNumber, Voice, WriteRule,
 };
 use toml::de::DeValue;
 
@@ -17,7 +17,7 @@ use super::trunk::Trunks;
 use super::value;
 use crate::prompts::Library;
 
-pub(super) const NUMBER: &[&str] = &["x", "app", "trunk"];
+pub(super) const NUMBER: &[&str] = &["x", "app", "trunk", "area", "state"];
 pub(super) const BINDING: &[&str] = &[
     "x",
     "a",
@@ -36,6 +36,12 @@ pub(super) const BINDING: &[&str] = &[
 /// The longest `userData` of the API, in bytes.
 const MAX_USER_DATA: usize = 256;
 
+const STATES: &[(&str, NumberState)] = &[
+    ("normal", NumberState::Normal),
+    ("suspended", NumberState::Suspended),
+    ("unavailable", NumberState::Unavailable),
+    ("frozen", NumberState::Frozen),
+];
 const DIRECTIONS: &[(&str, CallDirection)] =
     &[("both", CallDirection::Both), ("a-to-b", CallDirection::AToB), ("b-to-a", CallDirection::BToA)];
 const FORMS: &[(&str, Form)] = &[
@@ -49,11 +55,7 @@ const FORMS: &[(&str, Form)] = &[
 pub(super) fn read_rule(section: Option<&Section<'_>>, report: &mut Report<'_>) -> ReadRule {
     let mut rule = ReadRule::default();
     let Some(section) = section else { return rule };
-    let area = |value| {
-        let found = value::text(value)?;
-        let good = found.starts_with('0') && (3..=4).contains(&found.len()) && digits(found);
-        if good { Ok(found.to_owned()) } else { Err(no("area code", found, "write it with its 0, e.g. \"0755\"")) }
-    };
+    let area_code = |value| area(value).map(|area| area.to_string());
     let strip = |value| {
         let found = value::text(value)?;
         let bare = found.strip_prefix('+').unwrap_or(found);
@@ -61,7 +63,7 @@ pub(super) fn read_rule(section: Option<&Section<'_>>, report: &mut Report<'_>) 
         if good { Ok(found.to_owned()) } else { Err(no("prefix of a number", found, "write 1 to 15 digits")) }
     };
     rule.country = section.or("country", rule.country, value::whole(1..=999), report);
-    rule.area = section.optional("area", area, report);
+    rule.area = section.optional("area", area_code, report);
     rule.strip = section.list("strip", strip, report).into_iter().flatten().collect();
     rule
 }
@@ -78,6 +80,12 @@ pub(super) fn write_rule(section: Option<&Section<'_>>, report: &mut Report<'_>)
     rule.form = section.or("form", rule.form, value::word(FORMS), report);
     rule.prefix = section.or("prefix", rule.prefix, prefix, report);
     rule
+}
+
+/// An area code with its 0.
+fn area(value: &DeValue<'_>) -> Result<Area, Fault> {
+    let found = value::text(value)?;
+    Area::parse(found).ok_or_else(|| no("area code", found, "write it with its 0, e.g. \"0755\""))
 }
 
 fn digits(text: &str) -> bool {
@@ -149,7 +157,10 @@ pub(super) fn numbers(root: &Section<'_>, trunks: &Trunks, apps: &Apps, report: 
             continue;
         }
         out.known.insert(x, (app, report.line(&section.span("x"))));
-        out.numbers.push(VirtualNumber::new(x, app, trunk.map(|(trunk, _)| Arc::clone(&trunk.name))));
+        let mut number = VirtualNumber::new(x, app, trunk.map(|(trunk, _)| Arc::clone(&trunk.name)));
+        number.area = section.optional("area", area, report).or(number.area);
+        number.state = section.or("state", number.state, value::word(STATES), report);
+        out.numbers.push(number);
     }
     out
 }
@@ -172,7 +183,7 @@ pub(super) fn bindings(
     let mut lines = Lines::default();
     let mut out = Vec::new();
     for section in &root.sections("binding", BINDING, report) {
-        let Some(axb) = axb(section, numbers, &mut apps.apps, library, report) else { continue };
+        let Some(axb) = axb(section, numbers, apps, library, report) else { continue };
         match table.bind(Binding::Axb(axb.clone())) {
             Ok(()) => {
                 lines.note(&axb, report.line(&section.own_span()));
@@ -187,7 +198,7 @@ pub(super) fn bindings(
 fn axb(
     section: &Section<'_>,
     numbers: &Numbers,
-    apps: &mut [App],
+    apps: &mut Apps,
     library: &mut Library,
     report: &mut Report<'_>,
 ) -> Option<Axb> {
@@ -199,7 +210,16 @@ fn axb(
         let mend = format!("add [[number]] with x = \"{}\"", x.reveal());
         section.complain("x", Fault::absence("is no virtual number of ours", mend), report);
     }
+    let Apps { apps, accounts, .. } = apps;
     let app_of = app.and_then(|app| apps.get_mut(usize::try_from(app.0).ok()?));
+    let mode = app.and_then(|app| accounts.get(usize::try_from(app.0).ok()?)).map(|account| account.rules.mode);
+    if mode.is_some_and(|mode| mode != Mode::Axb) {
+        let fault = Fault::absence(
+            "belongs to an app whose bindings are no pairs",
+            "bind it by the API, or mend that app's `mode`",
+        );
+        section.complain("x", fault, report);
+    }
     let record = section.or("record", false, value::boolean, report);
     if let Some(app) = app_of.as_ref().filter(|app| record && !app.recording) {
         let problem = format!("app `{}` does not allow recording", app.name);

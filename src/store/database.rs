@@ -60,6 +60,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// From now on its file grows no more, as on a full disk.
+    #[cfg(test)]
+    pub(crate) fn refuse_growth(&mut self) {
+        self.connection.pragma_update(None, "max_page_count", 600).unwrap();
+    }
+
     /// Opens the store in this folder; makes both when they are not there.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ use crate::routes::{Route, Routes};
 use crate::settings::{Settings, Trunk, TrunkId};
 
 mod admission;
+pub mod inquiry;
 mod new_call;
 mod routing;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use numbering::Number;
 
 use crate::cdr::Cdr;
+use crate::leg::CallKey;
 
 /// Calls in progress.
 #[derive(Debug, Default)]
@@ -14,6 +15,7 @@ pub(crate) struct Live {
     pub(crate) calls: u32,
     pub(crate) by_trunk: HashMap<Arc<str>, u32>,
     pub(crate) by_number: HashMap<Number, u32>,
+    pub(crate) by_session: HashMap<Arc<str>, CallKey>,
 }
 
 /// A token bucket: as deep as one second of its rate.
@@ -24,8 +26,9 @@ pub(crate) struct Bucket {
 }
 
 impl Live {
-    pub(crate) fn add(&mut self, cdr: &Cdr) {
+    pub(crate) fn add(&mut self, cdr: &Cdr, key: CallKey) {
         self.calls += 1;
+        self.by_session.insert(Arc::clone(&cdr.session_id), key);
         for trunk in trunks(cdr) {
             *self.by_trunk.entry(Arc::clone(trunk)).or_insert(0) += 1;
         }
@@ -37,6 +40,7 @@ impl Live {
 
     pub(crate) fn remove(&mut self, cdr: &Cdr) {
         self.calls -= 1;
+        self.by_session.remove(&cdr.session_id);
         for trunk in trunks(cdr) {
             take_one(&mut self.by_trunk, trunk);
         }

@@ -78,9 +78,8 @@ fn source(input: &mut Input<'_>) -> SocketAddr {
 
 impl Play {
     fn new(config: Config, seed: u32) -> Play {
-        let prompt = |name: &str, samples: usize| {
-            Arc::new(Prompt { name: name.into(), alaw: vec![0x55; samples].into_boxed_slice() })
-        };
+        let prompt =
+            |name: &str, samples: usize| Arc::new(Prompt { name: name.into(), alaw: vec![0x55; samples].into() });
         Play {
             session: Session::new(config, u64::from(seed), Duration::ZERO),
             now: Duration::ZERO,

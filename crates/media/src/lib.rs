@@ -136,7 +136,7 @@ pub struct Prompt {
     /// Its file name, shown in ladders and logs.
     pub name: Arc<str>,
     /// A-law samples.
-    pub alaw: Box<[u8]>,
+    pub alaw: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Prompt {

@@ -200,11 +200,13 @@ pub enum Entry {
         /// Now.
         is: Option<Arc<VirtualNumber>>,
     },
-    /// An X without bindings rests.
+    /// An X without bindings rests, or does so no more: it is bound, or released.
     Rest {
         /// Which.
         x: Number,
-        /// Until when, in milliseconds of UNIX time.
+        /// Until when it was to rest before, in milliseconds of UNIX time; past or 0: it did not.
+        was: u64,
+        /// Until when it rests now; 0: it does not.
         until: u64,
     },
 }
@@ -217,7 +219,7 @@ pub struct Bindings {
     pub(crate) by_id: BTreeMap<SubscriptionId, Place>,
     /// What each X carries; an X of the pool without bindings has an empty list.
     pub(crate) by_x: HashMap<Number, Carried>,
-    /// The X of each A, of A–X alone.
+    /// The X of each A, of A–X alone, in the order of the ids.
     by_a: HashMap<(AppId, Number), Vec<SubscriptionId>>,
     rules: HashMap<AppId, Rules>,
     pool: Pool,
@@ -227,7 +229,7 @@ pub struct Bindings {
     journal: Option<Vec<Entry>>,
     /// Milliseconds of UNIX time, as last told.
     now: u64,
-    /// Counts what is bound, so that the X used last is given away last.
+    /// Counts what is bound and what ends, so that the X used last is given away last.
     uses: u64,
 }
 
@@ -351,13 +353,13 @@ impl Bindings {
         let journal = self.journal.take();
         for entry in entries.into_iter().rev() {
             match entry {
-                Entry::Binding { was: None, is: Some(is) } => drop(self.take(is.id())),
+                Entry::Binding { was: None, is: Some(is) } => drop(self.withdraw(is.id())),
                 Entry::Binding { was: Some(was), is: Some(is) } => drop(self.replace(is.id(), (*was).clone())),
                 Entry::Binding { was: Some(was), is: None } => self.put((*was).clone(), false),
                 Entry::Number { was: None, is: Some(is) } => self.take_number(is.number),
                 Entry::Number { was: Some(was), .. } => self.put_number((*was).clone(), false),
                 Entry::Binding { was: None, is: None } | Entry::Number { was: None, is: None } => {}
-                Entry::Rest { x, .. } => self.set_standing(x, |standing| standing.rests_until = 0),
+                Entry::Rest { x, was, .. } => self.set_standing(x, |standing| standing.rests_until = was),
             }
         }
         self.journal = journal;
@@ -418,8 +420,12 @@ impl Bindings {
         Ok(())
     }
 
-    /// Lets an X without bindings rest until then, in milliseconds of UNIX time: a rest that began before a restart.
+    /// Lets an X without bindings rest until then, in milliseconds of UNIX time: a rest that began before a restart. One with
+    /// bindings does not rest.
     pub fn set_rest(&mut self, x: Number, until: u64) {
+        if self.pairs_of(x) != 0 {
+            return;
+        }
         self.set_standing(x, |standing| standing.rests_until = until);
     }
 
@@ -438,6 +444,16 @@ impl Bindings {
             Mode::Axb => parties.iter().all(|party| self.holder(*x, party.as_u64()).is_none()),
             Mode::Ax | Mode::Axe => true,
         };
+        self.pool.candidates(app, wish, full).find(is_free).ok_or(BindError::NoneFree)
+    }
+
+    /// An X that a new A–X–E with this extension may have. It is not taken by that.
+    ///
+    /// # Errors
+    /// [`BindError::NoneFree`].
+    pub fn allocate_beside(&self, app: AppId, wish: Wish, extension: Extension) -> Result<Number, BindError> {
+        let full = u32::from(Extension::last(extension.width()));
+        let is_free = |x: &Number| self.of_extension(*x, extension).is_none();
         self.pool.candidates(app, wish, full).find(is_free).ok_or(BindError::NoneFree)
     }
 
@@ -460,27 +476,34 @@ impl Bindings {
     /// A rule that it breaks, in this order: `UnknownX`, `ForeignX`, `SameParty`, `MaxMinutes`, `PartyIsVirtual`,
     /// `ServiceNumber`, `Exists`, `NumberState`, what is taken, `TooManyPairs`, `Full`. Nothing has changed then.
     pub fn bind(&mut self, binding: Binding) -> Result<(), BindError> {
-        self.check_new(&binding)?;
+        check_alone(&binding, |x| self.table.app_of(x))?;
+        self.check_name(binding.id())?;
         self.check_state(binding.x())?;
+        self.check_room(&binding)?;
         self.put(binding, false);
         Ok(())
     }
 
-    /// Makes a binding that was made before the start: the state of its X does not matter.
+    /// Makes a binding that was made before the start: the state of its X does not matter, nor that a party has become an X
+    /// since ([`Bindings::add_number`]).
     ///
     /// # Errors
     /// As for [`Bindings::bind`].
     pub fn restore(&mut self, binding: Binding) -> Result<(), BindError> {
-        self.check_new(&binding)?;
+        let x = binding.x();
+        check_alone(&binding, |number| if number == x { self.table.app_of(x) } else { None })?;
+        self.check_name(binding.id())?;
+        self.check_room(&binding)?;
         self.put(binding, false);
         Ok(())
     }
 
-    fn check_new(&self, binding: &Binding) -> Result<(), BindError> {
-        check_alone(binding, |x| self.table.app_of(x))?;
-        if self.by_id.contains_key(&binding.id()) {
-            return Err(BindError::Exists);
-        }
+    fn check_name(&self, id: SubscriptionId) -> Result<(), BindError> {
+        if self.by_id.contains_key(&id) { Err(BindError::Exists) } else { Ok(()) }
+    }
+
+    /// What is taken, and the limits.
+    fn check_room(&self, binding: &Binding) -> Result<(), BindError> {
         self.check_free(binding, None)?;
         if self.pairs_of(binding.x()) >= self.limits.pairs_per_number as usize && binding.mode() == Mode::Axb {
             return Err(BindError::TooManyPairs);
@@ -585,7 +608,7 @@ impl Bindings {
         self.holder(x, extension_key(extension))
     }
 
-    /// The A–X of an A in an app, oldest first; at most [`MAX_X_OF_A`].
+    /// The A–X of an A in an app, in the order of their ids; at most [`MAX_X_OF_A`].
     pub fn of_a(&self, app: AppId, a: Number) -> impl Iterator<Item = Arc<Binding>> {
         let ids = self.by_a.get(&(app, a)).map_or(&[][..], Vec::as_slice);
         ids.iter().filter_map(|id| self.get(*id))
@@ -700,6 +723,7 @@ impl Bindings {
             self.pool.withdraw(was, &mut carried.standing);
         }
         self.table.shared.numbers.pin().remove(&x);
+        self.note_wake(x, carried.standing.rests_until, carried.is_configured);
         self.note(carried.is_configured, || Entry::Number { was, is: None });
     }
 
@@ -719,6 +743,7 @@ impl Bindings {
         self.uses += 1;
         let uses = self.uses;
         let carried = self.by_x.entry(x).or_default();
+        let rested_until = carried.standing.rests_until;
         let place = u32::try_from(carried.ids.len()).expect("what an X carries is held far below 2^32");
         carried.ids.push(id);
         carried.standing.uses += 1;
@@ -728,13 +753,27 @@ impl Bindings {
             standing.rests_until = 0;
         });
         self.count();
+        self.note_wake(x, rested_until, is_configured);
         self.note(is_configured, || Entry::Binding { was: None, is: Some(binding) });
     }
 
-    /// Withdraws a binding: the one store first, then the keys.
+    /// Withdraws a binding; an X that has just lost its last one rests.
     pub(crate) fn take(&mut self, id: SubscriptionId) -> Option<Arc<Binding>> {
-        let place = self.by_id.remove(&id)?;
-        let binding = place.cell.swap(None)?;
+        let (binding, is_configured) = self.withdraw(id)?;
+        let x = binding.x();
+        let cool_off = self.rules.get(&binding.app()).map_or(0, |rules| rules.cool_off);
+        if cool_off != 0 && self.pairs_of(x) == 0 {
+            let until = self.now.saturating_add(cool_off);
+            self.set_standing(x, |standing| standing.rests_until = until);
+            self.note(is_configured, || Entry::Rest { x, was: 0, until });
+        }
+        Some(binding)
+    }
+
+    /// Withdraws a binding: the one store first, then the keys. And whether it stood in the operator's file.
+    fn withdraw(&mut self, id: SubscriptionId) -> Option<(Arc<Binding>, bool)> {
+        let Place { cell, place, is_configured } = self.by_id.remove(&id)?;
+        let binding = cell.swap(None)?;
         let x = binding.x();
         {
             let pairs = self.table.shared.pairs.pin();
@@ -743,21 +782,19 @@ impl Bindings {
             }
         }
         self.unindex(&binding);
-        self.unlist(x, place.place);
+        self.unlist(x, place);
+        self.uses += 1;
+        let uses = self.uses;
+        self.set_standing(x, |standing| standing.last_use = uses);
         self.count();
-        self.note(place.is_configured, || Entry::Binding { was: Some(Arc::clone(&binding)), is: None });
-        self.rest(x, binding.app(), place.is_configured);
-        Some(binding)
+        self.note(is_configured, || Entry::Binding { was: Some(Arc::clone(&binding)), is: None });
+        Some((binding, is_configured))
     }
 
-    /// An X that has just lost its last binding rests.
-    fn rest(&mut self, x: Number, app: AppId, is_configured: bool) {
-        let cool_off = self.rules.get(&app).map_or(0, |rules| rules.cool_off);
-        let rests = cool_off != 0 && self.pairs_of(x) == 0;
-        let until = if rests { self.now.saturating_add(cool_off) } else { 0 };
-        self.set_standing(x, |standing| standing.rests_until = until);
-        if rests {
-            self.note(is_configured, || Entry::Rest { x, until });
+    /// Writes down that an X which rested does so no more.
+    fn note_wake(&mut self, x: Number, was: u64, is_configured: bool) {
+        if was > self.now {
+            self.note(is_configured, || Entry::Rest { x, was, until: 0 });
         }
     }
 
@@ -801,7 +838,11 @@ impl Bindings {
         }
         match binding {
             Binding::Axb(_) => {}
-            Binding::Ax(ax) => self.by_a.entry((ax.app, ax.a)).or_default().push(ax.id),
+            Binding::Ax(ax) => {
+                let ids = self.by_a.entry((ax.app, ax.a)).or_default();
+                let place = ids.partition_point(|id| *id < ax.id);
+                ids.insert(place, ax.id);
+            }
             Binding::Axe(axe) => self.set_extension(axe.x, axe.extension, true),
         }
     }

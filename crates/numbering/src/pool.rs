@@ -41,7 +41,7 @@ pub struct Wish {
     pub is_loose: bool,
 }
 
-/// Bindings on it, when it was last used (a count of uses), and its number.
+/// Bindings on it, when it was last used (a count of what was bound and what ended), and its number.
 type Rank = (u32, u64, Number);
 
 /// Every X that may be given away, in the order in which that is done.
@@ -56,6 +56,7 @@ pub(crate) struct Pool {
 /// What is known of an X beside what it says itself.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
+    /// When something was last bound on it or ended.
     pub(crate) last_use: u64,
     /// How often it has been bound since the start.
     pub(crate) uses: u64,

@@ -14,8 +14,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::binding::{AppId, Binding, SubscriptionId, VirtualNumber};
-use crate::bindings::{BindError, Bindings, Carried, Limits, Place, check_alone};
+use crate::binding::{AppId, Axb, Binding, Mode, SubscriptionId, VirtualNumber};
+use crate::bindings::{BindError, Bindings, Carried, Place, check_alone};
 use crate::number::Number;
 
 /// How often the bindings that wait for another one's number are tried again.
@@ -35,6 +35,28 @@ pub struct Summary {
 }
 
 impl Bindings {
+    /// Whether [`Bindings::replace_all`] would take these.
+    ///
+    /// # Errors
+    /// As it would say.
+    pub fn check_all(&self, numbers: &[VirtualNumber], bindings: &[Binding]) -> Result<(), (usize, BindError)> {
+        let wanted = check(numbers, bindings, &self.limits)?;
+        self.check_beside(numbers, bindings)?;
+        self.gone(&wanted, numbers.len() + bindings.len()).map(|_| ())
+    }
+
+    /// The numbers of the file that the new one has no more.
+    fn gone(&self, wanted: &Wanted, place: usize) -> Result<Vec<Number>, (usize, BindError)> {
+        let is_gone = |x: &Number, carried: &Carried| carried.is_configured && !wanted.numbers.contains_key(x);
+        let gone: Vec<Number> = self.by_x.iter().filter(|(x, carried)| is_gone(x, carried)).map(|(x, _)| *x).collect();
+        for x in &gone {
+            if self.by_x[x].ids.iter().any(|id| !self.is_configured(*id)) {
+                return Err((place, BindError::InUse));
+            }
+        }
+        Ok(gone)
+    }
+
     /// Makes the table hold exactly these numbers and bindings of the operator's file: all is checked first, then only what
     /// differs is touched, so that a binding which stands in both is never absent for an instant. What does not come from
     /// the file stays as it is.
@@ -48,15 +70,9 @@ impl Bindings {
         numbers: Vec<VirtualNumber>,
         bindings: Vec<Binding>,
     ) -> Result<Summary, (usize, BindError)> {
-        let wanted = check(&numbers, &bindings, &self.limits)?;
+        let wanted = check(&numbers, &bindings, &self.beside())?;
         self.check_beside(&numbers, &bindings)?;
-        let is_gone = |x: &Number, carried: &Carried| carried.is_configured && !wanted.numbers.contains_key(x);
-        let gone: Vec<Number> = self.by_x.iter().filter(|(x, carried)| is_gone(x, carried)).map(|(x, _)| *x).collect();
-        for x in &gone {
-            if self.by_x[x].ids.iter().any(|id| !self.is_configured(*id)) {
-                return Err((numbers.len() + bindings.len(), BindError::InUse));
-            }
-        }
+        let gone = self.gone(&wanted, numbers.len() + bindings.len())?;
         for number in numbers {
             if self.table.virtual_number(number.number).as_deref() != Some(&number) {
                 self.put_number(number, true);
@@ -67,6 +83,18 @@ impl Bindings {
             self.take_number(x);
         }
         Ok(summary)
+    }
+
+    /// What room the API's numbers and bindings leave.
+    fn beside(&self) -> Room<'_> {
+        let numbers = self.by_x.values().filter(|carried| !carried.is_configured).count();
+        let bindings = self.by_id.values().filter(|place| !place.is_configured).count();
+        Room {
+            numbers: self.limits.numbers.saturating_sub(numbers),
+            bindings: self.limits.bindings.saturating_sub(bindings),
+            pairs_per_number: self.limits.pairs_per_number as usize,
+            all: self,
+        }
     }
 
     /// What is not the file's is not in the file's way.
@@ -83,16 +111,30 @@ impl Bindings {
         }
         for (place, binding) in bindings.iter().enumerate() {
             let Binding::Axb(axb) = binding else { continue };
-            let taken = self.get(axb.id).filter(|held| !self.is_configured(held.id())).map(|_| BindError::Exists);
-            let parties = [axb.a, axb.b].into_iter().find(|party| {
-                let holder = self.of_party(axb.x, *party);
-                holder.is_some_and(|holder| !self.is_configured(holder.id()))
-            });
-            if let Some(error) = taken.or(parties.map(BindError::NumberTaken)) {
-                return Err((numbers.len() + place, error));
-            }
+            self.check_pair_beside(axb, binding).map_err(|error| (numbers.len() + place, error))?;
         }
         Ok(())
+    }
+
+    fn check_pair_beside(&self, axb: &Axb, binding: &Binding) -> Result<(), BindError> {
+        let held = self.get(axb.id);
+        // What the API has made an X since the pair was made may stay its party.
+        if held.as_deref() != Some(binding) {
+            let is_virtual = |party: &Number| self.by_x.get(party).is_some_and(|carried| !carried.is_configured);
+            if let Some(party) = [axb.a, axb.b].into_iter().find(is_virtual) {
+                return Err(BindError::PartyIsVirtual(party));
+            }
+        }
+        if held.is_some_and(|held| !self.is_configured(held.id())) {
+            return Err(BindError::Exists);
+        }
+        // What an X carries is of one kind, and the file's are pairs.
+        if self.of_number(axb.x).next().is_some_and(|other| other.mode() != Mode::Axb) {
+            return Err(BindError::InUse);
+        }
+        let is_taken =
+            |party: &Number| self.of_party(axb.x, *party).is_some_and(|holder| !self.is_configured(holder.id()));
+        [axb.a, axb.b].into_iter().find(is_taken).map_or(Ok(()), |party| Err(BindError::NumberTaken(party)))
     }
 
     /// Steps 2 to 4.
@@ -159,27 +201,43 @@ impl Bindings {
     }
 }
 
+/// How much the file may say.
+struct Room<'a> {
+    numbers: usize,
+    bindings: usize,
+    pairs_per_number: usize,
+    all: &'a Bindings,
+}
+
+impl Room<'_> {
+    /// Pairs on an X.
+    fn pairs(&self, x: Number) -> usize {
+        let apis = self.all.of_number(x).filter(|binding| !self.all.is_configured(binding.id())).count();
+        self.pairs_per_number.saturating_sub(apis)
+    }
+}
+
 struct Wanted {
     numbers: HashMap<Number, AppId>,
     ids: HashSet<SubscriptionId>,
 }
 
-/// All rules, over the new lists alone.
-fn check(numbers: &[VirtualNumber], bindings: &[Binding], limits: &Limits) -> Result<Wanted, (usize, BindError)> {
+/// All rules, over the new lists alone but for the room that there is.
+fn check(numbers: &[VirtualNumber], bindings: &[Binding], room: &Room) -> Result<Wanted, (usize, BindError)> {
     let mut wanted =
         Wanted { numbers: HashMap::with_capacity(numbers.len()), ids: HashSet::with_capacity(bindings.len()) };
     for (place, number) in numbers.iter().enumerate() {
         if wanted.numbers.insert(number.number, number.app).is_some() {
             return Err((place, BindError::Exists));
         }
-        if wanted.numbers.len() > limits.numbers {
+        if wanted.numbers.len() > room.numbers {
             return Err((place, BindError::Full));
         }
     }
     let mut parties: HashSet<(Number, Number)> = HashSet::with_capacity(bindings.len().saturating_mul(2));
-    let mut pairs: HashMap<Number, u32> = HashMap::new();
+    let mut left: HashMap<Number, usize> = HashMap::new();
     for (place, binding) in bindings.iter().enumerate() {
-        wanted.check(binding, limits, &mut parties, &mut pairs).map_err(|error| (numbers.len() + place, error))?;
+        wanted.check(binding, room, &mut parties, &mut left).map_err(|error| (numbers.len() + place, error))?;
     }
     Ok(wanted)
 }
@@ -189,9 +247,9 @@ impl Wanted {
     fn check(
         &mut self,
         binding: &Binding,
-        limits: &Limits,
+        room: &Room,
         parties: &mut HashSet<(Number, Number)>,
-        pairs: &mut HashMap<Number, u32>,
+        left: &mut HashMap<Number, usize>,
     ) -> Result<(), BindError> {
         let Binding::Axb(axb) = binding else { return Err(BindError::InUse) };
         check_alone(binding, |x| self.numbers.get(&x).copied())?;
@@ -203,12 +261,9 @@ impl Wanted {
                 return Err(BindError::NumberTaken(party));
             }
         }
-        let pairs = pairs.entry(axb.x).or_default();
-        if *pairs >= limits.pairs_per_number {
-            return Err(BindError::TooManyPairs);
-        }
-        *pairs += 1;
-        if self.ids.len() > limits.bindings {
+        let left = left.entry(axb.x).or_insert_with(|| room.pairs(axb.x));
+        *left = left.checked_sub(1).ok_or(BindError::TooManyPairs)?;
+        if self.ids.len() > room.bindings {
             return Err(BindError::Full);
         }
         Ok(())

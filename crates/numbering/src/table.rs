@@ -154,7 +154,7 @@ impl Table {
         if !number.state.carries_calls() {
             return refuse(Refusal::NumberUnusable, None);
         }
-        let found = caller.and_then(|caller| self.binding(x, caller)).or_else(|| self.anyones(x));
+        let found = caller.and_then(|caller| self.binding(x, caller)).or_else(|| self.anyones(x, caller));
         let Some((binding, party)) = found else {
             return refuse(Refusal::NotBound, None);
         };
@@ -193,9 +193,12 @@ impl Table {
         is_by_name.then_some((binding, party))
     }
 
-    /// The A–X of an X, for a caller who is not its A.
-    fn anyones(&self, x: Number) -> Option<(Arc<Binding>, Party)> {
-        Some((self.at(x, x.as_u64())?, Party::B))
+    /// The A–X of an X, which is everybody's. The caller is its A all the same where A's key came, or moved, after it was
+    /// looked for: else A would reach A.
+    fn anyones(&self, x: Number, caller: Option<Number>) -> Option<(Arc<Binding>, Party)> {
+        let binding = self.at(x, x.as_u64())?;
+        let party = if caller == Some(binding.a()) { Party::A } else { Party::B };
+        Some((binding, party))
     }
 
     pub(crate) fn at(&self, x: Number, key: Key) -> Option<Arc<Binding>> {

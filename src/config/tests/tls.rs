@@ -300,6 +300,8 @@ fn the_shipped_file_in_full_is_good_where_its_files_are() {
         ("ca.pem", "carrier-1-ca.pem"),
         ("other.pem", "carrier-1-chain.pem"),
         ("other-key.pem", "carrier-1-key.pem"),
+        ("chain.pem", "https.pem"),
+        ("key.pem", "https.key"),
     ] {
         std::fs::copy(at(from), at("tls").join(to)).unwrap();
     }

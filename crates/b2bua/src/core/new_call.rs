@@ -19,6 +19,16 @@ use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
 use crate::settings::{Settings, Trunk, TrunkId};
 
+/// RFC 3261 §16.6.3, less our own hop.
+const MAX_FORWARDS: u8 = 69;
+
+fn hops_left(invite: &Message) -> u8 {
+    match invite.max_forwards() {
+        Some(Ok(hops)) => hops.saturating_sub(1),
+        Some(Err(_)) | None => MAX_FORWARDS,
+    }
+}
+
 impl Core {
     pub(super) fn on_invite(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: Message) {
         let settings = Arc::clone(&self.settings);
@@ -51,7 +61,7 @@ impl Core {
         let caller = read_caller(settings.trunk(trunk), &invite);
         let x = read_called(settings.trunk(trunk), &invite);
         let mut cdr = self.new_cdr(now, settings.trunk(trunk), caller, x);
-        let verdict = self.decide(&settings, trunk, caller, x, &invite, &mut cdr);
+        let verdict = self.decide(&settings, trunk, caller, x, &mut cdr);
         // Ports are taken only where something will be heard: a call, or a refusal with a prompt to one who offered to hear it.
         let wants_media = match &verdict {
             Ok(_) => true,
@@ -61,6 +71,7 @@ impl Core {
             }
         };
         let media = if wants_media { self.take_ports(now) } else { None };
+        let verdict = verdict.map(|plan| Plan { max_forwards: hops_left(&invite), ..plan });
         let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
         let request = leg::Request { invite, server: id, dialog, offer_answer };
         let leg = Leg::incoming(owner, trunk, flow, request, &settings);
@@ -101,7 +112,7 @@ impl Core {
         let call = Call::begin(&mut cx, arrival, verdict);
         let has_ended = cx.has_ended;
         self.current = None;
-        self.live.add(&call.cdr);
+        self.live.add(&call.cdr, key);
         let place = self.calls.insert(call);
         debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
         self.settle(now, key, has_ended);
@@ -130,13 +141,12 @@ impl Core {
     }
 
     /// Who is reached, and how: the binding's word, the app's, the trunks'.
-    fn decide(
+    pub(super) fn decide(
         &mut self,
         settings: &Settings,
         trunk_in: TrunkId,
         caller: Option<Number>,
         x: Option<Number>,
-        invite: &Message,
         cdr: &mut Cdr,
     ) -> Result<Plan, Cause> {
         let x = x.ok_or(Cause::UnreadableNumber)?;
@@ -194,10 +204,6 @@ impl Core {
         let bounded = binding.max_minutes() != 0 && maximum <= ceiling;
         let longest = if bounded { (maximum, Cause::MaxDuration) } else { (ceiling, Cause::SafetyCeiling) };
         let last_minute = named(binding.last_minute()).or_else(|| app.prompts.last_minute.clone()).filter(|_| bounded);
-        let max_forwards = match invite.max_forwards() {
-            Some(Ok(hops)) => hops.saturating_sub(1),
-            Some(Err(_)) | None => 69,
-        };
         Ok(Plan {
             app: binding.app(),
             x,
@@ -209,7 +215,7 @@ impl Core {
             last_minute,
             longest,
             record: binding.record() && app.recording,
-            max_forwards,
+            max_forwards: MAX_FORWARDS,
         })
     }
 

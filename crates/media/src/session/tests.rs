@@ -49,7 +49,7 @@ fn remote(side: Side) -> Remote {
     }
 }
 
-fn prompt(alaw: impl Into<Box<[u8]>>) -> Arc<Prompt> {
+fn prompt(alaw: impl Into<Arc<[u8]>>) -> Arc<Prompt> {
     Arc::new(Prompt { name: Arc::from("prompt.wav"), alaw: alaw.into() })
 }
 

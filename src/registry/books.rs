@@ -1,0 +1,351 @@
+//! What the registry keeps: bindings and numbers, applications, prompts; and what of it has changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use b2bua::settings::{App, Settings};
+use media::Prompt;
+use numbering::{AppId, Bindings, Entry, Mode, SubscriptionId};
+
+use super::compose::{self, Base};
+use crate::apps::{Account, Accounts, AppSettings};
+use crate::store::{AppRow, Change, PromptRow, PromptState};
+
+/// Applications of the admin API.
+pub(super) const MAX_APPS: usize = 10_000;
+/// Prompts of one application.
+pub(super) const MAX_PROMPTS: usize = 200;
+
+/// Why an application or a prompt cannot be made or changed. Nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AppError {
+    /// There is none of this name.
+    NotFound,
+    /// It stands in the operator's file, and is changed there only.
+    Configured,
+    /// It still has numbers.
+    InUse,
+    /// Its kind of binding never changes.
+    Mode,
+    /// There are as many as there may be.
+    Full,
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AppError::NotFound => "there is none of this name",
+            AppError::Configured => "it stands in the configuration, and is changed there",
+            AppError::InUse => "it still has numbers: release or transfer them first",
+            AppError::Mode => "an app keeps its kind of binding: make another one",
+            AppError::Full => "there are as many as there may be",
+        })
+    }
+}
+
+impl std::error::Error for AppError {}
+
+type Apps = BTreeMap<Arc<str>, Arc<AppSettings>>;
+type Prompts = BTreeMap<(Arc<str>, Arc<str>), Arc<PromptRow>>;
+
+/// What a piece of work may read and change.
+pub struct Books {
+    /// Bindings and numbers; their clock has been told.
+    pub bindings: Bindings,
+    base: Arc<Base>,
+    /// Of the admin API.
+    apps: Arc<Apps>,
+    prompts: Arc<Prompts>,
+    /// Every application that there has been since the start; its place is its [`AppId`].
+    places: Vec<Arc<str>>,
+    accounts: Arc<Accounts>,
+    changes: Vec<Change>,
+    /// Applications or approved prompts have changed, and calls do not know it yet.
+    is_stale: bool,
+    ids: u64,
+}
+
+/// Where the books can be taken back to.
+pub(super) struct Mark {
+    apps: Arc<Apps>,
+    prompts: Arc<Prompts>,
+    accounts: Arc<Accounts>,
+    is_stale: bool,
+}
+
+impl Books {
+    pub(super) fn new(bindings: Bindings, base: Base, id_seed: u64) -> Books {
+        let mut books = Books {
+            bindings,
+            base: Arc::new(base),
+            apps: Arc::default(),
+            prompts: Arc::default(),
+            places: Vec::new(),
+            accounts: Arc::default(),
+            changes: Vec::new(),
+            is_stale: true,
+            ids: id_seed,
+        };
+        books.renew_accounts();
+        books
+    }
+
+    /// Books without a registry: what is written down goes nowhere.
+    #[cfg(test)]
+    pub(crate) fn for_tests(bindings: Bindings, accounts: Accounts) -> Books {
+        let text = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[media]\nbind = \"127.0.0.1\"\n";
+        let config = crate::config::parse(text, std::path::Path::new("c.toml")).expect("it is complete");
+        let mut books = Books::new(bindings, config.into_file().base, 0);
+        for account in accounts.iter() {
+            books.bindings.set_rules(account.id, account.rules.clone());
+        }
+        books.accounts = Arc::new(accounts);
+        books
+    }
+
+    /// A name for a new binding: a UUID of version 7 (RFC 9562 §5.7), so that new ones stand together in the store.
+    pub fn new_id(&mut self) -> SubscriptionId {
+        self.ids = self.ids.wrapping_add(1);
+        let millis = u128::from(self.bindings.now()) << 80;
+        let low = u128::from(self.ids) & ((1 << 62) - 1);
+        SubscriptionId(millis | 0x7 << 76 | 0b10 << 62 | low)
+    }
+
+    // ---- applications -----------------------------------------------------------------------------------------
+
+    /// An application.
+    #[must_use]
+    pub fn account(&self, app: AppId) -> Option<&Arc<Account>> {
+        self.accounts.get(app)
+    }
+
+    /// Every application.
+    #[must_use]
+    pub fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
+    }
+
+    /// What is said of an application of the admin API.
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<&Arc<AppSettings>> {
+        self.apps.get(name)
+    }
+
+    /// Adds an application, or changes it.
+    ///
+    /// # Errors
+    /// [`AppError::Configured`], [`AppError::Mode`], [`AppError::Full`].
+    pub fn put_app(&mut self, settings: AppSettings) -> Result<(), AppError> {
+        let name: Arc<str> = settings.name.as_str().into();
+        if self.base.has_app(&name) {
+            return Err(AppError::Configured);
+        }
+        match self.apps.get(&name) {
+            Some(known) if known.mode != settings.mode => return Err(AppError::Mode),
+            Some(_) => {}
+            None if self.apps.len() >= MAX_APPS => return Err(AppError::Full),
+            None => {}
+        }
+        let row = AppRow { name: Arc::clone(&name), settings: settings.to_json() };
+        Arc::make_mut(&mut self.apps).insert(name, Arc::new(settings));
+        self.changes.push(Change::PutApp(row));
+        self.renew_accounts();
+        Ok(())
+    }
+
+    /// Removes an application without numbers, and its prompts.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`], [`AppError::Configured`], [`AppError::InUse`].
+    pub fn remove_app(&mut self, name: &str) -> Result<(), AppError> {
+        if self.base.has_app(name) {
+            return Err(AppError::Configured);
+        }
+        let id = self.accounts.named(name).ok_or(AppError::NotFound)?.id;
+        if self.bindings.numbers().any(|number| number.app == id) {
+            return Err(AppError::InUse);
+        }
+        Arc::make_mut(&mut self.apps).remove(name);
+        Arc::make_mut(&mut self.prompts).retain(|(app, _), _| &**app != name);
+        self.changes.push(Change::EndApp(name.into()));
+        self.renew_accounts();
+        Ok(())
+    }
+
+    // ---- prompts ----------------------------------------------------------------------------------------------
+
+    /// The uploaded prompts of an application.
+    pub fn prompts(&self, app: &str) -> impl Iterator<Item = &Arc<PromptRow>> {
+        let first: (Arc<str>, Arc<str>) = (app.into(), "".into());
+        let app = Arc::clone(&first.0);
+        self.prompts.range(first..).take_while(move |((of, _), _)| *of == app).map(|(_, row)| row)
+    }
+
+    /// An uploaded prompt.
+    #[must_use]
+    pub fn prompt(&self, app: &str, name: &str) -> Option<&Arc<PromptRow>> {
+        self.prompts.get(&(app.into(), name.into()))
+    }
+
+    /// Uploads a prompt, or changes its state.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`]: there is no such application. [`AppError::Full`].
+    pub fn put_prompt(&mut self, row: PromptRow) -> Result<(), AppError> {
+        if self.accounts.named(&row.app).is_none() {
+            return Err(AppError::NotFound);
+        }
+        let key = (Arc::clone(&row.app), Arc::clone(&row.name));
+        if !self.prompts.contains_key(&key) && self.prompts(&row.app).count() >= MAX_PROMPTS {
+            return Err(AppError::Full);
+        }
+        self.changes.push(Change::PutPrompt(row.clone()));
+        Arc::make_mut(&mut self.prompts).insert(key, Arc::new(row));
+        self.is_stale = true;
+        Ok(())
+    }
+
+    /// Removes a prompt.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`].
+    pub fn remove_prompt(&mut self, app: &str, name: &str) -> Result<(), AppError> {
+        let key: (Arc<str>, Arc<str>) = (app.into(), name.into());
+        if Arc::make_mut(&mut self.prompts).remove(&key).is_none() {
+            return Err(AppError::NotFound);
+        }
+        self.changes.push(Change::EndPrompt { app: key.0, name: key.1 });
+        self.is_stale = true;
+        Ok(())
+    }
+
+    /// Writes down something else, together with what this piece of work changes.
+    pub fn note(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    // ---- for the registry -------------------------------------------------------------------------------------
+
+    /// Where this piece of work begins.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            apps: Arc::clone(&self.apps),
+            prompts: Arc::clone(&self.prompts),
+            accounts: Arc::clone(&self.accounts),
+            is_stale: self.is_stale,
+        }
+    }
+
+    /// Back to there; `entries` are what has happened to bindings and numbers since.
+    pub(super) fn back_to(&mut self, mark: Mark, entries: Vec<Entry>) {
+        self.bindings.undo(entries);
+        self.changes.clear();
+        self.apps = mark.apps;
+        self.prompts = mark.prompts;
+        self.accounts = mark.accounts;
+        self.is_stale = mark.is_stale;
+    }
+
+    /// What has happened since this was last asked: to be written down, and to take it back by.
+    pub(super) fn take_changes(&mut self) -> (Vec<Change>, Vec<Entry>) {
+        let entries = self.bindings.take_journal();
+        let mut changes = std::mem::take(&mut self.changes);
+        // Applications go first: numbers and bindings name them. What ends with an application has ended before.
+        changes.extend(entries.iter().filter_map(|entry| self.change_of(entry)));
+        (changes, entries)
+    }
+
+    fn change_of(&self, entry: &Entry) -> Option<Change> {
+        let name = |app: AppId| self.places.get(app.0 as usize).cloned();
+        match entry {
+            Entry::Binding { is: Some(binding), .. } => {
+                Some(Change::PutBinding { app: name(binding.app())?, binding: Arc::clone(binding) })
+            }
+            Entry::Binding { was, is: None } => Some(Change::EndBinding(was.as_ref()?.id())),
+            Entry::Number { is: Some(number), .. } => {
+                Some(Change::PutNumber { app: name(number.app)?, number: Arc::clone(number) })
+            }
+            Entry::Number { was, is: None } => Some(Change::EndNumber(was.as_ref()?.number)),
+            Entry::Rest { x, until, .. } => Some(Change::Rest { x: *x, until: *until }),
+        }
+    }
+
+    /// Takes what the store holds, at the start.
+    pub(super) fn restore_apps(&mut self, apps: Vec<AppSettings>, prompts: Vec<PromptRow>) {
+        for settings in apps {
+            let name: Arc<str> = settings.name.as_str().into();
+            if self.base.has_app(&name) {
+                tracing::error!(app = %name, "the store has an app that the configuration names too; the configuration's goes");
+                continue;
+            }
+            Arc::make_mut(&mut self.apps).insert(name, Arc::new(settings));
+        }
+        let all = prompts.into_iter().map(|row| ((Arc::clone(&row.app), Arc::clone(&row.name)), Arc::new(row)));
+        self.prompts = Arc::new(all.collect());
+        self.renew_accounts();
+    }
+
+    /// An application that the admin API has made and a new file names too.
+    pub(super) fn app_in_the_way(&self, base: &Base) -> Option<Arc<str>> {
+        self.apps.keys().find(|name| base.has_app(name)).cloned()
+    }
+
+    /// Takes the operator's file anew.
+    pub(super) fn set_base(&mut self, base: Base) {
+        self.base = Arc::new(base);
+        self.renew_accounts();
+    }
+
+    /// The place of an application; one that there has not been yet gets the next.
+    pub(super) fn place_of(&mut self, name: &str) -> AppId {
+        let place = self.places.iter().position(|known| **known == *name).unwrap_or_else(|| {
+            self.places.push(name.into());
+            self.places.len() - 1
+        });
+        AppId(u32::try_from(place).expect("far fewer apps are ever made"))
+    }
+
+    fn renew_accounts(&mut self) {
+        let base = Arc::clone(&self.base);
+        let apps = Arc::clone(&self.apps);
+        let mut all = Vec::with_capacity(base.accounts.len() + apps.len());
+        for account in &base.accounts {
+            all.push(Account { id: self.place_of(&account.name), ..account.clone() });
+        }
+        for settings in apps.values() {
+            all.push(settings.account(self.place_of(&settings.name)));
+        }
+        for account in &all {
+            self.bindings.set_rules(account.id, account.rules.clone());
+        }
+        self.accounts = Arc::new(Accounts::new(all));
+        self.is_stale = true;
+    }
+
+    /// Where the settings that calls know are behind: the new ones.
+    pub(super) fn renewed_settings(&mut self, old: &[App]) -> Option<Settings> {
+        std::mem::take(&mut self.is_stale).then(|| self.compose(old))
+    }
+
+    fn compose(&self, old: &[App]) -> Settings {
+        let mut apps = Vec::with_capacity(self.places.len());
+        for (place, name) in self.places.iter().enumerate() {
+            let approved = self.prompts(name).filter(|row| row.state == PromptState::Approved);
+            let approved = approved.map(|row| {
+                let prompt = Prompt { name: Arc::clone(&row.name), alaw: Arc::clone(&row.alaw) };
+                (Arc::clone(&row.name), Arc::new(prompt))
+            });
+            let app = match (self.base.app(name), self.apps.get(name)) {
+                (Some(app), _) => compose::with_uploaded(app, approved),
+                (None, Some(settings)) => compose::of_settings(settings, &self.base, approved.collect()),
+                // It is gone: calls that still go by it keep what it said last.
+                (None, None) => old.get(place).cloned().unwrap_or_else(|| {
+                    compose::of_settings(&AppSettings::new(name, Mode::Axb), &self.base, HashMap::new())
+                }),
+            };
+            apps.push(app);
+        }
+        Settings { apps, ..self.base.settings.clone() }
+    }
+}
