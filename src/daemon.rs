@@ -16,6 +16,9 @@ use sip::transaction::Transport;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::api;
+use crate::api::server::Scheme;
+use crate::api::start::Api;
 use crate::cdr::{self, Cdrs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -54,6 +57,8 @@ pub enum StartError {
     Bindings(BindError),
     /// The store cannot be read.
     Store(StoreError),
+    /// The API cannot be served.
+    Api(api::start::StartError),
     /// A thread, a poll, a runtime.
     System(io::Error),
 }
@@ -69,6 +74,7 @@ impl fmt::Display for StartError {
             }
             StartError::Bindings(error) => write!(f, "bindings: {error}"),
             StartError::Store(error) => write!(f, "{error}"),
+            StartError::Api(error) => write!(f, "{error}"),
             StartError::System(error) => write!(f, "the system refuses: {error}"),
         }
     }
@@ -103,6 +109,7 @@ pub struct Daemon {
     signalling: Signalling,
     registry: Registry,
     keeper: Keeper,
+    api: Option<Api>,
     resolver: Resolver,
     cdrs: Cdrs,
     cdr_thread: JoinHandle<()>,
@@ -141,8 +148,12 @@ impl Daemon {
             move |error| StartError::File { path, error }
         };
         let kept = cdr::Kept { dir: config.recording.dir.clone(), min: config.recording.min };
-        let store = Store::open(&config.store).map_err(StartError::Store)?;
+        let mut store = Store::open(&config.store)?;
+        let link_key = store.secret_key("recordings")?;
         let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, &config.store, config.cdr_keep, clock, kept)?;
+        let search = cdr::Search::open(&config.store)?;
+        let (api_settings, data, recordings_dir) =
+            (config.api.clone(), config.store.clone(), config.recording.dir.clone());
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
         metrics.watch(cdrs.counters(), &recordings);
 
@@ -175,11 +186,25 @@ impl Daemon {
         let signalling = Signalling::spawn(parts)?;
         let line = signalling.line();
         let (registry, keeper) = opened.spawn(clock, Box::new(move |settings| line.reload(settings)))?;
+        let parts = api::start::Parts {
+            registry: registry.clone(),
+            line: signalling.line(),
+            search,
+            recordings: recordings_dir,
+            link_key,
+            store: data,
+            clock,
+        };
+        let api = match &api_settings {
+            Some(settings) => Some(Api::start(settings, parts).map_err(StartError::Api)?),
+            None => None,
+        };
         Ok(Daemon {
             settings,
             signalling,
             registry,
             keeper,
+            api,
             resolver,
             cdrs,
             cdr_thread,
@@ -202,6 +227,12 @@ impl Daemon {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_at
+    }
+
+    /// Where the API is served.
+    #[must_use]
+    pub fn api_addresses(&self) -> &[(Scheme, SocketAddr)] {
+        self.api.as_ref().map_or(&[], Api::addresses)
     }
 
     /// The clock of this process.
@@ -258,6 +289,9 @@ impl Daemon {
     #[must_use]
     pub fn finish(self) -> bool {
         let signalled = self.signalling.wait();
+        if let Some(api) = self.api {
+            api.finish();
+        }
         drop(self.resolver);
         drop(self.cdrs);
         let written = self.cdr_thread.join().is_ok();

@@ -50,6 +50,9 @@ pub fn run(file: &Path, data: Option<&Path>) -> ExitCode {
     for (transport, address) in daemon.sip_addresses() {
         tracing::info!(transport = transport.as_str(), %address, "serving SIP");
     }
+    for (scheme, address) in daemon.api_addresses() {
+        tracing::info!(scheme = scheme.as_str(), %address, "serving the API");
+    }
     if let Some(address) = daemon.metrics_address() {
         tracing::info!(%address, "serving /metrics");
     }

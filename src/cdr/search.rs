@@ -6,7 +6,7 @@
 //! ```
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use numbering::Number;
 use rusqlite::types::Value;
@@ -111,11 +111,11 @@ impl Found {
     }
 }
 
-/// Looks for records; may be shared by threads.
-#[derive(Debug)]
+/// Looks for records, one thread at a time; cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Search {
     // A connection is for one thread at a time; a page takes some milliseconds.
-    connection: Mutex<Connection>,
+    connection: Arc<Mutex<Connection>>,
 }
 
 impl Search {
@@ -124,7 +124,8 @@ impl Search {
     /// # Errors
     /// They are not there, or cannot be read.
     pub fn open(dir: &Path) -> Result<Search, StoreError> {
-        Ok(Search { connection: Mutex::new(sqlite::open_to_read(&dir.join(FILE))?) })
+        let connection = sqlite::open_to_read(&dir.join(FILE))?;
+        Ok(Search { connection: Arc::new(Mutex::new(connection)) })
     }
 
     /// A page of records, the newest first.

@@ -40,9 +40,19 @@ impl Bindings {
     /// # Errors
     /// As it would say.
     pub fn check_all(&self, numbers: &[VirtualNumber], bindings: &[Binding]) -> Result<(), (usize, BindError)> {
-        let wanted = check(numbers, bindings, &self.limits)?;
+        self.checked(numbers, bindings).map(|_| ())
+    }
+
+    /// What is wanted, and the numbers that go.
+    fn checked(
+        &self,
+        numbers: &[VirtualNumber],
+        bindings: &[Binding],
+    ) -> Result<(Wanted, Vec<Number>), (usize, BindError)> {
+        let wanted = check(numbers, bindings, &self.beside())?;
         self.check_beside(numbers, bindings)?;
-        self.gone(&wanted, numbers.len() + bindings.len()).map(|_| ())
+        let gone = self.gone(&wanted, numbers.len() + bindings.len())?;
+        Ok((wanted, gone))
     }
 
     /// The numbers of the file that the new one has no more.
@@ -70,9 +80,7 @@ impl Bindings {
         numbers: Vec<VirtualNumber>,
         bindings: Vec<Binding>,
     ) -> Result<Summary, (usize, BindError)> {
-        let wanted = check(&numbers, &bindings, &self.beside())?;
-        self.check_beside(&numbers, &bindings)?;
-        let gone = self.gone(&wanted, numbers.len() + bindings.len())?;
+        let (wanted, gone) = self.checked(&numbers, &bindings)?;
         for number in numbers {
             if self.table.virtual_number(number.number).as_deref() != Some(&number) {
                 self.put_number(number, true);

@@ -33,7 +33,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request};
+use axum::http::{HeaderValue, StatusCode, header, request};
 use axum::response::Response;
 use axum::routing::any;
 use numbering::{AppId, Mode, Voice};
@@ -42,6 +42,7 @@ use tracing::debug;
 use self::authentication::{Gate, Now};
 use self::fields::{Fields, MAX_BODY};
 use self::result::{Answer, Code, Refused, Reply, Tally};
+use crate::api::server;
 use crate::apps::{Account, Accounts};
 use crate::clock::Clock;
 use crate::registry::{Books, Registry, Unavailable};
@@ -55,15 +56,15 @@ pub type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// What an operation does with the books.
 pub type Work = Box<dyn FnOnce(&mut Books) -> Answer + Send>;
 
-/// Of an app, by the name of a recording and the headers of the request.
-pub type RecordingLink = Box<dyn Fn(Arc<Account>, String, HeaderMap) -> Waiting<Option<String>> + Send + Sync>;
+/// Of an app, by the name of a recording and by what has brought the request here: `https://api.example.com`.
+pub type RecordingLink = Box<dyn Fn(Arc<Account>, String, String) -> Waiting<Option<String>> + Send + Sync>;
 
 /// Of an app, by the id of a session.
 pub type StopCall = Box<dyn Fn(AppId, String) -> Waiting<bool> + Send + Sync>;
 
 /// What other parts of the platform do for this API.
 pub struct Hooks {
-    /// The address by which a recording of this app can be fetched, made for the host that the request's headers name; `None`
+    /// The address by which a recording of this app can be fetched; `None`
     /// where the app has no recording of this name.
     pub recording_link: RecordingLink,
     /// Ends the call of a session, where it is this app's and still there; whether it was.
@@ -140,7 +141,7 @@ impl Compat {
             }
             Does::RecordingLink => {
                 let name = record::name(fields)?;
-                let link = (self.hooks.recording_link)(Arc::clone(account), name, parts.headers.clone()).await;
+                let link = (self.hooks.recording_link)(Arc::clone(account), name, server::base_url(parts)).await;
                 Ok(Done::Moved(link.ok_or(Code::NoRecord)?))
             }
             Does::StopCall => {
