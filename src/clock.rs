@@ -67,15 +67,24 @@ impl Clock {
     /// UTC at `at` in RFC 3339 with milliseconds: `2026-11-23T20:36:05.123Z`.
     #[must_use]
     pub fn rfc3339(&self, at: Duration) -> String {
-        self.timestamp(at).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+        rfc3339(self.unix(at))
     }
 
     fn timestamp(&self, at: Duration) -> Timestamp {
-        let unix = self.unix(at);
-        let seconds = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
-        let nanoseconds = i32::try_from(unix.subsec_nanos()).unwrap_or_default();
-        Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::MAX)
+        timestamp(self.unix(at))
     }
+}
+
+/// A time since 1970 in RFC 3339 with milliseconds.
+#[must_use]
+pub fn rfc3339(unix: Duration) -> String {
+    timestamp(unix).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+fn timestamp(unix: Duration) -> Timestamp {
+    let seconds = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
+    let nanoseconds = i32::try_from(unix.subsec_nanos()).unwrap_or_default();
+    Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

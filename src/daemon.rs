@@ -82,6 +82,12 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> StartError {
+        StartError::Store(error)
+    }
+}
+
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> StartError {
         StartError::System(error)
@@ -142,9 +148,10 @@ impl Daemon {
             move |error| StartError::File { path, error }
         };
         let kept = cdr::Kept { dir: config.recording.dir.clone(), min: config.recording.min };
-        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, clock, kept).map_err(file(&config.cdr_file))?;
-        let mut store = Store::open(&config.store).map_err(StartError::Store)?;
-        let link_key = store.secret_key("recordings").map_err(StartError::Store)?;
+        let mut store = Store::open(&config.store)?;
+        let link_key = store.secret_key("recordings")?;
+        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, &config.store, config.cdr_keep, clock, kept)?;
+        let search = cdr::Search::open(&config.store)?;
         let (api_settings, data, recordings_dir) =
             (config.api.clone(), config.store.clone(), config.recording.dir.clone());
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
@@ -182,7 +189,7 @@ impl Daemon {
         let parts = api::start::Parts {
             registry: registry.clone(),
             line: signalling.line(),
-            search: cdr::Search,
+            search,
             recordings: recordings_dir,
             link_key,
             store: data,

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Row, Transaction, named_params, params};
+use rusqlite::{Connection, Row, Transaction, named_params, params};
 
-use super::{AuditRow, FILE, StoreError};
+use super::{AuditRow, FILE, StoreError, sqlite};
 
 /// Lines that are kept.
 const KEEP: i64 = 1_000_000;
@@ -58,10 +57,7 @@ impl Reader {
     /// # Errors
     /// It is not there, or cannot be read.
     pub fn open(dir: &Path) -> Result<Reader, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(dir.join(FILE), flags)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        Ok(Reader { connection: Mutex::new(connection) })
+        Ok(Reader { connection: Mutex::new(sqlite::open_to_read(&dir.join(FILE))?) })
     }
 
     /// A page of the audit, the newest first, each line with its id.
@@ -78,8 +74,8 @@ impl Reader {
         let rows = statement.query_map(
             named_params! {
                 ":before": query.before.unwrap_or(i64::MAX),
-                ":since": millis(query.since.unwrap_or(0)),
-                ":until": millis(query.until.unwrap_or(u64::MAX)),
+                ":since": sqlite::clamped(query.since.unwrap_or(0)),
+                ":until": sqlite::clamped(query.until.unwrap_or(u64::MAX)),
                 ":who": query.who,
                 ":limit": i64::from(query.limit.min(PAGE)),
             },
@@ -99,8 +95,4 @@ fn line(row: &Row<'_>) -> rusqlite::Result<(i64, AuditRow)> {
         detail: row.get(6)?,
     };
     Ok((row.get(0)?, audit))
-}
-
-fn millis(at: u64) -> i64 {
-    i64::try_from(at).unwrap_or(i64::MAX)
 }

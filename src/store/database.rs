@@ -1,25 +1,23 @@
 //! The database itself: who has it, what is written into it, what is read from it at a start.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use numbering::{Binding, Number, VirtualNumber};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, Names};
-use super::{AppRow, Change, PromptRow, PromptState, StoreError, audit};
+use super::{AppRow, Change, PromptRow, PromptState, StoreError, audit, sqlite};
 
 /// The database's file.
 pub(super) const FILE: &str = "axbridge.db";
 
-/// Who holds the lock on this file has the store. The system takes the lock from a process that dies; the file stays.
+/// Who holds the lock on this file has the store.
 const LOCK: &str = "lock";
 
-/// How the tables look now. Version n is reached by running the first n.
 const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE bindings (
@@ -73,21 +71,9 @@ impl Store {
     /// # Errors
     /// Another process has it, a newer axbridge has written it, or the folder or the database do not do.
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
-        make_folder(dir)?;
-        let lock = lock(&dir.join(LOCK))?;
-        let path = dir.join(FILE);
-        make_private(&path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&path, flags)?;
-        connection.set_prepared_statement_cache_capacity(32);
-        let version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))?;
-        if version > MIGRATIONS.len() as i64 {
-            return Err(StoreError::TooNew(version));
-        }
-        keep_safely(&connection)?;
-        migrate(&mut connection, version)?;
-        // The database syncs its files, but not that they are there.
-        sync_folder(dir)?;
+        sqlite::make_folder(dir)?;
+        let lock = sqlite::lock(&dir.join(LOCK))?;
+        let connection = sqlite::open(&dir.join(FILE), &MIGRATIONS)?;
         Ok(Store { connection, apps: HashMap::new(), _lock: lock })
     }
 
@@ -198,7 +184,7 @@ impl Store {
         }
         let mut key = [0; 32];
         let source = Path::new("/dev/urandom");
-        File::open(source).and_then(|mut source| source.read_exact(&mut key)).map_err(at(source))?;
+        File::open(source).and_then(|mut source| source.read_exact(&mut key)).map_err(sqlite::at(source))?;
         self.connection.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", params![name, key])?;
         Ok(key)
     }
@@ -312,61 +298,6 @@ impl Writer<'_> {
         self.apps.insert(Arc::clone(app), place);
         Ok(place)
     }
-}
-
-/// Makes a folder for this user alone, where it is not there.
-fn make_folder(dir: &Path) -> Result<(), StoreError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
-    }
-}
-
-/// Makes a file that nobody else can read; what the database lays beside it is like it.
-fn make_private(path: &Path) -> Result<(), StoreError> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(at(path))?;
-    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(at(path))
-}
-
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(at(path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.parent().unwrap_or(path).to_owned())),
-        Err(TryLockError::Error(error)) => Err(at(path)(error)),
-    }
-}
-
-/// A commit appends to the log and waits for the disk; a cut of the power takes nothing that was committed.
-fn keep_safely(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "full")?;
-    // A burst may make the log long; it shall not stay so.
-    connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(()))
-}
-
-fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
-    for (done, step) in (1_i64..).zip(MIGRATIONS) {
-        if done > version {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(step)?;
-            transaction.pragma_update(None, "user_version", done)?;
-            transaction.commit()?;
-        }
-    }
-    Ok(())
-}
-
-fn sync_folder(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |error| StoreError::Io(path.to_owned(), error)
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, String> {

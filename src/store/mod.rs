@@ -15,6 +15,7 @@ use numbering::{Binding, Number, SubscriptionId, VirtualNumber};
 mod audit;
 mod database;
 mod rows;
+pub(crate) mod sqlite;
 #[cfg(test)]
 mod tests;
 
