@@ -131,6 +131,7 @@ impl Platform {
                     black_box(cdr);
                     self.ended += 1;
                 }
+                Output::Ending(cdr) => drop(black_box(cdr)),
                 Output::Log(line) => drop(black_box(line)),
             }
         }

@@ -22,7 +22,7 @@ use crate::api::start::Api;
 use crate::cdr::{self, Cdrs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Watched};
 use crate::recording::{self, Recordings};
 use crate::registry::{Keeper, OpenError, Opened, Registry, ReloadError};
 use crate::relay::{self, Relay};
@@ -159,6 +159,7 @@ impl Daemon {
 
         let (bindings, table) = Bindings::new(numbering::Limits::default());
         let (dns, tls_wanted, relay_workers) = (config.dns.clone(), config.tls.clone(), config.relay_workers);
+        let watched_table = table.clone();
         let opened = Opened::read(store, config.into_file(), bindings, clock, random_seed()?)?;
         let settings = Arc::new(opened.settings.clone());
         let relay = start_relay(&settings, relay_workers, clock, &recordings, &bell, &metrics)?;
@@ -169,6 +170,7 @@ impl Daemon {
         let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, tls.clone(), bell.clone());
         metrics.watch_dns(resolver.counters());
 
+        let observed = Arc::clone(&metrics);
         let parts = Parts {
             core,
             poll,
@@ -199,6 +201,12 @@ impl Daemon {
             Some(settings) => Some(Api::start(settings, parts).map_err(StartError::Api)?),
             None => None,
         };
+        observed.watch_platform(Watched {
+            registry: registry.clone(),
+            table: watched_table,
+            cdrs: Arc::clone(cdrs.counters()),
+            api: api.as_ref().map(|api| (Arc::clone(api.compat()), Arc::clone(api.counters()))),
+        });
         Ok(Daemon {
             settings,
             signalling,

@@ -79,6 +79,11 @@ const DNS_REFUSED: [&str; 3] = ["no_server", "forbidden", "left_out"];
 /// The labels of `axbridge_dns_names`.
 const DNS_NAMES: [&str; 3] = ["fresh", "stale", "unknown"];
 
+mod platform;
+
+use platform::Platform;
+pub use platform::Watched;
+
 /// Every metric of the process.
 pub struct Metrics {
     registry: Registry,
@@ -134,6 +139,7 @@ pub struct Metrics {
     cdrs: [IntCounter; 2],
     queues: Vec<IntGauge>,
     written: OnceLock<(Arc<cdr::Counters>, Recordings)>,
+    platform: Platform,
 }
 
 impl Default for Metrics {
@@ -205,6 +211,7 @@ impl Metrics {
             cdrs: made.pair_of_counters("axbridge_cdrs_total", "Call detail records", "result", ["written", "lost"]),
             queues: made.gauges("axbridge_queue_depth", "What waits in a queue", "queue", QUEUES),
             written: OnceLock::new(),
+            platform: Platform::new(&made),
 
             registry: made.registry,
         }
@@ -335,6 +342,11 @@ impl Metrics {
         let _ = self.dns.set(Arc::clone(counters));
     }
 
+    /// Whose counters to read: those of the registry, the stores and the API. The first call counts.
+    pub fn watch_platform(&self, watched: Watched) {
+        self.platform.watch(watched);
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -355,6 +367,7 @@ impl Metrics {
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
+        self.platform.read();
         let mut text = Vec::with_capacity(32 * 1024);
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics cannot be written");

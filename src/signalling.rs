@@ -416,6 +416,7 @@ impl Loop {
             Output::Transmit(transmit) => self.send(now, transmit),
             Output::OpenMedia { session, ports, seed } => self.parts.relay.open(session, ports, seed),
             Output::Media { session, command } => self.parts.relay.command(session, command),
+            Output::Ending(cdr) => self.parts.cdrs.keep(&cdr),
             Output::Ended(cdr) => {
                 self.parts.metrics.on_call_ended(&cdr);
                 self.parts.cdrs.write(cdr);

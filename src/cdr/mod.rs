@@ -75,6 +75,8 @@ pub struct Counters {
 }
 
 enum Order {
+    /// A record of this session has this number in the spool, and is not whole: another one follows.
+    Keep(Arc<str>, u64),
     /// A record, with its number in the spool.
     Write(Box<Cdr>, Option<u64>),
     Reopen,
@@ -117,6 +119,14 @@ impl Cdrs {
             .spawn(move || writer.run(&inbox))
             .map_err(sqlite::at(store))?;
         Ok((Cdrs { orders, spool: Arc::new(Mutex::new(spool)), clock, counters }, thread))
+    }
+
+    /// Keeps a record that is not whole yet safe from the death of this process: [`Cdrs::write`] follows with the same session.
+    pub fn keep(&self, cdr: &Cdr) {
+        let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without room in the spool or the queue it is as safe as it would be without us.
+        let Some(number) = spool.put(&Record::of(cdr, &self.clock)) else { return };
+        let _ = self.orders.try_send(Order::Keep(Arc::clone(&cdr.session_id), number));
     }
 
     /// Hands a record over; never blocks. When it returns the record survives the death of this process.

@@ -1,6 +1,6 @@
 //! The thread that writes records: lines at once, the store a few times a second, and the broom behind both.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub(super) struct Writer {
     counters: Arc<Counters>,
     /// What the store does not have yet.
     waiting: VecDeque<Entry>,
+    /// Sessions whose record in the spool is not whole, with its number: what replaces it is not here yet.
+    kept: HashMap<Arc<str>, u64>,
     commit_at: Duration,
     sweep_at: Duration,
     /// The store refuses; that has been said.
@@ -70,6 +72,7 @@ impl Writer {
             keep,
             counters,
             waiting: VecDeque::new(),
+            kept: HashMap::new(),
             commit_at: now,
             sweep_at: now,
             is_refused: false,
@@ -91,9 +94,10 @@ impl Writer {
                 Default::default()
             }
         };
-        let mut lines = Vec::new();
-        let mut count = 0;
-        for (number, bytes) in records {
+        let mut entries = Vec::with_capacity(records.len());
+        // Of two of one session the later is whole, so they are looked at from the last on.
+        let mut seen = HashSet::new();
+        for (number, bytes) in records.into_iter().rev() {
             let record: Record<'_> = match serde_json::from_slice(&bytes) {
                 Ok(record) => record,
                 Err(error) => {
@@ -104,6 +108,13 @@ impl Writer {
                 }
             };
             let entry = Entry::of(record, Some(number), &self.recordings);
+            if seen.insert(entry.session_id().to_owned()) {
+                entries.push(entry);
+            }
+        }
+        let mut lines = Vec::new();
+        let mut count = 0;
+        for entry in entries.into_iter().rev() {
             // A store that cannot be asked does not have it: the line may stand there twice, but it stands there.
             if !self.ledger.has(entry.session_id()).unwrap_or(false) && !told.contains(entry.session_id()) {
                 push(&mut lines, &entry);
@@ -162,7 +173,11 @@ impl Writer {
         let mut count = 0;
         for order in orders {
             match order {
+                Order::Keep(session, number) => {
+                    self.kept.insert(session, number);
+                }
                 Order::Write(cdr, number) => {
+                    self.kept.remove(&cdr.session_id);
                     let entry = Entry::of(Record::of(&cdr, &self.clock), number, &self.recordings);
                     push(&mut lines, &entry);
                     count += 1;
@@ -215,7 +230,9 @@ impl Writer {
         match written {
             Ok(()) => {
                 if let Some(number) = self.waiting.drain(..count).filter_map(|entry| entry.number).next_back() {
-                    self.mark.set(number);
+                    // What is not whole stays in the spool until what is has come.
+                    let kept = self.kept.values().min().map_or(u64::MAX, |first| first - 1);
+                    self.mark.set(number.min(kept));
                 }
                 self.counters.stored.fetch_add(count as u64, Relaxed);
                 self.is_losing = false;

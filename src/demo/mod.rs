@@ -190,7 +190,11 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
                 | Command::Close => None,
             },
             Output::Ended(cdr) => Some(Told::Ended(cdr.clone())),
-            Output::Media { .. } | Output::OpenMedia { .. } | Output::Transmit(_) | Output::Log(_) => None,
+            Output::Media { .. }
+            | Output::OpenMedia { .. }
+            | Output::Transmit(_)
+            | Output::Ending(_)
+            | Output::Log(_) => None,
         };
         if let Some(told) = told {
             // The demo's own channel is far larger than one call; were it full, a line of the ladder would be missing.

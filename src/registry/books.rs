@@ -93,14 +93,14 @@ impl Books {
 
     /// Books without a registry: what is written down goes nowhere.
     #[cfg(test)]
-    pub(crate) fn for_tests(bindings: Bindings, accounts: Accounts) -> Books {
+    pub(crate) fn for_tests(bindings: Bindings, accounts: Arc<Accounts>) -> Books {
         let text = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[media]\nbind = \"127.0.0.1\"\n";
         let config = crate::config::parse(text, std::path::Path::new("c.toml")).expect("it is complete");
         let mut books = Books::new(bindings, config.into_file().base, 0);
         for account in accounts.iter() {
             books.bindings.set_rules(account.id, account.rules.clone());
         }
-        books.accounts = Arc::new(accounts);
+        books.accounts = accounts;
         books
     }
 

@@ -705,6 +705,7 @@ impl Call {
             talked: self.cdr.answered.map(|answered| cx.now.saturating_sub(answered)),
         }));
         if self.media.is_some() {
+            cx.out.push_back(Output::Ending(self.cdr.clone()));
             self.tell(cx, Command::Close);
         } else {
             self.report(cx);

@@ -66,6 +66,9 @@ pub enum Output {
         /// What.
         command: media::Command,
     },
+    /// A call has ended, which nobody outside knows yet. What its media adds up to is missing; [`Output::Ended`] follows with the
+    /// same session and has it.
+    Ending(Box<Cdr>),
     /// A call has ended.
     Ended(Box<Cdr>),
     /// Something to log.

@@ -35,6 +35,11 @@ impl World {
                 self.sessions.insert(session, running);
             }
             Output::Media { session, command } => self.command(session, command),
+            Output::Ending(cdr) => {
+                if cdr.ended != self.now {
+                    self.strange.push(format!("session {} ends at another time than now", cdr.session_id));
+                }
+            }
             Output::Ended(cdr) => {
                 let names = self.names_of(&cdr);
                 self.ladder.push(self.now, Entry::Ended(ladder::summary(&cdr, &names)));

@@ -1,0 +1,100 @@
+//! Of the registry, the stores and the API.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use numbering::Table;
+use prometheus::{IntCounter, IntGauge};
+
+use super::{Maker, raise, raise_all, set};
+use crate::api::compat::Compat;
+use crate::api::compat::result::Code;
+use crate::api::server;
+use crate::cdr;
+use crate::registry::Registry;
+
+/// The labels of `axbridge_registry_work_total`.
+const WORK: [&str; 2] = ["done", "refused"];
+/// The labels of `axbridge_cdr_store_total`.
+const CDRS: [&str; 3] = ["stored", "unspooled", "replayed"];
+/// The labels of `axbridge_http_connections_total`.
+const CONNECTIONS: [&str; 4] = ["accepted", "refused", "timed_out", "tls_failed"];
+/// The labels of `axbridge_api_gate_total`.
+const GATE: [&str; 3] = ["nonces_forgotten", "locks", "sources_forgotten"];
+
+pub(super) struct Platform {
+    bindings: IntGauge,
+    numbers: IntGauge,
+    work: Vec<IntCounter>,
+    commits: [IntCounter; 2],
+    expired: IntCounter,
+    parked: IntGauge,
+    depth: IntGauge,
+    cdrs: Vec<IntCounter>,
+    answers: Vec<IntCounter>,
+    gate: Vec<IntCounter>,
+    connections: Vec<IntCounter>,
+    open: IntGauge,
+    watched: OnceLock<Watched>,
+}
+
+/// Whose counters are read.
+pub struct Watched {
+    /// The registry's.
+    pub registry: Registry,
+    /// How much is bound.
+    pub table: Table,
+    /// The stored call records'.
+    pub cdrs: Arc<cdr::Counters>,
+    /// The API's, where there is one.
+    pub api: Option<(Arc<Compat>, Arc<server::Counters>)>,
+}
+
+impl Platform {
+    #[rustfmt::skip]
+    pub(super) fn new(made: &Maker) -> Platform {
+        Platform {
+            bindings: made.gauge("axbridge_bindings", "Bindings that hold"),
+            numbers: made.gauge("axbridge_numbers", "Virtual numbers"),
+            work: made.counters("axbridge_registry_work_total", "Requests to bind, change or look up: done, or refused because too many waited", "result", WORK),
+            commits: made.pair_of_counters("axbridge_registry_commits_total", "Commits of the store", "result", ["done", "failed"]),
+            expired: made.counter("axbridge_bindings_expired_total", "Bindings that have run out"),
+            parked: made.gauge("axbridge_store_rows_left_out", "Rows of the store that could not be taken at the start"),
+            depth: made.gauge("axbridge_registry_queue_depth", "Requests that wait for the registry"),
+            cdrs: made.counters("axbridge_cdr_store_total", "Call records: in the store, not safe from a crash for want of room, found after one", "event", CDRS),
+            answers: made.counters("axbridge_api_answers_total", "Answers of the customers' API", "code", Code::ALL.iter().map(|code| code.number())),
+            gate: made.counters("axbridge_api_gate_total", "Limits that the authentication of the customers' API has reached", "event", GATE),
+            connections: made.counters("axbridge_http_connections_total", "What happened to connections to the API", "event", CONNECTIONS),
+            open: made.gauge("axbridge_http_connections", "Connections to the API that are open"),
+            watched: OnceLock::new(),
+        }
+    }
+
+    /// The first call counts.
+    pub(super) fn watch(&self, watched: Watched) {
+        let _ = self.watched.set(watched);
+    }
+
+    pub(super) fn read(&self) {
+        let Some(watched) = self.watched.get() else { return };
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let registry = watched.registry.counters();
+        set(&self.bindings, watched.table.len());
+        set(&self.numbers, watched.table.numbers());
+        raise_all(&self.work, [&registry.transactions, &registry.refused].map(read));
+        raise(&self.commits[0], read(&registry.commits));
+        raise(&self.commits[1], read(&registry.failed));
+        raise(&self.expired, read(&registry.expired));
+        set(&self.parked, usize::try_from(read(&registry.parked)).unwrap_or(usize::MAX));
+        set(&self.depth, watched.registry.depth());
+        let cdrs = &watched.cdrs;
+        raise_all(&self.cdrs, [&cdrs.stored, &cdrs.unspooled, &cdrs.replayed].map(read));
+        let Some((compat, server)) = &watched.api else { return };
+        raise_all(&self.answers, compat.answers().map(|(_, count)| count));
+        let gate = compat.gate().counters();
+        raise_all(&self.gate, [gate.nonces_forgotten, gate.locks, gate.sources_forgotten]);
+        let connections = [&server.connections, &server.refused, &server.timed_out, &server.tls_failed];
+        raise_all(&self.connections, connections.map(read));
+        set(&self.open, usize::try_from(read(&server.open)).unwrap_or(usize::MAX));
+    }
+}
