@@ -7,6 +7,7 @@ use super::*;
 use crate::binding::{Area, Axb, Axe, CallBack, CallDirection, Extension, Party, Temporary, TimeUnit, Voice};
 use crate::table::{Decision, Refusal};
 
+mod journal;
 mod kinds;
 mod pool;
 mod programs;

@@ -55,6 +55,9 @@ fn a_reload_knows_the_limits() {
     assert_eq!((bindings.len(), bindings.numbers().count()), (0, 0));
 }
 
+/// Numbers and pairs of a file, and what is accused of what.
+type Refused = (Vec<VirtualNumber>, Vec<Binding>, (usize, BindError));
+
 /// X 1 of the file, X 2 of the API.
 fn two_owners() -> (Bindings, Table) {
     let (mut bindings, table) = Bindings::new(Limits { pairs_per_number: 2, numbers: 3, bindings: 3 });
@@ -71,7 +74,7 @@ fn two_owners() -> (Bindings, Table) {
 fn a_reload_stays_out_of_the_way_of_what_the_api_made() {
     let one = || virtual_number(x(1), APP);
     let first = || bound(1, m(1), x(1), m(2));
-    let rows: Vec<(Vec<VirtualNumber>, Vec<Binding>, (usize, BindError))> = vec![
+    let rows: Vec<Refused> = vec![
         (vec![one(), virtual_number(x(2), APP)], vec![], (1, BindError::Exists)),
         (vec![], vec![], (0, BindError::InUse)),
         (vec![virtual_number(x(1), OTHER_APP)], vec![], (1, BindError::InUse)),
@@ -129,5 +132,18 @@ fn a_pair_of_the_file_does_not_come_beside_another_kind_of_the_api() {
         let list = vec![bound(1, m(1), x(1), m(2))];
         assert_eq!(bindings.replace_all(vec![virtual_number(x(1), APP)], list), Err((1, BindError::InUse)));
         assert_eq!(picture(&bindings), before);
+    }
+}
+
+#[test]
+fn a_pair_of_the_file_stands_though_the_api_has_made_its_party_an_x_since() {
+    let (mut bindings, table) = two_owners();
+    bindings.add_number(virtual_number(m(2), APP)).unwrap();
+    let numbers = || vec![virtual_number(x(1), APP)];
+    let summary = bindings.replace_all(numbers(), vec![bound(1, m(1), x(1), m(2))]).unwrap();
+    assert_eq!(summary, crate::Summary { added: 0, removed: 0, changed: 0, kept: 1 });
+    assert_eq!(said(&table, x(1), Some(m(1))), Said::Connect(SubscriptionId(1), Party::A, m(2)));
+    for changed in [bound(1, m(2), x(1), m(1)), bound(8, m(1), x(1), m(2))] {
+        assert_eq!(bindings.replace_all(numbers(), vec![changed]), Err((1, BindError::PartyIsVirtual(m(2)))));
     }
 }
