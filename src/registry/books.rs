@@ -94,7 +94,8 @@ impl Books {
     /// Books without a registry: what is written down goes nowhere.
     #[cfg(test)]
     pub(crate) fn for_tests(bindings: Bindings, accounts: Arc<Accounts>) -> Books {
-        let text = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[media]\nbind = \"127.0.0.1\"\n";
+        let text = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[media]\nbind = \"127.0.0.1\"\n\
+                    [[trunk]]\nname = \"carrier\"\nsources = [\"192.0.2.1\"]\ntargets = [\"udp:192.0.2.1:5060\"]\n";
         let config = crate::config::parse(text, std::path::Path::new("c.toml")).expect("it is complete");
         let mut books = Books::new(bindings, config.into_file().base, 0);
         for account in accounts.iter() {

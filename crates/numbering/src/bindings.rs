@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::binding::{
-    AppId, Ax, Binding, Extension, Key, Mode, NumberState, SubscriptionId, VirtualNumber, extension_key,
+    AppId, Ax, Binding, CallBack, Extension, Key, Mode, NumberState, SubscriptionId, VirtualNumber, extension_key,
 };
 use crate::number::{Kind, Number};
 use crate::pool::{Pool, Rules, Standing, Wish};
@@ -155,8 +155,8 @@ pub(crate) fn check_alone(binding: &Binding, owner: impl Fn(Number) -> Option<Ap
         Binding::Axb(axb) => (Some(axb.b), false),
         Binding::Ax(ax) => (ax.temporary.as_ref().map(|temporary| temporary.callee), true),
         Binding::Axe(axe) => match axe.call_back {
-            crate::binding::CallBack::Number(number) => (Some(number), true),
-            crate::binding::CallBack::App | crate::binding::CallBack::Tone(_) => (None, true),
+            CallBack::Number(number) => (Some(number), false),
+            CallBack::App | CallBack::Tone(_) => (None, false),
         },
     };
     if other == Some(a) {

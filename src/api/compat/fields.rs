@@ -57,6 +57,7 @@ impl Fields {
         }
         match serde_json::from_str(text) {
             Ok(Value::Object(map)) => Ok(Fields(map)),
+            Ok(value) if is_nothing(&value) => Ok(Fields::default()),
             Ok(_) => refused("is no JSON object"),
             Err(_) => refused("is no JSON"),
         }
@@ -210,6 +211,7 @@ impl Fields {
         match self.value(name) {
             None => Ok(Fields::default()),
             Some(Value::Object(map)) => Ok(Fields(map.clone())),
+            Some(value) if is_nothing(value) => Ok(Fields::default()),
             Some(_) => Err(Refused::parameter(name, "is no object")),
         }
     }
@@ -295,6 +297,11 @@ fn read_number(text: &str) -> Option<Number> {
         None if text.starts_with("86") => Number::parse(&format!("+{text}")).ok(),
         None => Number::parse(text).ok(),
     }
+}
+
+/// What PHP makes of an object without fields.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// A name that stays in its folder.

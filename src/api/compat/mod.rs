@@ -111,7 +111,8 @@ impl Compat {
         let at = self.clock.now();
         let unix_ms = u64::try_from(self.clock.unix(at).as_millis()).unwrap_or(u64::MAX);
         let now = Now { unix_ms, monotonic: at };
-        let account = self.gate.admit(now, source(parts), &parts.headers, &(self.accounts)())?;
+        let admitted = self.gate.admit(now, source(parts), &parts.headers, &(self.accounts)());
+        let account = admitted.inspect_err(|code| debug!(op = operation.name, code = code.number(), "not let in"))?;
         let allowed = operation.mode.is_none_or(|mode| mode == account.rules.mode);
         let fields = if allowed { read(operation, parts, body).await } else { Err(Code::WrongMode.into()) };
         let outcome = match &fields {
@@ -142,7 +143,8 @@ impl Compat {
             Does::RecordingLink => {
                 let name = record::name(fields)?;
                 let link = (self.hooks.recording_link)(Arc::clone(account), name, server::base_url(parts)).await;
-                Ok(Done::Moved(link.ok_or(Code::NoRecord)?))
+                let link = HeaderValue::try_from(link.ok_or(Code::NoRecord)?);
+                Ok(Done::Moved(link.map_err(|_| Code::Internal)?))
             }
             Does::StopCall => {
                 let session = call_stop::session(fields)?;
@@ -156,7 +158,7 @@ impl Compat {
 enum Done {
     Reply(Reply),
     /// Elsewhere.
-    Moved(String),
+    Moved(HeaderValue),
 }
 
 enum Does {
@@ -221,14 +223,21 @@ async fn serve(State(compat): State<Arc<Compat>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let outcome = match find(&parts) {
         Ok(operation) => compat.answer(operation, &parts, body).await,
-        Err(code) => Err(code.into()),
+        Err(code) => {
+            // Neither the method nor the path, which a stranger chooses, nor the query, which may hold numbers.
+            debug!(code = code.number(), "not there");
+            Err(code.into())
+        }
     };
     let code = outcome.as_ref().map_or_else(|refused| refused.code, |_| Code::Success);
     compat.tally.count(code);
     match outcome {
         Ok(Done::Reply(reply)) => json(StatusCode::OK, &reply),
-        Ok(Done::Moved(link)) => moved(&link),
-        Err(refused) => refusal(refused),
+        Ok(Done::Moved(location)) => moved(location),
+        Err(refused) => {
+            let status = StatusCode::from_u16(refused.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            json(status, &Reply::of(refused))
+        }
     }
 }
 
@@ -256,13 +265,7 @@ fn source(parts: &request::Parts) -> IpAddr {
     source.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(source)| source.ip())
 }
 
-fn refusal(refused: Refused) -> Response {
-    let status = StatusCode::from_u16(refused.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json(status, &Reply::of(refused))
-}
-
-fn moved(link: &str) -> Response {
-    let Ok(location) = HeaderValue::from_str(link) else { return refusal(Code::Internal.into()) };
+fn moved(location: HeaderValue) -> Response {
     let mut response = json(StatusCode::MOVED_PERMANENTLY, &Reply::new());
     response.headers_mut().insert(header::LOCATION, location);
     response

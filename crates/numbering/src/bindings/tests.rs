@@ -497,6 +497,38 @@ fn five_thousand_pairs_on_one_x_work_and_one_more_does_not() {
 }
 
 #[test]
+fn an_extension_leads_to_the_x_on_which_it_is_free() {
+    use crate::binding::{Axe, CallBack, Extension, TimeUnit};
+    let (mut bindings, _) = pool();
+    let seven = Extension::new(2, 7).unwrap();
+    let axe = |id: u128, x: Number| Axe {
+        id: SubscriptionId(id),
+        app: APP,
+        a: m(1),
+        x,
+        extension: seven,
+        shows_caller: false,
+        record: false,
+        record_hint_tone: None,
+        call_back: CallBack::App,
+        unit: TimeUnit::Hours,
+        bind_for: 0,
+        call_back_for: 0,
+        ends: 0,
+        user_text: None,
+    };
+    let beside = |bindings: &Bindings, extension| bindings.allocate_beside(APP, Wish::default(), extension);
+    let first = beside(&bindings, seven).unwrap();
+    bindings.bind(Binding::Axe(Box::new(axe(1, first)))).unwrap();
+    let second = beside(&bindings, seven).unwrap();
+    assert_ne!(first, second);
+    bindings.bind(Binding::Axe(Box::new(axe(2, second)))).unwrap();
+    assert_eq!(beside(&bindings, seven), Err(BindError::NoneFree));
+    assert!(beside(&bindings, Extension::new(2, 8).unwrap()).is_ok());
+    assert_eq!(bindings.allocate_beside(AppId(77), Wish::default(), seven), Err(BindError::NoneFree));
+}
+
+#[test]
 fn every_error_has_its_label_and_prints_masked() {
     let errors = [
         BindError::UnknownX,

@@ -9,10 +9,10 @@ fn json_fields(text: &str) -> Result<Fields, Refused> {
 
 #[test]
 fn a_body_is_an_object_or_nothing() {
-    for text in ["", "  \r\n", "{}", "\u{feff}{}", " {\"a\":[1,{\"b\":null}]} "] {
+    for text in ["", "  \r\n", "{}", "[]", "null", "\u{feff}{}", " {\"a\":[1,{\"b\":null}]} "] {
         assert!(json_fields(text).is_ok(), "{text}");
     }
-    for text in ["[]", "7", "null", "\"{}\"", "{", "{}{}", "{a:1}", "callerNum=1", "{\"a\":1e999}"] {
+    for text in ["[1]", "7", "true", "\"{}\"", "{", "{}{}", "{a:1}", "callerNum=1", "{\"a\":1e999}"] {
         assert_eq!(json_fields(text).err().map(|r| (r.code, r.about.unwrap().0)), Some((Code::InvalidRequest, "body")));
     }
 }

@@ -171,7 +171,7 @@ impl World {
             if is_x(&party) {
                 return Some(BindError::PartyIsVirtual(party));
             }
-            if party == service() && (place == 0 || mode == Mode::Axb) {
+            if party == service() && (place == 0 || mode != Mode::Ax) {
                 return Some(BindError::ServiceNumber(party));
             }
         }
