@@ -6,7 +6,7 @@
 //!                                        ├ transport    tokio: SIP over TCP and TLS
 //!                                        ├ relay        media threads: RTP
 //!                                        ├ recording    one thread: WAV files
-//!                                        ├ cdr          one thread: JSON lines
+//!                                        ├ cdr          one thread: JSON lines, cdrs.db
 //!                                        └ metrics      tokio: /metrics
 //! ```
 

@@ -206,7 +206,8 @@ impl Mark {
     }
 }
 
-/// Gives the file its length, with blocks of the disk behind all of it: memory without would kill us on a full disk.
+/// Gives the file its length, with blocks of the disk behind all of it: memory without would kill us on a full disk. They are
+/// written, not only reserved, so that a store to a page never has to wait for the file system to find it a place.
 fn reserve(file: &File, length: usize) -> io::Result<()> {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let length = length as u64;
