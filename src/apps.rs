@@ -9,6 +9,10 @@ use std::sync::Arc;
 
 use numbering::{AppId, Area, Number, Rules};
 
+mod settings;
+
+pub use settings::{AppSettings, ROLES, SettingsFault};
+
 /// A key that both sides know (`app_secret`). Its Debug shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);

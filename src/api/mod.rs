@@ -5,6 +5,7 @@
 //!                    └ /recordings/…  recordings   links that a signature opens, for three days
 //! ```
 
+pub mod admin;
 pub mod recordings;
 pub mod refusal;
 pub mod server;

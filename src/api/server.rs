@@ -31,7 +31,9 @@ pub mod identity;
 mod pace;
 mod room;
 
+pub(crate) use connection::too_large;
 pub use pace::Pace;
+pub(crate) use room::source;
 use room::Room;
 
 /// What the body of a request may have, where its route does not say more.

@@ -16,12 +16,17 @@ use numbering::{AppId, Bindings, SubscriptionId};
 
 use crate::apps::{Account, Accounts};
 
+mod sketch;
+
+pub use sketch::AppError;
+
 /// What a piece of work may read and change.
 pub struct Books {
     /// Bindings and numbers; their clock has been told.
     pub bindings: Bindings,
     accounts: Arc<Accounts>,
     ids: u64,
+    sketch: sketch::Sketch,
 }
 
 impl Books {
@@ -47,6 +52,7 @@ pub struct Unavailable;
 #[derive(Clone)]
 pub struct Registry {
     accounts: Arc<arc_swap::ArcSwap<Accounts>>,
+    books: Option<Arc<std::sync::Mutex<Books>>>,
 }
 
 impl Registry {
@@ -56,9 +62,10 @@ impl Registry {
     /// [`Unavailable`]; nothing has changed then.
     pub async fn transact<T: Send + 'static>(
         &self,
-        _work: impl FnOnce(&mut Books) -> T + Send + 'static,
+        work: impl FnOnce(&mut Books) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
-        Err(Unavailable)
+        let books = self.books.as_ref().ok_or(Unavailable)?;
+        Ok(work(&mut books.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
     }
 
     /// Every application, as it is now.

@@ -29,7 +29,7 @@ struct Served {
 async fn length(body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> Result<String, Refusal> {
     match body {
         Ok(body) => Ok(body.len().to_string()),
-        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(connection::too_large()),
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
         Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "unread", "the body cannot be read")),
     }
 }
