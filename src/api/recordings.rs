@@ -237,7 +237,10 @@ mod tests {
             assert_eq!(response.headers()[name], value, "{name}");
         }
         let (status, response, body) = bench.ask(Method::HEAD, &link, None).await;
-        assert_eq!((status, body.len(), &response.headers()["content-length"]), (StatusCode::OK, 0, &"10".parse().unwrap()));
+        assert_eq!(
+            (status, body.len(), &response.headers()["content-length"]),
+            (StatusCode::OK, 0, &"10".parse().unwrap())
+        );
     }
 
     #[tokio::test]

@@ -33,8 +33,8 @@ mod room;
 
 pub(crate) use connection::too_large;
 pub use pace::Pace;
-pub(crate) use room::source;
 use room::Room;
+pub(crate) use room::source;
 
 /// What the body of a request may have, where its route does not say more.
 pub const BODY: usize = 64 * 1024;

@@ -144,6 +144,15 @@ pub(super) struct Actor {
     pub(super) from: IpAddr,
     /// Method and path, as it is declared: without numbers.
     pub(super) action: String,
+    /// What is answered if all goes well.
+    pub(super) success: StatusCode,
+}
+
+impl Actor {
+    /// All goes well with a 201.
+    pub(super) fn creates(self) -> Actor {
+        Actor { success: StatusCode::CREATED, ..self }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Actor {
@@ -152,6 +161,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Actor {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Actor, Refusal> {
         let mut actor = parts.extensions.get::<Actor>().cloned().ok_or_else(unknown)?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        actor.success = if parts.method == Method::DELETE { StatusCode::NO_CONTENT } else { StatusCode::OK };
         actor.action = format!("{} {path}", parts.method);
         Ok(actor)
     }
@@ -204,7 +214,7 @@ fn let_in(admin: &Admin, request: &Request, now: Duration) -> Result<Actor, Refu
         let message = "this token may only read: use one whose scope is full";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "read_only", message));
     }
-    Ok(Actor { who: Arc::clone(&known.name), from, action: String::new() })
+    Ok(Actor { who: Arc::clone(&known.name), from, action: String::new(), success: StatusCode::OK })
 }
 
 #[cfg(test)]

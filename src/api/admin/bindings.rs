@@ -116,7 +116,8 @@ async fn list(
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<Listed<BindingView>>, Refusal> {
     let limit = part.limit()?;
-    let after = part.cursor.as_deref().map(|cursor| SubscriptionId::parse(cursor).ok_or_else(bad_cursor)).transpose()?;
+    let after =
+        part.cursor.as_deref().map(|cursor| SubscriptionId::parse(cursor).ok_or_else(bad_cursor)).transpose()?;
     let x = filter.x.as_deref().map(|text| number("x", text)).transpose()?;
     let party = filter.number.as_deref().map(|text| number("number", text)).transpose()?;
     let read = move |books: &mut Books| {

@@ -64,7 +64,10 @@ pub struct Refused {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "axbridge admin API", description = "Applications, virtual numbers, prompts, bindings, calls and records."),
+    info(
+        title = "axbridge admin API",
+        description = "Applications, virtual numbers, prompts, bindings, calls and records."
+    ),
     components(schemas(Refused))
 )]
 struct Document;
@@ -73,7 +76,13 @@ impl Admin {
     /// For whoever has one of these tokens; what is asked of others than the registry, by `hooks`.
     #[must_use]
     pub fn new(registry: Registry, hooks: Hooks, tokens: Tokens, clock: Clock) -> Admin {
-        Admin(Arc::new(Inside { registry, hooks, tokens: ArcSwap::from_pointee(tokens), wrong: Wrong::default(), clock }))
+        Admin(Arc::new(Inside {
+            registry,
+            hooks,
+            tokens: ArcSwap::from_pointee(tokens),
+            wrong: Wrong::default(),
+            clock,
+        }))
     }
 
     /// From now on these tokens.
@@ -103,7 +112,7 @@ impl Admin {
     ) -> Result<T, Refusal> {
         let done = self.0.registry.transact(move |books| {
             let done = work(books);
-            let status = done.as_ref().map_or_else(|refusal| refusal.status, |_| StatusCode::OK);
+            let status = done.as_ref().map_or_else(|refusal| refusal.status, |_| actor.success);
             books.note(Change::Audit(actor.row(books.bindings.now(), status, detail)));
             done
         });
@@ -126,7 +135,7 @@ impl Admin {
 
 impl Actor {
     fn row(self, at: u64, status: StatusCode, detail: String) -> AuditRow {
-        let Actor { who, from, action } = self;
+        let Actor { who, from, action, .. } = self;
         AuditRow { at, who: who.to_string(), from: from.to_string(), action, status: status.as_u16(), detail }
     }
 }

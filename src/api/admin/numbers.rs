@@ -13,11 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use super::Admin;
 use super::asked::{
     Asked, Given, Listed, Part, Whole, bad_cursor, bind_refusal, cut, no_app, not_found, number, shown,
 };
 use super::auth::Actor;
-use super::Admin;
 use crate::api::refusal::Refusal;
 use crate::api::server::{LARGE_BODY, by_progress};
 use crate::registry::Books;
@@ -269,7 +269,7 @@ async fn add(
         }
         Ok(Count { count })
     };
-    Ok((StatusCode::CREATED, Json(admin.change(actor, detail, added).await?)))
+    Ok((StatusCode::CREATED, Json(admin.change(actor.creates(), detail, added).await?)))
 }
 
 /// Gives numbers without bindings to another app, all of them or none.

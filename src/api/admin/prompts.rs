@@ -132,7 +132,8 @@ async fn listen(
     Ok(([(header::CONTENT_TYPE, "audio/x-wav"), (header::CACHE_CONTROL, "private")], wav))
 }
 
-/// Uploads a prompt: a WAV file of at most 2 MB, 8,000 Hz, mono, A-law or PCM of 16 bit. It is a draft then, whatever it was.
+/// Uploads a prompt: a WAV file of at most 2 MB, 8,000 Hz, mono, A-law or PCM of 16 bit. It is a draft then, whatever it
+/// was, and does not play until it is approved.
 #[utoipa::path(put, path = "/apps/{app}/prompts/{name}", params(("app" = String, Path), ("name" = String, Path)),
     request_body(content = Vec<u8>, content_type = "audio/x-wav"), responses((status = 200, body = PromptView)))]
 async fn upload(
@@ -148,11 +149,7 @@ async fn upload(
     })?;
     let done = detail(&app, &name);
     let put = move |books: &mut Books| {
-        let owner = books.app(&app).ok_or_else(no_app)?;
-        // The old one would go on playing in nobody's name.
-        if owner.plays(&name) && books.prompt(&app, &name).is_some_and(|old| old.state == PromptState::Approved) {
-            return Err(in_use());
-        }
+        books.app(&app).ok_or_else(no_app)?;
         check_room(books, &app, &name)?;
         let prompt = PromptRow {
             app: app.into(),
@@ -214,15 +211,12 @@ async fn step(
 ) -> Result<Json<PromptView>, Refusal> {
     let done = detail(&app, &name);
     let stepped = move |books: &mut Books| {
-        let owner = books.app(&app).ok_or_else(no_app)?;
+        books.app(&app).ok_or_else(no_app)?;
         let prompt = books.prompt(&app, &name).ok_or_else(no_prompt)?;
         if !from.contains(&prompt.state) {
             let wanted: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
             let message = format!("the prompt is {}, and has to be {}", prompt.state.as_str(), wanted.join(" or "));
             return Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message));
-        }
-        if prompt.state == PromptState::Approved && owner.plays(&name) {
-            return Err(in_use());
         }
         let prompt = PromptRow { state: to, remark, changed: books.bindings.now(), ..prompt.clone() };
         let view = PromptView::of(&prompt);

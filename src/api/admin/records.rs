@@ -82,18 +82,16 @@ async fn calls(State(admin): State<Admin>, Asked(asked): Asked<Calls>) -> Result
 
 /// Ends a call in progress: both legs are released.
 #[utoipa::path(delete, path = "/calls/{session_id}", params(("session_id" = String, Path)), responses((status = 204)))]
-async fn stop(
-    State(admin): State<Admin>,
-    actor: Actor,
-    Path(session_id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+async fn stop(State(admin): State<Admin>, actor: Actor, Path(session_id): Path<String>) -> Result<StatusCode, Refusal> {
     // Written down first: what cannot be written down is not done.
-    admin.note(actor, format!("call {}", shown(&session_id))).await?;
+    let detail = format!("call {}", shown(&session_id));
+    admin.note(actor.clone(), detail.clone()).await?;
     let is_stopped = (admin.0.hooks.stop)(session_id).await.map_err(unavailable)?;
     if is_stopped {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(not_found("there is no such call in progress: GET /admin/v1/calls lists them"))
+        let missed = not_found("there is no such call in progress: GET /admin/v1/calls lists them");
+        admin.change(actor, detail, |_| Err(missed)).await
     }
 }
 

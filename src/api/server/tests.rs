@@ -45,10 +45,7 @@ fn router() -> Router {
         .route("/length", post(length))
         .route("/never", get(std::future::pending::<()>))
         .route("/big", get(|| async { vec![7_u8; 40 << 20] }))
-        .route(
-            "/file",
-            put(length).layer(DefaultBodyLimit::max(LARGE_BODY)).layer(from_fn(by_progress)),
-        )
+        .route("/file", put(length).layer(DefaultBodyLimit::max(LARGE_BODY)).layer(from_fn(by_progress)))
 }
 
 fn serve_with(limits: Limits, router: Router, tls: Option<Arc<ServerConfig>>) -> Served {
@@ -263,7 +260,8 @@ fn a_body_that_is_too_long_is_refused_before_it_is_read_and_while() {
     assert_refused(&served.say(&long), 413, "too_large");
     // As long as it takes, and a byte more, in chunks.
     for (length, status) in [(BODY, 200), (BODY + 1, 413)] {
-        let mut chunked = b"POST /length HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let mut chunked =
+            b"POST /length HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         chunked.extend_from_slice(format!("{length:x}\r\n").as_bytes());
         chunked.resize(chunked.len() + length, b'x');
         chunked.extend_from_slice(b"\r\n0\r\n\r\n");
@@ -304,9 +302,8 @@ fn connections_are_bounded_by_source_and_come_back() {
     // The server has closed, and its task ends at once; asked until it has.
     rest(&mut three[0]);
     drop(three.remove(0));
-    let is_served = (0..100_000).any(|_| {
-        served.say(b"GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 200")
-    });
+    let is_served = (0..100_000)
+        .any(|_| served.say(b"GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 200"));
     assert!(is_served);
 }
 
