@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use numbering::Mode;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Admin;
-use super::asked::{Asked, Given, Listed, Part, cut, no_app, shown};
+use super::asked::{Asked, Given, Listed, Part, Path, cut, no_app, shown};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
 use crate::apps::{AppSettings, Secret};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use numbering::{BindError, Number};
@@ -105,6 +105,20 @@ pub(super) fn bind_refusal(of: &str, error: BindError) -> Refusal {
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
     Refusal::new(status, error.label(), format!("{of}: {error}"))
+}
+
+/// The names in the path of a request.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Refusal> {
+        extract::Path::from_request_parts(parts, state).await.map(|path| Path(path.0)).map_err(|_| {
+            let message = "the path is not UTF-8: escape what stands in it once, as %E4%BD%A0";
+            Refusal::new(StatusCode::BAD_REQUEST, "bad_path", message)
+        })
+    }
 }
 
 /// The query of a request.

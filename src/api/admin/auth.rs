@@ -71,7 +71,8 @@ impl Tokens {
     #[must_use]
     pub fn new(tokens: impl IntoIterator<Item = Token>) -> Tokens {
         let known = |token: Token| Known { name: token.name.into(), hash: hash(&token.token), scope: token.scope };
-        Tokens(tokens.into_iter().map(known).collect())
+        // An empty one would let in whoever sends none.
+        Tokens(tokens.into_iter().filter(|token| !token.token.is_empty()).map(known).collect())
     }
 
     /// Looks at all of them, whichever it is.
@@ -266,6 +267,7 @@ mod tests {
         let token = |name: &str, token: &str| Token { name: name.into(), token: token.into(), scope: Scope::Full };
         let tokens = Tokens::new([token("one", "first"), token("two", "second")]);
         assert_eq!(tokens.find("second").map(|known| &*known.name), Some("two"));
+        assert!(Tokens::new([token("none", "")]).find("").is_none());
         assert!(tokens.find("").is_none() && tokens.find("firs").is_none());
         assert!(!format!("{:?}", token("one", "first")).contains("first"));
     }

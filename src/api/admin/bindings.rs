@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use numbering::{Binding, CallBack, Number, SubscriptionId};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::Admin;
 use super::apps::ModeWord;
-use super::asked::{Asked, Listed, Part, Whole, bad_cursor, bind_refusal, cut, no_app, not_found, number};
+use super::asked::{Asked, Listed, Part, Path, Whole, bad_cursor, bind_refusal, cut, no_app, not_found, number};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
 use crate::registry::Books;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use numbering::{Area, BindError, Number, NumberState, VirtualNumber};
@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::Admin;
 use super::asked::{
-    Asked, Given, Listed, Part, Whole, bad_cursor, bind_refusal, cut, no_app, not_found, number, shown,
+    Asked, Given, Listed, Part, Path, Whole, bad_cursor, bind_refusal, cut, no_app, not_found, number, shown,
 };
 use super::auth::Actor;
 use crate::api::refusal::Refusal;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
@@ -19,7 +19,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::Admin;
-use super::asked::{Asked, Body, Given, Listed, Part, cut, no_app, not_found, shown};
+use super::asked::{Asked, Body, Given, Listed, Part, Path, cut, no_app, not_found, shown};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
 use crate::api::server::{LARGE_BODY, by_progress};

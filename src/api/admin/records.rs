@@ -1,7 +1,7 @@
 //! `/calls`, `/cdrs`, `/audit` and `/why`: what goes on, what was, who did it, and why a call goes as it goes.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use numbering::Number;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::asked::{Asked, Listed, Part, not_found, number, shown};
+use super::asked::{Asked, Listed, Part, Path, not_found, number, shown};
 use super::auth::Actor;
 use super::{Admin, AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Why, unavailable};
 use crate::api::refusal::Refusal;

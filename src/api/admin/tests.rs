@@ -285,7 +285,7 @@ async fn the_document_has_every_route_and_says_nothing_that_it_does_not_explain(
 async fn who_may_do_what() {
     let bench = bench();
     for (method, path) in OPERATIONS {
-        let path = format!("/admin/v1{}", path.replace('{', "").replace('}', ""));
+        let path = format!("/admin/v1{}", path.replace(['{', '}'], ""));
         let send =
             |token| bench.send(token, Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(), &path, vec![]);
         if path.ends_with("openapi.json") {
@@ -323,6 +323,8 @@ async fn what_is_no_route_is_refused_in_json() {
     let bench = bench();
     bench.refused("GET", "/nothing", Value::Null, 404, "no_route").await;
     bench.refused("PUT", "/apps", Value::Null, 405, "wrong_method").await;
+    bench.refused("GET", "/apps/%ff", Value::Null, 400, "bad_path").await;
+    bench.refused("GET", "/apps?limit=1&limit=2", Value::Null, 400, "bad_query").await;
     bench.refused("GET", "/apps?limit=x", Value::Null, 400, "bad_query").await;
     bench.refused("GET", "/apps?limit=0", Value::Null, 422, "bad_limit").await;
     bench.refused("GET", "/apps?limit=1001", Value::Null, 422, "bad_limit").await;
