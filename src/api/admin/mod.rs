@@ -40,6 +40,9 @@ pub use hooks::{AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView
 
 use auth::{Actor, Wrong};
 
+/// Where it is.
+const BASE: &str = "/admin/v1";
+
 /// The admin API; cheap to clone.
 #[derive(Clone)]
 pub struct Admin(Arc<Inside>);
@@ -100,7 +103,9 @@ impl Admin {
             .layer(from_fn_with_state(self.clone(), auth::guard))
             .with_state(self.clone());
         // The document holds no secrets, and says how to get in.
-        Router::new().route("/admin/v1/openapi.json", get(async move || Json(Value::clone(&document)))).merge(guarded)
+        let all = guarded.route("/openapi.json", get(async move || Json(Value::clone(&document))));
+        // Nested, so that what is refused here says nothing of paths elsewhere.
+        Router::new().nest(BASE, all)
     }
 
     /// Lets `work` change the books, and writes down who did it; whatever it refuses is written down too.
@@ -161,9 +166,11 @@ fn declared() -> (Router<Admin>, Value) {
         .merge(prompts::routes())
         .merge(bindings::routes())
         .merge(records::routes());
-    let (router, document) =
-        OpenApiRouter::with_openapi(Document::openapi()).nest("/admin/v1", routes).split_for_parts();
+    let (router, document) = OpenApiRouter::with_openapi(Document::openapi()).merge(routes).split_for_parts();
     let mut document = serde_json::to_value(document).expect("the document is plain JSON");
+    if let Some(paths) = document["paths"].as_object_mut() {
+        *paths = std::mem::take(paths).into_iter().map(|(path, item)| (format!("{BASE}{path}"), item)).collect();
+    }
     describe_refusals(&mut document);
     (router, document)
 }

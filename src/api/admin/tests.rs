@@ -322,6 +322,8 @@ async fn wrong_tokens_are_counted_and_then_nothing_is_served() {
 async fn what_is_no_route_is_refused_in_json() {
     let bench = bench();
     bench.refused("GET", "/nothing", Value::Null, 404, "no_route").await;
+    let elsewhere = bench.send(None, Method::GET, "/elsewhere", vec![]).await;
+    assert_eq!((elsewhere.status, elsewhere.bytes), (404, vec![]), "that is for others to answer");
     bench.refused("PUT", "/apps", Value::Null, 405, "wrong_method").await;
     bench.refused("GET", "/apps/%ff", Value::Null, 400, "bad_path").await;
     bench.refused("GET", "/apps?limit=1&limit=2", Value::Null, 400, "bad_query").await;
