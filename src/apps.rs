@@ -3,12 +3,15 @@
 //! An application comes from the operator's file (`[[app]]`) or from the admin API, where the store keeps it. Either way it
 //! has one place among the settings' apps, its [`AppId`], which stays its own while the process runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use numbering::{AppId, Area, Mode, Number, Rules};
-use serde::{Deserialize, Serialize};
+use numbering::{AppId, Area, Number, Rules};
+
+mod settings;
+
+pub use settings::{AppSettings, COOL_OFF, REQUESTS_PER_SECOND, ROLES, SettingsFault};
 
 /// A key that both sides know (`app_secret`). Its Debug shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -104,124 +107,5 @@ impl Accounts {
     /// Every one, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Account>> {
         self.by_id.values()
-    }
-}
-
-/// What the admin API says of an application; kept by the store as JSON.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AppSettings {
-    /// Its name, which is its `app_key`.
-    pub name: String,
-    /// Its `app_secret`; `None`: it may not use the API.
-    pub secret: Option<String>,
-    /// `axb`, `ax` or `axe`.
-    #[serde(with = "mode_word")]
-    pub mode: Mode,
-    /// `zh` or `en`: whose default prompts it plays.
-    pub language: String,
-    /// The approved prompt that both hear on the answer.
-    pub hint_tone: Option<String>,
-    /// Calls without a hint tone are refused.
-    pub require_hint_tone: bool,
-    /// It may record.
-    pub recording: bool,
-    /// How long a called party may ring, in seconds; `None`: as the configuration says.
-    pub no_answer_seconds: Option<u32>,
-    /// The longest call, in seconds; `None`: as the configuration says.
-    pub safety_ceiling_seconds: Option<u32>,
-    /// How long an X rests after its last binding, in seconds.
-    pub cool_off_seconds: u32,
-    /// Digits of an extension, 1 to 4.
-    pub extension_width: u8,
-    /// Requests a second.
-    pub requests_per_second: u32,
-    /// Area codes by what mobile numbers begin with behind +86.
-    pub mobile_areas: BTreeMap<String, String>,
-    /// Approved prompts by what they are for: `ringback`, `busy`, `no_permission`, `no_binding`, `service_fault`, `last_minute`.
-    pub prompts: BTreeMap<String, String>,
-}
-
-/// How long an X rests unless something else is said, in seconds.
-pub const COOL_OFF: u32 = 300;
-/// Requests a second unless something else is said.
-pub const REQUESTS_PER_SECOND: u32 = 1_000;
-
-impl Default for AppSettings {
-    fn default() -> AppSettings {
-        AppSettings::new("", Mode::Axb)
-    }
-}
-
-impl AppSettings {
-    /// An application that says nothing more.
-    #[must_use]
-    pub fn new(name: &str, mode: Mode) -> AppSettings {
-        AppSettings {
-            name: name.to_owned(),
-            secret: None,
-            mode,
-            language: "zh".to_owned(),
-            hint_tone: None,
-            require_hint_tone: true,
-            recording: false,
-            no_answer_seconds: None,
-            safety_ceiling_seconds: None,
-            cool_off_seconds: COOL_OFF,
-            extension_width: 4,
-            requests_per_second: REQUESTS_PER_SECOND,
-            mobile_areas: BTreeMap::new(),
-            prompts: BTreeMap::new(),
-        }
-    }
-
-    /// As the store keeps it.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("words and numbers always serialise")
-    }
-
-    /// Back from [`AppSettings::to_json`]; what an older axbridge did not say gets its default.
-    #[must_use]
-    pub fn from_json(text: &str) -> Option<AppSettings> {
-        serde_json::from_str(text).ok()
-    }
-
-    /// What the API goes by.
-    #[must_use]
-    pub fn account(&self, id: AppId) -> Account {
-        let areas = self.mobile_areas.iter();
-        Account {
-            id,
-            name: self.name.as_str().into(),
-            secret: self.secret.as_ref().map(|secret| Secret::new(secret.as_bytes())),
-            rules: Rules {
-                mode: self.mode,
-                cool_off: u64::from(self.cool_off_seconds) * 1_000,
-                extension_width: self.extension_width,
-            },
-            recording: self.recording,
-            requests_per_second: self.requests_per_second,
-            mobile_areas: areas
-                .filter_map(|(prefix, area)| Some((prefix.as_str().into(), Area::parse(area)?)))
-                .collect(),
-            is_configured: false,
-        }
-    }
-}
-
-/// The mode as a word.
-mod mode_word {
-    use numbering::Mode;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(mode.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        let mode = Mode::ALL.into_iter().find(|mode| mode.as_str() == word);
-        mode.ok_or_else(|| D::Error::custom("is none of axb, ax, axe"))
     }
 }

@@ -262,6 +262,7 @@ impl Daemon {
             tracing::warn!("sip.listen, sip.advertised, sip.t1-t4 and [media] take effect with the next start only");
         }
         keep_bound(&self.settings, &mut config.settings);
+        let api_settings = config.api.clone();
         let (tls, dns, settings) = (config.tls.clone(), config.dns.clone(), Arc::new(config.settings.clone()));
         let file = Arc::new(config.into_file());
         self.registry.check(Arc::clone(&file))?;
@@ -271,6 +272,9 @@ impl Daemon {
         }
         self.tls.set_peers(tls.peers(&settings.trunks, &self.resolver.known()));
         self.settings = Arc::clone(&settings);
+        if let (Some(api), Some(settings)) = (&self.api, &api_settings) {
+            api.reload(settings);
+        }
         let summary = self.registry.reload(file)?;
         self.resolver.reload(Wanted { settings, dns, tls });
         self.cdrs.reopen();

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn;
@@ -99,17 +100,22 @@ struct Signed {
 }
 
 fn check(recordings: &Recordings, name: &str, query: &Signed) -> Result<PathBuf, Refusal> {
-    let forbidden = |error, message| Refusal::new(StatusCode::FORBIDDEN, error, message);
     let expires = query.expires.as_deref().unwrap_or_default();
     let signature = query.signature.as_deref().and_then(unhex).unwrap_or_default();
     // Compares in a time that does not hang on what differs.
     if signed(name, expires, &recordings.key).verify_slice(&signature).is_err() {
-        return Err(forbidden("bad_signature", "this link has not been made here: ask for one by the API"));
+        return Err(unsigned());
     }
     if !expires.parse::<u64>().is_ok_and(|expires| recordings.now() < expires) {
-        return Err(forbidden("expired", "this link was valid for three days: ask for another by the API"));
+        let message = "this link was valid for three days: ask for another by the API";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "expired", message));
     }
     path_of(&recordings.dir, name).ok_or_else(gone)
+}
+
+fn unsigned() -> Refusal {
+    let message = "this link has not been made here: ask for one by the API";
+    Refusal::new(StatusCode::FORBIDDEN, "bad_signature", message)
 }
 
 fn gone() -> Refusal {
@@ -119,10 +125,14 @@ fn gone() -> Refusal {
 
 async fn serve(
     State(recordings): State<Recordings>,
-    Path(name): Path<String>,
-    Query(query): Query<Signed>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<Signed>, QueryRejection>,
     request: Request,
 ) -> Response {
+    // What cannot be read has not been signed.
+    let (Ok(Path(name)), Ok(Query(query))) = (name, query) else {
+        return unsigned().into_response();
+    };
     match check(&recordings, &name, &query) {
         Ok(path) => send(&path, &name, request).await,
         Err(refusal) => refusal.into_response(),
@@ -286,6 +296,8 @@ mod tests {
             format!("{path}?{expires}&signature=%C3%A9%C3%A9"),
             good[..good.len() - 2].to_owned(),
             format!("{good}00"),
+            format!("{good}&expires=1"),
+            format!("/recordings/%ff.wav?{query}"),
             flipped,
             other_key,
             format!("/recordings/20261123-0000.wav?{query}"),

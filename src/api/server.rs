@@ -32,8 +32,10 @@ pub mod identity;
 mod pace;
 mod room;
 
+pub(crate) use connection::too_large;
 pub use pace::Pace;
 use room::Room;
+pub(crate) use room::source;
 
 /// What the body of a request may have, where its route does not say more.
 pub const BODY: usize = 64 * 1024;
@@ -227,11 +229,21 @@ fn admit(
     count(&shared.counters.connections);
     count(&shared.counters.open);
     let (shared, stop, life) = (Arc::clone(shared), stop.clone(), life.clone());
+    // Dropped with the task, also where a handler panics.
+    let open = Open(Arc::clone(&shared.counters));
     tokio::spawn(async move {
         connection::run(stream, peer, tls, &shared, stop).await;
-        shared.counters.open.fetch_sub(1, Ordering::Relaxed);
-        drop((place, life));
+        drop((open, place, life));
     });
+}
+
+/// A connection that is counted as open.
+struct Open(Arc<Counters>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A layer for routes whose requests or answers carry a file: they may take as long as bytes move.

@@ -11,15 +11,18 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use super::admin::{self, Admin};
 use super::compat::authentication::Gate;
 use super::compat::{self, Compat, Hooks};
+use super::hooks;
 use super::recordings::Recordings;
 use super::server::{self, Door, Limits, Serving, identity};
 use crate::cdr;
 use crate::clock::Clock;
-use crate::config::Api as Settings;
+use crate::config::{Api as Settings, Scope};
 use crate::registry::Registry;
 use crate::signalling::Line;
+use crate::store::{Reader, StoreError};
 use crate::transport::credentials::{self, FileError};
 
 /// What the API works with.
@@ -49,6 +52,8 @@ pub enum StartError {
     Certificate(PathBuf, FileError),
     /// There is no certificate of our own.
     Identity(identity::IdentityError),
+    /// The audit log cannot be read.
+    Store(StoreError),
     /// A thread.
     System(io::Error),
 }
@@ -61,6 +66,7 @@ impl std::fmt::Display for StartError {
             }
             StartError::Certificate(path, error) => write!(f, "{} {error}", path.display()),
             StartError::Identity(error) => write!(f, "{error}"),
+            StartError::Store(error) => write!(f, "{error}"),
             StartError::System(error) => write!(f, "the system refuses: {error}"),
         }
     }
@@ -73,6 +79,7 @@ pub struct Api {
     runtime: Runtime,
     serving: Serving,
     compat: Arc<Compat>,
+    admin: Admin,
     addresses: Vec<(server::Scheme, SocketAddr)>,
 }
 
@@ -100,20 +107,26 @@ impl Api {
             doors.push(Door { listener, tls });
             addresses.push((scheme, bound));
         }
-        let (router, compat) = router(settings, parts);
+        let audit = Reader::open(&parts.store).map_err(StartError::Store)?;
+        let (router, compat, admin) = router(settings, parts, audit);
         let limits = Limits {
             connections: settings.connections,
             per_source: settings.connections.div_ceil(4).max(64),
             ..Limits::default()
         };
         let serving = runtime.block_on(async { server::serve(doors, router, limits) });
-        Ok(Api { runtime, serving, compat, addresses })
+        Ok(Api { runtime, serving, compat, admin, addresses })
     }
 
     /// Where it is served.
     #[must_use]
     pub fn addresses(&self) -> &[(server::Scheme, SocketAddr)] {
         &self.addresses
+    }
+
+    /// From now on who administers is whom these settings name; addresses and certificate stay.
+    pub fn reload(&self, settings: &Settings) {
+        self.admin.set_tokens(tokens(settings));
     }
 
     /// The customers' API, for its counters.
@@ -159,14 +172,23 @@ fn tls(
     Ok(Arc::new(ArcSwap::new(config)))
 }
 
-fn router(settings: &Settings, parts: Parts) -> (Router, Arc<Compat>) {
+fn router(settings: &Settings, parts: Parts, audit: Reader) -> (Router, Arc<Compat>, Admin) {
+    let sources = hooks::Sources {
+        registry: parts.registry.clone(),
+        line: parts.line.clone(),
+        search: parts.search.clone(),
+        audit: Arc::new(audit),
+        clock: parts.clock,
+    };
+    let admin = Admin::new(parts.registry.clone(), hooks::admin(&sources), tokens(settings), parts.clock);
     let recordings = Recordings::new(parts.recordings, &parts.link_key, parts.clock);
-    let hooks = hooks(settings, &recordings, parts.search, parts.line);
+    let hooks = customers(settings, &recordings, parts.search, parts.line);
     let compat = Arc::new(Compat::new(parts.registry, Gate::new(settings.created_window), hooks, parts.clock));
-    (compat::router(Arc::clone(&compat)).merge(recordings.router()), compat)
+    let router = compat::router(Arc::clone(&compat)).merge(recordings.router()).merge(admin.router());
+    (router, compat, admin)
 }
 
-fn hooks(settings: &Settings, recordings: &Recordings, search: cdr::Search, line: Line) -> Hooks {
+fn customers(settings: &Settings, recordings: &Recordings, search: cdr::Search, line: Line) -> Hooks {
     let recordings = recordings.clone();
     let public_url = settings.public_url.clone();
     let recording_link: compat::RecordingLink = Box::new(move |account, name, base_url| {
@@ -188,4 +210,16 @@ fn hooks(settings: &Settings, recordings: &Recordings, search: cdr::Search, line
         )
     });
     Hooks { recording_link, stop_call }
+}
+
+fn tokens(settings: &Settings) -> admin::Tokens {
+    let token = |token: &crate::config::Token| admin::Token {
+        name: token.name.to_string(),
+        token: String::from_utf8_lossy(token.secret.bytes()).into_owned(),
+        scope: match token.scope {
+            Scope::Read => admin::Scope::Read,
+            Scope::Full => admin::Scope::Full,
+        },
+    };
+    admin::Tokens::new(settings.tokens.iter().map(token))
 }

@@ -95,8 +95,6 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// HTTP; `None`: no API.
     pub api: Option<Api>,
-    /// How long a called party may ring where an app says nothing.
-    pub no_answer: Duration,
     /// The default prompts, or the operator's in their place.
     pub default_prompts: Arc<HashMap<String, Arc<Prompt>>>,
     /// Where `GET /metrics` is served.
@@ -111,12 +109,7 @@ impl Config {
     /// What the registry takes of it.
     #[must_use]
     pub fn into_file(self) -> File {
-        let base = Base {
-            settings: self.settings,
-            accounts: self.accounts,
-            no_answer: self.no_answer,
-            prompts: self.default_prompts,
-        };
+        let base = Base { settings: self.settings, accounts: self.accounts, prompts: self.default_prompts };
         File { base, numbers: self.numbers, bindings: self.bindings.into_iter().map(Binding::Axb).collect() }
     }
 }
@@ -286,7 +279,6 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         cdr_keep,
         accounts: apps.accounts,
         api,
-        no_answer: defaults.no_answer,
         default_prompts,
         metrics,
         log,

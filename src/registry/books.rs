@@ -13,34 +13,34 @@ use crate::apps::{Account, Accounts, AppSettings};
 use crate::store::{AppRow, Change, PromptRow, PromptState};
 
 /// Applications of the admin API.
-pub(super) const MAX_APPS: usize = 10_000;
-/// Prompts of one application.
-pub(super) const MAX_PROMPTS: usize = 200;
+const MAX_APPS: usize = 10_000;
 
-/// Why an application or a prompt cannot be made or changed. Nothing has changed then.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// Why an application cannot be put or removed. Nothing has changed then.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AppError {
+    /// It stands in the operator's file.
+    Configured,
     /// There is none of this name.
     NotFound,
-    /// It stands in the operator's file, and is changed there only.
-    Configured,
-    /// It still has numbers.
+    /// It has numbers.
     InUse,
-    /// Its kind of binding never changes.
-    Mode,
     /// There are as many as there may be.
     Full,
+    /// A prompt that it names is not there, or is not approved.
+    UnknownPrompt(String),
 }
 
 impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AppError::NotFound => "there is none of this name",
-            AppError::Configured => "it stands in the configuration, and is changed there",
-            AppError::InUse => "it still has numbers: release or transfer them first",
-            AppError::Mode => "an app keeps its kind of binding: make another one",
-            AppError::Full => "there are as many as there may be",
-        })
+        match self {
+            AppError::Configured => f.write_str("it stands in the configuration: change it there"),
+            AppError::NotFound => f.write_str("there is no such app: GET /admin/v1/apps lists them"),
+            AppError::InUse => f.write_str("it has numbers: release or transfer them first"),
+            AppError::Full => f.write_str("there are as many apps as there may be: delete one first"),
+            AppError::UnknownPrompt(name) => {
+                write!(f, "there is no approved prompt {name:?}: upload it and let it be approved first")
+            }
+        }
     }
 }
 
@@ -54,6 +54,8 @@ pub struct Books {
     /// Bindings and numbers; their clock has been told.
     pub bindings: Bindings,
     base: Arc<Base>,
+    /// Of the operator's file, in the words of the admin API.
+    of_file: Apps,
     /// Of the admin API.
     apps: Arc<Apps>,
     prompts: Arc<Prompts>,
@@ -79,6 +81,7 @@ impl Books {
         let mut books = Books {
             bindings,
             base: Arc::new(base),
+            of_file: Apps::new(),
             apps: Arc::default(),
             prompts: Arc::default(),
             places: Vec::new(),
@@ -127,26 +130,47 @@ impl Books {
         &self.accounts
     }
 
-    /// What is said of an application of the admin API.
-    #[must_use]
-    pub fn app(&self, name: &str) -> Option<&Arc<AppSettings>> {
-        self.apps.get(name)
+    /// Every application, of the operator's file too.
+    pub fn apps(&self) -> impl Iterator<Item = &AppSettings> {
+        self.of_file.values().chain(self.apps.values()).map(|app| &**app)
     }
 
-    /// Adds an application, or changes it.
+    /// An application by its name.
+    #[must_use]
+    pub fn app(&self, name: &str) -> Option<&AppSettings> {
+        self.of_file.get(name).or_else(|| self.apps.get(name)).map(|app| &**app)
+    }
+
+    /// The place of an application.
+    #[must_use]
+    pub fn app_id(&self, name: &str) -> Option<AppId> {
+        self.accounts.named(name).map(|account| account.id)
+    }
+
+    /// Whether there is a trunk of this name.
+    #[must_use]
+    pub fn has_trunk(&self, name: &str) -> bool {
+        self.base.settings.trunk_named(name).is_some()
+    }
+
+    /// Adds an application, or changes it; effective for the next call and the next request.
     ///
     /// # Errors
-    /// [`AppError::Configured`], [`AppError::Mode`], [`AppError::Full`].
+    /// [`AppError::Configured`], [`AppError::Full`], [`AppError::UnknownPrompt`].
     pub fn put_app(&mut self, settings: AppSettings) -> Result<(), AppError> {
         let name: Arc<str> = settings.name.as_str().into();
         if self.base.has_app(&name) {
             return Err(AppError::Configured);
         }
-        match self.apps.get(&name) {
-            Some(known) if known.mode != settings.mode => return Err(AppError::Mode),
-            Some(_) => {}
-            None if self.apps.len() >= MAX_APPS => return Err(AppError::Full),
-            None => {}
+        if !self.apps.contains_key(&name) && self.apps.len() >= MAX_APPS {
+            return Err(AppError::Full);
+        }
+        let named = settings.hint_tone.iter().chain(settings.prompts.values().filter(|name| !name.is_empty()));
+        for prompt in named {
+            let own = self.prompt(&name, prompt).is_some_and(|prompt| prompt.state == PromptState::Approved);
+            if !own && !self.base.prompts.contains_key(prompt) {
+                return Err(AppError::UnknownPrompt(prompt.clone()));
+            }
         }
         let row = AppRow { name: Arc::clone(&name), settings: settings.to_json() };
         Arc::make_mut(&mut self.apps).insert(name, Arc::new(settings));
@@ -163,7 +187,7 @@ impl Books {
         if self.base.has_app(name) {
             return Err(AppError::Configured);
         }
-        let id = self.accounts.named(name).ok_or(AppError::NotFound)?.id;
+        let id = self.app_id(name).ok_or(AppError::NotFound)?;
         if self.bindings.numbers().any(|number| number.app == id) {
             return Err(AppError::InUse);
         }
@@ -176,49 +200,36 @@ impl Books {
 
     // ---- prompts ----------------------------------------------------------------------------------------------
 
-    /// The uploaded prompts of an application.
-    pub fn prompts(&self, app: &str) -> impl Iterator<Item = &Arc<PromptRow>> {
-        let first: (Arc<str>, Arc<str>) = (app.into(), "".into());
-        let app = Arc::clone(&first.0);
-        self.prompts.range(first..).take_while(move |((of, _), _)| *of == app).map(|(_, row)| row)
+    /// The uploaded prompts of an application, by name.
+    pub fn prompts(&self, app: &str) -> impl Iterator<Item = &PromptRow> + use<'_> {
+        let app: Arc<str> = app.into();
+        let first: (Arc<str>, Arc<str>) = (Arc::clone(&app), "".into());
+        self.prompts.range(first..).take_while(move |((of, _), _)| *of == app).map(|(_, row)| &**row)
     }
 
     /// An uploaded prompt.
     #[must_use]
-    pub fn prompt(&self, app: &str, name: &str) -> Option<&Arc<PromptRow>> {
-        self.prompts.get(&(app.into(), name.into()))
+    pub fn prompt(&self, app: &str, name: &str) -> Option<&PromptRow> {
+        self.prompts.get(&(app.into(), name.into())).map(|row| &**row)
     }
 
-    /// Uploads a prompt, or changes its state.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`]: there is no such application. [`AppError::Full`].
-    pub fn put_prompt(&mut self, row: PromptRow) -> Result<(), AppError> {
-        if self.accounts.named(&row.app).is_none() {
-            return Err(AppError::NotFound);
-        }
+    /// Adds a prompt of an application, or changes it; it plays from the next call on if it is approved.
+    pub fn put_prompt(&mut self, row: PromptRow) {
         let key = (Arc::clone(&row.app), Arc::clone(&row.name));
-        if !self.prompts.contains_key(&key) && self.prompts(&row.app).count() >= MAX_PROMPTS {
-            return Err(AppError::Full);
-        }
         self.changes.push(Change::PutPrompt(row.clone()));
         Arc::make_mut(&mut self.prompts).insert(key, Arc::new(row));
         self.is_stale = true;
-        Ok(())
     }
 
-    /// Removes a prompt.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`].
-    pub fn remove_prompt(&mut self, app: &str, name: &str) -> Result<(), AppError> {
+    /// Removes a prompt; whether there was one.
+    pub fn remove_prompt(&mut self, app: &str, name: &str) -> bool {
         let key: (Arc<str>, Arc<str>) = (app.into(), name.into());
-        if Arc::make_mut(&mut self.prompts).remove(&key).is_none() {
-            return Err(AppError::NotFound);
+        let had = Arc::make_mut(&mut self.prompts).remove(&key).is_some();
+        if had {
+            self.changes.push(Change::EndPrompt { app: key.0, name: key.1 });
+            self.is_stale = true;
         }
-        self.changes.push(Change::EndPrompt { app: key.0, name: key.1 });
-        self.is_stale = true;
-        Ok(())
+        had
     }
 
     /// Writes down something else, together with what this piece of work changes.
@@ -314,6 +325,10 @@ impl Books {
         for account in &base.accounts {
             all.push(Account { id: self.place_of(&account.name), ..account.clone() });
         }
+        let said = base.accounts.iter().zip(&base.settings.apps);
+        self.of_file = said
+            .map(|(account, app)| (Arc::clone(&account.name), Arc::new(AppSettings::of_file(account, app))))
+            .collect();
         for settings in apps.values() {
             all.push(settings.account(self.place_of(&settings.name)));
         }
@@ -342,7 +357,7 @@ impl Books {
                 (None, Some(settings)) => compose::of_settings(settings, &self.base, approved.collect()),
                 // It is gone: calls that still go by it keep what it said last.
                 (None, None) => old.get(place).cloned().unwrap_or_else(|| {
-                    compose::of_settings(&AppSettings::new(name, Mode::Axb), &self.base, HashMap::new())
+                    compose::of_settings(&AppSettings::new(name.to_string(), Mode::Axb), &self.base, HashMap::new())
                 }),
             };
             apps.push(app);

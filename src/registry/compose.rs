@@ -17,8 +17,6 @@ pub struct Base {
     pub settings: Settings,
     /// Of its apps; their places are those of `settings`.
     pub accounts: Vec<Account>,
-    /// How long a called party may ring where an app says nothing.
-    pub no_answer: Duration,
     /// The default set, for apps of the admin API: the file's folder may stand in for it.
     pub prompts: Arc<HashMap<String, Arc<Prompt>>>,
 }
@@ -51,23 +49,23 @@ pub(super) fn with_uploaded(app: &App, approved: impl Iterator<Item = (Arc<str>,
     app
 }
 
-/// An app of the admin API. Its hint tone is an approved prompt of its own, never the default set's: product rule C3.
+/// An app of the admin API. Its hint tone is what it names, never the default set's unasked: product rule C3.
 pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap<Arc<str>, Arc<Prompt>>) -> App {
-    let seconds = |value: Option<u32>| value.map(|value| Duration::from_secs(u64::from(value)));
-    let ceiling = base.settings.timers.safety_ceiling;
+    let seconds = |value: u32| Duration::from_secs(u64::from(value));
+    let named = |name: &str| approved.get(name).or_else(|| base.prompts.get(name)).cloned();
     let role = |role: &str| match settings.prompts.get(role) {
-        Some(name) => approved.get(name.as_str()).cloned(),
+        Some(name) => named(name),
         // Ringback has no words.
         None if role == "ringback" => base.prompts.get("ringback.wav").cloned(),
         None => base.prompts.get(&format!("{}/{role}.wav", settings.language)).cloned(),
     };
     App {
         name: settings.name.as_str().into(),
-        hint_tone: settings.hint_tone.as_ref().and_then(|name| approved.get(name.as_str()).cloned()),
+        hint_tone: settings.hint_tone.as_deref().and_then(named),
         require_hint_tone: settings.require_hint_tone,
         recording: settings.recording,
-        no_answer: seconds(settings.no_answer_seconds).unwrap_or(base.no_answer),
-        safety_ceiling: seconds(settings.safety_ceiling_seconds).unwrap_or(ceiling).min(ceiling),
+        no_answer: seconds(settings.no_answer_seconds),
+        safety_ceiling: seconds(settings.safety_ceiling_seconds).min(base.settings.timers.safety_ceiling),
         prompts: AppPrompts {
             ringback: role("ringback"),
             busy: role("busy"),

@@ -351,7 +351,7 @@ impl Books {
         let rows = store.load_apps()?;
         parked += rows.bad;
         for row in rows.rows {
-            match AppSettings::from_json(&row.settings) {
+            match AppSettings::from_json(&row.name, &row.settings) {
                 Some(settings) => apps.push(settings),
                 None => tracing::error!(app = %row.name, "the store's app cannot be read; it is left out"),
             }

@@ -161,7 +161,7 @@ fn what_the_disk_does_not_take_has_not_happened() {
     // An app that the disk does not take is none either.
     let more = running.registry.transact_blocking(|books| {
         // More than the free pages hold.
-        books.put_app(AppSettings { language: "z".repeat(1_000_000), ..AppSettings::new("more", Mode::Ax) })
+        books.put_app(AppSettings { language: "z".repeat(1_000_000), ..AppSettings::new("more".into(), Mode::Ax) })
     });
     assert_eq!(more, Err(Unavailable));
     assert!(running.work(|books| books.accounts().named("more").is_none()));
@@ -180,7 +180,7 @@ fn a_panic_ends_one_piece_of_work_and_leaves_nothing_of_it() {
         let app = books.accounts().named("shop").unwrap().id;
         let id = books.new_id();
         books.bindings.bind(Binding::Axb(Axb::new(id, app, m(3), x(1), m(4)))).unwrap();
-        books.put_app(AppSettings::new("more", Mode::Ax)).unwrap();
+        books.put_app(AppSettings::new("more".into(), Mode::Ax)).unwrap();
         panic!("on purpose");
     });
     assert_eq!(broken, Err(Unavailable));
@@ -229,19 +229,22 @@ fn an_app_of_the_api_serves_at_once_and_after_a_restart_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let running = run(dir.path(), FILE);
     let settings = AppSettings {
-        secret: Some("s".into()),
-        hint_tone: Some("ours.wav".into()),
+        secret: Some(crate::apps::Secret::new(b"s")),
         cool_off_seconds: 60,
-        ..AppSettings::new("taxi", Mode::Ax)
+        ..AppSettings::new("taxi".into(), Mode::Ax)
     };
-    assert_eq!(running.work(|books| books.put_app(AppSettings::new("shop", Mode::Axb))), Err(AppError::Configured));
+    let shop = AppSettings::new("shop".into(), Mode::Axb);
+    assert_eq!(running.work(|books| books.put_app(shop)), Err(AppError::Configured));
     let taxi = settings.clone();
     running.work(move |books| books.put_app(taxi)).unwrap();
+    let toned = AppSettings { hint_tone: Some("ours.wav".into()), ..settings };
+    let early = toned.clone();
+    let unknown = Err(AppError::UnknownPrompt("ours.wav".into()));
+    assert_eq!(running.work(move |books| books.put_app(early)), unknown, "nothing has been approved");
     let id = running.registry.accounts().named("taxi").unwrap().id;
     assert_eq!(id, AppId(1));
     let app =
         |running: &Running| running.settings().app(running.registry.accounts().named("taxi").unwrap().id).cloned();
-    assert!(app(&running).unwrap().hint_tone.is_none(), "nothing has been approved");
     let prompt = |state| PromptRow {
         app: "taxi".into(),
         name: "ours.wav".into(),
@@ -250,13 +253,17 @@ fn an_app_of_the_api_serves_at_once_and_after_a_restart_by_its_name() {
         alaw: vec![0xd5; 800].into(),
         changed: 1,
     };
-    running.work(move |books| books.put_prompt(prompt(PromptState::Submitted))).unwrap();
-    assert!(app(&running).unwrap().hint_tone.is_none());
-    running.work(move |books| books.put_prompt(prompt(PromptState::Approved))).unwrap();
+    running.work(move |books| books.put_prompt(prompt(PromptState::Submitted)));
+    let early = toned.clone();
+    assert_eq!(running.work(move |books| books.put_app(early)), unknown);
+    running
+        .work(move |books| {
+            books.put_prompt(prompt(PromptState::Approved));
+            books.put_app(toned)
+        })
+        .unwrap();
     assert_eq!(app(&running).unwrap().hint_tone.unwrap().alaw.len(), 800);
     assert_eq!(&*app(&running).unwrap().prompts.busy.unwrap().name, "zh/busy.wav");
-    let other_mode = AppSettings { mode: Mode::Axe, ..settings };
-    assert_eq!(running.work(move |books| books.put_app(other_mode)), Err(AppError::Mode));
     running.work(move |books| books.bindings.add_number(VirtualNumber::new(x(7), id, None))).unwrap();
     assert_eq!(running.work(|books| books.remove_app("taxi")), Err(AppError::InUse));
     running.end();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -226,7 +227,9 @@ impl hyper::service::Service<Request<Incoming>> for Asked {
             let mut answer = pin!(answer);
             // Whoever finds the time to be up polls us again.
             let mut response = poll_fn(|cx| match pace.late() {
-                None => answer.as_mut().poll(cx),
+                // A panic is our bug, and ends one request; nothing of it is polled again.
+                None => catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
+                    .unwrap_or_else(|_| Poll::Ready(fault().into_response())),
                 Some(is_whole) => Poll::Ready(late(is_whole).into_response()),
             })
             .await;
@@ -243,6 +246,12 @@ impl hyper::service::Service<Request<Incoming>> for Asked {
 pub(crate) fn too_large() -> Refusal {
     let message = "the body is too long: send at most 64 KB, or 2.1 MB where a file or a list of numbers is uploaded";
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+/// What is said when a handler has panicked.
+fn fault() -> Refusal {
+    let message = "this request met a fault of ours: report it, with the time and the log";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", message)
 }
 
 /// The body of a request, whose end is noted.

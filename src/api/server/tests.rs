@@ -29,7 +29,7 @@ struct Served {
 async fn length(body: Result<Bytes, axum::extract::rejection::BytesRejection>) -> Result<String, Refusal> {
     match body {
         Ok(body) => Ok(body.len().to_string()),
-        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(connection::too_large()),
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
         Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "unread", "the body cannot be read")),
     }
 }
@@ -44,6 +44,7 @@ fn router() -> Router {
         .route("/echo", post(|body: String| async move { body }))
         .route("/length", post(length))
         .route("/never", get(std::future::pending::<()>))
+        .route("/fault", get(|| async { panic!("a fault of the test's") as String }))
         .route("/big", get(|| async { vec![7_u8; 40 << 20] }))
         .route("/file", put(length).layer(DefaultBodyLimit::max(LARGE_BODY)).layer(from_fn(by_progress)))
 }
@@ -286,6 +287,19 @@ fn garbage_is_answered_in_json() {
         assert_refused(&served.say(garbage), 400, "malformed");
     }
     assert!(served.say(b"GET /who HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200"), "it still serves");
+}
+
+#[test]
+fn a_fault_ends_one_request_and_not_its_connection() {
+    let served = served(patient());
+    let mut stream = served.connect();
+    for _ in 0..2 {
+        stream.write_all(b"GET /fault HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let answer = next(&mut stream);
+        assert!(answer.starts_with("http/1.1 500") && answer.contains("\"error\":\"fault\""), "{answer}");
+    }
+    drop(stream);
+    served.until(&served.counters.open, 0);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn terms_rows() -> Vec<(Value, Code, &'static str)> {
         (json!({"callbackNum": ""}), GOOD, ""),
         (json!({"callbackNum": text(m(1))}), BAD, "callbackNum"),
         (json!({"callbackNum": text(x(AXE, 1))}), BAD, "callbackNum"),
-        (json!({"callbackNum": "+864001234567"}), GOOD, ""),
+        (json!({"callbackNum": "+864001234567"}), BAD, "callbackNum"),
         (json!({"callbackNum": text(m(5)), "callbackTone": "t.wav"}), BAD, "callbackTone"),
         (json!({"callbackNum": "", "callbackTone": "t.wav"}), GOOD, ""),
         (json!({"callbackNum": text(m(5)), "callbackTone": ""}), GOOD, ""),

@@ -1,0 +1,314 @@
+//! An application as the admin API keeps it: a JSON object in the store (`store::AppRow::settings`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use b2bua::settings::App;
+use numbering::{AppId, Area, Mode, Rules};
+use serde::{Deserialize, Serialize};
+
+use super::{Account, Secret};
+
+/// How long an X rests unless something else is said, in seconds.
+pub const COOL_OFF: u32 = 300;
+/// Requests a second unless something else is said.
+pub const REQUESTS_PER_SECOND: u32 = 1_000;
+
+/// The prompts that an app has by role.
+pub const ROLES: [&str; 8] = [
+    "ringback",
+    "busy",
+    "no_permission",
+    "no_binding",
+    "service_fault",
+    "last_minute",
+    "enter_extension",
+    "wrong_extension",
+];
+
+/// What the admin API says of an application. Absent in a stored object is what [`AppSettings::new`] says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppSettings {
+    /// Its `app_key`. In the store it is the row's name, and not repeated.
+    #[serde(skip)]
+    pub name: String,
+    /// Its `app_secret`; `None`: it may not use the API.
+    #[serde(with = "secret")]
+    pub secret: Option<Secret>,
+    /// The one kind of binding that it has.
+    #[serde(with = "mode")]
+    pub mode: Mode,
+    /// `zh` or `en`: of the default set's prompts.
+    pub language: String,
+    /// The name of the tone that both hear on the answer.
+    pub hint_tone: Option<String>,
+    /// Calls are refused where there is no tone.
+    pub require_hint_tone: bool,
+    /// It may record.
+    pub recording: bool,
+    /// How long B rings.
+    pub no_answer_seconds: u32,
+    /// The longest that a call may last.
+    pub safety_ceiling_seconds: u32,
+    /// How long an X without bindings rests.
+    pub cool_off_seconds: u32,
+    /// Digits of an extension, 1 to 4.
+    pub extension_width: u8,
+    /// Requests that it may make in a second.
+    pub requests_per_second: u32,
+    /// Area codes of its users' mobile numbers, by the digits that they begin with.
+    pub mobile_areas: BTreeMap<String, String>,
+    /// Names of prompts by role; `""`: none is played. An absent role has the default set's.
+    pub prompts: BTreeMap<String, String>,
+    /// It stands in the operator's file.
+    #[serde(skip)]
+    pub is_configured: bool,
+}
+
+/// What is wrong with settings: the field, and how to mend it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingsFault {
+    /// The field.
+    pub field: &'static str,
+    /// How to mend it.
+    pub mend: &'static str,
+}
+
+impl fmt::Display for SettingsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.mend)
+    }
+}
+
+impl std::error::Error for SettingsFault {}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        AppSettings::new(String::new(), Mode::Axb)
+    }
+}
+
+impl AppSettings {
+    /// An app of which nothing more is said.
+    #[must_use]
+    pub fn new(name: String, mode: Mode) -> AppSettings {
+        AppSettings {
+            name,
+            secret: None,
+            mode,
+            language: "zh".to_owned(),
+            hint_tone: None,
+            require_hint_tone: true,
+            recording: false,
+            no_answer_seconds: 60,
+            safety_ceiling_seconds: 14_400,
+            cool_off_seconds: COOL_OFF,
+            extension_width: 4,
+            requests_per_second: REQUESTS_PER_SECOND,
+            mobile_areas: BTreeMap::new(),
+            prompts: BTreeMap::new(),
+            is_configured: false,
+        }
+    }
+
+    /// What an app of the operator's file says, in the words of this API.
+    #[must_use]
+    pub fn of_file(account: &Account, app: &App) -> AppSettings {
+        let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let prompts = &app.prompts;
+        let roles = [
+            ("ringback", &prompts.ringback),
+            ("busy", &prompts.busy),
+            ("no_permission", &prompts.no_permission),
+            ("no_binding", &prompts.no_binding),
+            ("service_fault", &prompts.service_fault),
+            ("last_minute", &prompts.last_minute),
+        ];
+        let name_of = |prompt: &Option<std::sync::Arc<media::Prompt>>| {
+            prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string())
+        };
+        let prompts: BTreeMap<_, _> = roles.map(|(role, prompt)| (role.to_owned(), name_of(prompt))).into();
+        let is_english = prompts.values().any(|name| name.starts_with("en/"));
+        AppSettings {
+            name: account.name.to_string(),
+            secret: account.secret.clone(),
+            mode: account.rules.mode,
+            language: if is_english { "en" } else { "zh" }.to_owned(),
+            hint_tone: app.hint_tone.as_ref().map(|prompt| prompt.name.to_string()),
+            require_hint_tone: app.require_hint_tone,
+            recording: app.recording,
+            no_answer_seconds: seconds(app.no_answer),
+            safety_ceiling_seconds: seconds(app.safety_ceiling),
+            cool_off_seconds: u32::try_from(account.rules.cool_off / 1_000).unwrap_or(u32::MAX),
+            extension_width: account.rules.extension_width,
+            requests_per_second: account.requests_per_second,
+            mobile_areas: account
+                .mobile_areas
+                .iter()
+                .map(|(prefix, area)| (prefix.to_string(), area.to_string()))
+                .collect(),
+            prompts,
+            is_configured: true,
+        }
+    }
+
+    /// As the store keeps it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("words and numbers always serialise")
+    }
+
+    /// Back from [`AppSettings::to_json`]; what an older axbridge did not say gets its default.
+    #[must_use]
+    pub fn from_json(name: &str, text: &str) -> Option<AppSettings> {
+        let settings: AppSettings = serde_json::from_str(text).ok()?;
+        Some(AppSettings { name: name.to_owned(), ..settings })
+    }
+
+    /// What the customers' API goes by.
+    #[must_use]
+    pub fn account(&self, id: AppId) -> Account {
+        let areas = self.mobile_areas.iter();
+        Account {
+            id,
+            name: self.name.as_str().into(),
+            secret: self.secret.clone(),
+            rules: Rules {
+                mode: self.mode,
+                cool_off: u64::from(self.cool_off_seconds) * 1_000,
+                extension_width: self.extension_width,
+            },
+            recording: self.recording,
+            requests_per_second: self.requests_per_second,
+            mobile_areas: areas
+                .filter_map(|(prefix, area)| Some((prefix.as_str().into(), Area::parse(area)?)))
+                .collect(),
+            is_configured: self.is_configured,
+        }
+    }
+
+    /// Whether every field has a value that it may have. Whether the prompts exist is not looked at.
+    ///
+    /// # Errors
+    /// The first field that has not.
+    pub fn check(&self) -> Result<(), SettingsFault> {
+        let is_name = (1..=64).contains(&self.name.len())
+            && self.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+            && !self.name.starts_with('.');
+        let is_secret = |secret: &Secret| (8..=128).contains(&secret.bytes().len());
+        let is_prefix = |prefix: &str| (1..=11).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_digit());
+        let has_areas = self.mobile_areas.iter().all(|(prefix, area)| is_prefix(prefix) && Area::parse(area).is_some());
+        let is_prompt = |name: &String| name.len() <= 128;
+        for (is_good, field, mend) in [
+            (is_name, "name", "give it 1 to 64 letters, digits, -, _ and ."),
+            (self.secret.as_ref().is_none_or(is_secret), "secret", "give it 8 to 128 bytes, or leave it away"),
+            (matches!(&*self.language, "zh" | "en"), "language", "say zh or en"),
+            (self.hint_tone.as_ref().is_none_or(is_prompt), "hint_tone", "name a prompt, or say \"\""),
+            ((1..=600).contains(&self.no_answer_seconds), "no_answer_seconds", "say 1 to 600"),
+            ((1..=86_400).contains(&self.safety_ceiling_seconds), "safety_ceiling_seconds", "say 1 to 86400"),
+            (self.cool_off_seconds <= 31_536_000, "cool_off_seconds", "say 0 to 31536000, which is a year"),
+            ((1..=4).contains(&self.extension_width), "extension_width", "say 1 to 4"),
+            ((1..=100_000).contains(&self.requests_per_second), "requests_per_second", "say 1 to 100000"),
+            (self.mobile_areas.len() <= 1_000, "mobile_areas", "give at most 1000 prefixes"),
+            (has_areas, "mobile_areas", "write prefix and area code so: {\"1380755\": \"0755\"}"),
+            (
+                self.prompts.iter().all(|(role, name)| ROLES.contains(&&**role) && is_prompt(name)),
+                "prompts",
+                "the roles are ringback, busy, no_permission, no_binding, service_fault, last_minute, enter_extension \
+                 and wrong_extension",
+            ),
+        ] {
+            if !is_good {
+                return Err(SettingsFault { field, mend });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a prompt of this name is played.
+    #[must_use]
+    pub fn plays(&self, prompt: &str) -> bool {
+        self.hint_tone.as_deref() == Some(prompt) || self.prompts.values().any(|name| name == prompt)
+    }
+}
+
+mod mode {
+    use numbering::Mode;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(mode: &Mode, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(mode.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Mode, D::Error> {
+        let word = String::deserialize(from)?;
+        Mode::ALL.into_iter().find(|mode| mode.as_str() == word).ok_or_else(|| D::Error::custom("axb, ax or axe"))
+    }
+}
+
+mod secret {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::apps::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
+        match secret {
+            // Secrets of the admin API came as JSON strings.
+            Some(secret) => to.serialize_some(&String::from_utf8_lossy(secret.bytes())),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(|secret| Secret::new(secret.as_bytes())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_outlive_a_restart_and_their_debug_keeps_the_secret() {
+        let mut settings = AppSettings::new("shop".to_owned(), Mode::Axe);
+        settings.secret = Some(Secret::new(b"correct horse"));
+        settings.mobile_areas.insert("1380755".to_owned(), "0755".to_owned());
+        settings.check().unwrap();
+        let text = serde_json::to_string(&settings).unwrap();
+        let mut back: AppSettings = serde_json::from_str(&text).unwrap();
+        back.name = "shop".to_owned();
+        assert_eq!(back, settings);
+        assert!(!format!("{settings:?}").contains("horse"));
+        // What an older axbridge has written has fewer fields.
+        let old: AppSettings = serde_json::from_str(r#"{"mode":"ax"}"#).unwrap();
+        assert_eq!(old, AppSettings::new(String::new(), Mode::Ax));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_its_field() {
+        let with = |change: fn(&mut AppSettings)| {
+            let mut settings = AppSettings::new("shop".to_owned(), Mode::Axb);
+            change(&mut settings);
+            settings.check().err().map(|fault| fault.field)
+        };
+        assert_eq!(with(|_| {}), None);
+        for (field, change) in [
+            ("name", (|app| app.name.clear()) as fn(&mut AppSettings)),
+            ("name", |app| app.name = "a/b".to_owned()),
+            ("name", |app| app.name = "..".to_owned()),
+            ("secret", |app| app.secret = Some(Secret::new(b"short"))),
+            ("language", |app| app.language = "fr".to_owned()),
+            ("no_answer_seconds", |app| app.no_answer_seconds = 0),
+            ("safety_ceiling_seconds", |app| app.safety_ceiling_seconds = 86_401),
+            ("extension_width", |app| app.extension_width = 5),
+            ("requests_per_second", |app| app.requests_per_second = 0),
+            ("mobile_areas", |app| drop(app.mobile_areas.insert("138".to_owned(), "755".to_owned()))),
+            ("mobile_areas", |app| drop(app.mobile_areas.insert(String::new(), "0755".to_owned()))),
+            ("prompts", |app| drop(app.prompts.insert("song".to_owned(), "x.wav".to_owned()))),
+        ] {
+            assert_eq!(with(change), Some(field));
+        }
+    }
+}
