@@ -15,6 +15,7 @@ pub mod apps;
 pub mod cdr;
 pub mod check;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod daemon;
 pub mod demo;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use axbridge::command::{self, Question};
 use axbridge::{check, demo, serve};
 use clap::{Parser, Subcommand};
 
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Ask(Question),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     match (arguments.command, arguments.config) {
         (Some(Command::Check { file }), _) => check::run(&file),
         (Some(Command::Demo { out }), _) => demo::run(out.as_deref()),
+        (Some(Command::Ask(question)), _) => command::run(&question),
         (None, Some(file)) => serve::run(&file, arguments.data.as_deref()),
         (None, None) => {
             eprintln!(

@@ -219,6 +219,51 @@ pub struct Ax {
     pub temporary: Option<Temporary>,
 }
 
+impl Ax {
+    /// Switched on for both directions; nothing is recorded, nobody is named to be reached.
+    #[must_use]
+    pub const fn new(id: SubscriptionId, app: AppId, a: Number, x: Number) -> Ax {
+        Ax {
+            id,
+            app,
+            a,
+            x,
+            direction: CallDirection::Both,
+            is_on: true,
+            shows_caller: false,
+            max_minutes: 0,
+            record: false,
+            sms: true,
+            voice: None,
+            user_text: None,
+            temporary: None,
+        }
+    }
+}
+
+impl Axe {
+    /// For ever; nothing is recorded, A's calls do what the app says.
+    #[must_use]
+    pub const fn new(id: SubscriptionId, app: AppId, a: Number, x: Number, extension: Extension) -> Axe {
+        Axe {
+            id,
+            app,
+            a,
+            x,
+            extension,
+            shows_caller: false,
+            record: false,
+            record_hint_tone: None,
+            call_back: CallBack::App,
+            unit: TimeUnit::Hours,
+            bind_for: 0,
+            call_back_for: 0,
+            ends: 0,
+            user_text: None,
+        }
+    }
+}
+
 /// Whom A reaches by calling X (AX).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Temporary {

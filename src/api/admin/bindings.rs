@@ -1,11 +1,12 @@
-//! `/bindings`: relations of every app, to be found and ended. They are made by the customers' API.
+//! `/bindings`: relations of every app, to be found, made and ended. What a customer's program says of one at length (prompts,
+//! directions, call-backs) it says by its own API.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use numbering::{Binding, CallBack, Number, SubscriptionId};
+use numbering::{Area, Ax, Axb, Axe, Binding, CallBack, Extension, Mode, Number, SubscriptionId, TimeUnit, Wish};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -13,16 +14,19 @@ use utoipa_axum::routes;
 
 use super::Admin;
 use super::apps::ModeWord;
-use super::asked::{Asked, Listed, Part, Path, Whole, bad_cursor, bind_refusal, cut, no_app, not_found, number};
+use super::asked::{
+    Asked, Given, Listed, Part, Path, Whole, bad_cursor, bind_refusal, cut, no_app, not_found, number, shown,
+};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
+use crate::apps::Account;
 use crate::registry::Books;
 
 /// Bindings that one request looks at: the registry serves everybody else in between.
-const LOOKED_AT: usize = 50_000;
+const LOOKED_AT: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<Admin> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, end))
+    OpenApiRouter::new().routes(routes!(list, make)).routes(routes!(show, end))
 }
 
 /// A binding.
@@ -155,6 +159,137 @@ async fn list(
         Ok(listed)
     };
     admin.read(read).await.map(Json)
+}
+
+/// A new binding, of the kind of its app.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewBinding {
+    /// Whose.
+    app: String,
+    /// A.
+    a: String,
+    /// B, of an A–X–B alone.
+    b: Option<String>,
+    /// X; else it is chosen.
+    x: Option<String>,
+    /// The area code that X shall have, where it is chosen; else that of A's home.
+    area: Option<String>,
+    /// X may be of another area where none of that one is free.
+    #[serde(default)]
+    is_loose: bool,
+    /// E, of an A–X–E alone; else it is chosen.
+    extension: Option<String>,
+    /// How long it holds, in seconds; 0, or absent: for ever. An A–X always does; an A–X–E takes whole minutes.
+    #[serde(default)]
+    duration: u32,
+    /// Longest call in minutes, 0 to 1440; 0, or absent, does not limit. Not of an A–X–E.
+    #[serde(default)]
+    max_minutes: u16,
+    /// Calls are recorded.
+    #[serde(default)]
+    record: bool,
+    /// The customer's own words.
+    user_data: Option<String>,
+}
+
+/// The longest that a binding may be said to hold: 90 days.
+const MAX_DURATION: u32 = 7_776_000;
+/// The longest `user_data`, in characters.
+const MAX_USER_DATA: usize = 256;
+
+fn bad(message: &'static str) -> Refusal {
+    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", message)
+}
+
+impl NewBinding {
+    fn bind(self, books: &mut Books) -> Result<BindingView, Refusal> {
+        let app = books.app_id(&self.app).ok_or_else(no_app)?;
+        let account = Arc::clone(books.account(app).ok_or_else(no_app)?);
+        let mode = account.rules.mode;
+        let a = number("a", &self.a)?;
+        let b = self.b.as_deref().map(|text| number("b", text)).transpose()?;
+        if b.is_some() != (mode == Mode::Axb) {
+            return Err(bad("b: an app of mode axb binds two numbers, one of another mode one"));
+        }
+        if (self.extension.is_some() && mode != Mode::Axe) || (self.max_minutes != 0 && mode == Mode::Axe) {
+            return Err(bad("extension is for the mode axe, max_minutes for the others"));
+        }
+        if self.duration > MAX_DURATION || (self.duration != 0 && mode == Mode::Ax) {
+            return Err(bad("duration: 0 to 7776000 seconds; an A-X has none"));
+        }
+        if self.user_data.as_ref().is_some_and(|text| text.chars().count() > MAX_USER_DATA) {
+            return Err(bad("user_data: at most 256 characters"));
+        }
+        let x = self.x(books, &account, a, b)?;
+        let id = books.new_id();
+        let seconds = u64::from(self.duration);
+        let ends = if seconds == 0 { 0 } else { books.bindings.now().saturating_add(seconds * 1_000) };
+        let user_text = self.user_data.map(Into::into);
+        let binding = match (mode, b) {
+            (Mode::Axb, Some(b)) => Binding::Axb(Axb {
+                duration: self.duration,
+                ends,
+                max_minutes: self.max_minutes,
+                record: self.record,
+                user_text,
+                ..Axb::new(id, app, a, x, b)
+            }),
+            (Mode::Ax, _) => {
+                let (max_minutes, record) = (self.max_minutes, self.record);
+                Binding::Ax(Box::new(Ax { max_minutes, record, user_text, ..Ax::new(id, app, a, x) }))
+            }
+            (Mode::Axe | Mode::Axb, _) => {
+                let extension = match self.extension.as_deref() {
+                    Some(text) => {
+                        let fits = |extension: &Extension| extension.width() == account.rules.extension_width;
+                        Extension::parse(text)
+                            .filter(fits)
+                            .ok_or_else(|| bad("extension: as many digits as its app has"))?
+                    }
+                    None => books.bindings.allocate_extension(x).map_err(|error| bind_refusal("extension", error))?,
+                };
+                let bind_for = self.duration.div_ceil(TimeUnit::Minutes.seconds());
+                let axe = Axe {
+                    unit: TimeUnit::Minutes,
+                    bind_for,
+                    ends,
+                    record: self.record,
+                    user_text,
+                    ..Axe::new(id, app, a, x, extension)
+                };
+                Binding::Axe(Box::new(axe))
+            }
+        };
+        let made = binding.clone();
+        books.bindings.bind(binding).map_err(|error| bind_refusal("binding", error))?;
+        Ok(view(books, &made))
+    }
+
+    fn x(&self, books: &Books, account: &Account, a: Number, b: Option<Number>) -> Result<Number, Refusal> {
+        if let Some(x) = &self.x {
+            return number("x", x);
+        }
+        let area = match &self.area {
+            Some(area) => Some(Area::parse(area).ok_or_else(|| bad("area: write an area code with its 0: 0755"))?),
+            None => account.home_of(a),
+        };
+        let parties: Vec<Number> = [Some(a), b].into_iter().flatten().collect();
+        let wish = Wish { area, is_loose: self.is_loose };
+        books.bindings.allocate(account.id, wish, &parties).map_err(|error| bind_refusal("x", error))
+    }
+}
+
+/// Makes a binding, effective for the next call.
+#[utoipa::path(post, path = "/bindings", request_body = NewBinding, responses((status = 201, body = BindingView)))]
+async fn make(
+    State(admin): State<Admin>,
+    actor: Actor,
+    Given(new): Given<NewBinding>,
+) -> Result<(StatusCode, Json<BindingView>), Refusal> {
+    let detail = format!("binding of app {}", shown(&new.app));
+    let made = admin.change(actor.creates(), detail, move |books| new.bind(books)).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// A binding.

@@ -210,7 +210,8 @@ fn items(json: &Value, field: &str) -> Vec<String> {
 }
 
 /// Every operation that there is to be.
-const OPERATIONS: [(&str, &str); 28] = [
+const OPERATIONS: [(&str, &str); 29] = [
+    ("post", "/bindings"),
     ("get", "/apps"),
     ("post", "/apps"),
     ("get", "/apps/{name}"),
