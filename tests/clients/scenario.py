@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+sys.dont_write_bytecode = True  # No folder of compiled files beside the sources.
+
 from privatenumber import AX, AXB, AXE, GENERATIONS, RECORD, PrivateNumber, authentication, digest
 
 # What the documentation says to each code, where it says it; some codes have two texts. A dot at the end is not looked at.
@@ -157,7 +159,7 @@ class Story:
     # Whatever is bound is remembered, so that nothing is left.
 
     def hold(self, unbind, answer):
-        if answer.body and answer.body.get("resultcode") == "0":
+        if isinstance(answer.body, dict) and "subscriptionId" in answer.body:
             self.held[answer["subscriptionId"]] = unbind
         return answer
 
