@@ -7,7 +7,8 @@ cd "$(dirname "$0")"
 
 need=()
 command -v sipp      >/dev/null || need+=(sip-tester)     # the stories of sip-scenarios/
-command -v python3   >/dev/null || need+=(python3)        # their runner
+command -v python3   >/dev/null || need+=(python3)        # their runner, and a customer's client
+command -v php       >/dev/null || need+=(php-cli)        # another customer's client
 command -v sox       >/dev/null || need+=(sox)            # plays recordings: a second opinion on the WAV files
 command -v ffprobe   >/dev/null || need+=(ffmpeg)         # a third
 command -v baresip   >/dev/null || need+=(baresip-core)   # user agents that call each other through us

@@ -24,6 +24,10 @@ pub(crate) struct Daemon {
     pub(crate) tcp: SocketAddr,
     /// Where it serves SIP over TLS, if it does.
     pub(crate) tls: Option<SocketAddr>,
+    /// Where it serves the customers' API in clear, if it does.
+    pub(crate) http: Option<SocketAddr>,
+    /// Where it serves the customers' API over TLS, if it does.
+    pub(crate) https: Option<SocketAddr>,
     metrics: SocketAddr,
 }
 
@@ -45,7 +49,7 @@ impl Daemon {
         });
         let mut starting = Starting { child: Some(child), log };
         let address = |log: &str, what: &str| log.lines().find(|line| line.contains(what)).and_then(address_in);
-        let (udp, tcp, tls, metrics) = until("the daemon serves", || {
+        let (udp, tcp, [tls, http, https], metrics) = until("the daemon serves", || {
             let child = starting.child.as_mut().expect("taken only below");
             let log = starting.log.lock().unwrap().clone();
             if let Some(status) = child.try_wait().unwrap() {
@@ -53,10 +57,11 @@ impl Daemon {
             }
             // The last that is told.
             let metrics = address(&log, "serving /metrics")?;
-            Some((address(&log, "\"UDP\"")?, address(&log, "\"TCP\"")?, address(&log, "\"TLS\""), metrics))
+            let optional = ["\"TLS\"", "\"http\"", "\"https\""].map(|what| address(&log, what));
+            Some((address(&log, "\"UDP\"")?, address(&log, "\"TCP\"")?, optional, metrics))
         });
         let child = starting.child.take().expect("it is taken once");
-        Daemon { child, log: Arc::clone(&starting.log), udp, tcp, tls, metrics }
+        Daemon { child, log: Arc::clone(&starting.log), udp, tcp, tls, http, https, metrics }
     }
 
     /// Sends a signal by its name, e.g. `HUP`.

@@ -111,14 +111,14 @@ impl Setup {
         self.bindings.retain(|bound| bound.x != x || bound.a != a);
     }
 
-    fn text(&self, first_port: u16) -> String {
+    fn text(&self, ports: &str) -> String {
         let mut text = format!(
             r#"[sip]
 listen = [{}]
 {}
 [media]
 bind = "{}"
-ports = "{first_port}-{}"
+ports = "{ports}"
 quarantine = "1s"
 
 [recording]
@@ -139,11 +139,7 @@ hint_tone = "zh/hint_tone.wav"
 recording = true
 prompts.no_binding = ""
 "#,
-            self.listen,
-            self.sip,
-            self.media,
-            first_port + PORTS - 1,
-            self.log,
+            self.listen, self.sip, self.media, self.log,
         );
         for Trunk { name, source, target, more } in &self.trunks {
             let target = target.as_ref().map_or(String::new(), |target| format!("targets = [\"{target}\"]\n"));
@@ -182,8 +178,13 @@ impl Site {
         self.folder().join("axbridge.toml")
     }
 
+    /// RTP ports that nobody has, as a configuration spells them.
+    pub(crate) fn ports(&self) -> String {
+        format!("{}-{}", self.first_port, self.first_port + PORTS - 1)
+    }
+
     pub(crate) fn write(&self, setup: &Setup) {
-        self.write_text(&setup.text(self.first_port));
+        self.write_text(&setup.text(&self.ports()));
     }
 
     pub(crate) fn write_text(&self, text: &str) {
