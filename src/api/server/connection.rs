@@ -79,6 +79,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin>(
     let mut connection = http1::Builder::new()
         // Ours measure more than the head, and answer.
         .header_read_timeout(None)
+        // Programs look for `Location` and `Content-Type` as they are spelt in every book, though they should not.
+        .title_case_headers(true)
         .max_headers(LINES)
         .max_header_size(HEAD)
         .max_buf_size(2 * HEAD)
