@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use crate::api;
 use crate::api::server::Scheme;
-use crate::api::start::Api;
+use crate::api::start::{Api, Doors};
 use crate::cdr::{self, Cdrs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -154,6 +154,10 @@ impl Daemon {
         let search = cdr::Search::open(&config.store)?;
         let (api_settings, data, recordings_dir) =
             (config.api.clone(), config.store.clone(), config.recording.dir.clone());
+        let doors = match &config.api {
+            Some(settings) => Some(Doors::open(settings, &config.store).map_err(StartError::Api)?),
+            None => None,
+        };
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
         metrics.watch(cdrs.counters(), &recordings);
 
@@ -197,9 +201,9 @@ impl Daemon {
             store: data,
             clock,
         };
-        let api = match &api_settings {
-            Some(settings) => Some(Api::start(settings, parts).map_err(StartError::Api)?),
-            None => None,
+        let api = match (&api_settings, doors) {
+            (Some(settings), Some(doors)) => Some(doors.serve(settings, parts).map_err(StartError::Api)?),
+            (_, _) => None,
         };
         observed.watch_platform(Watched {
             registry: registry.clone(),
@@ -265,17 +269,16 @@ impl Daemon {
         let api_settings = config.api.clone();
         let (tls, dns, settings) = (config.tls.clone(), config.dns.clone(), Arc::new(config.settings.clone()));
         let file = Arc::new(config.into_file());
-        self.registry.check(Arc::clone(&file))?;
+        let summary = self.registry.reload(file)?;
         // A listener that the new file has no more goes on with the certificate that it has.
         if tls.server.is_some() {
             self.tls.set_server(tls.server.clone());
         }
         self.tls.set_peers(tls.peers(&settings.trunks, &self.resolver.known()));
         self.settings = Arc::clone(&settings);
-        if let (Some(api), Some(settings)) = (&self.api, &api_settings) {
-            api.reload(settings);
+        if let Some(api) = &self.api {
+            api.reload(api_settings.as_ref());
         }
-        let summary = self.registry.reload(file)?;
         self.resolver.reload(Wanted { settings, dns, tls });
         self.cdrs.reopen();
         Ok(summary)

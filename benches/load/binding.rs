@@ -22,6 +22,8 @@ use crate::signalling::{self, Method};
 /// As etc/bench.toml has them.
 const APP: &str = "bench-axb";
 const SECRET: &[u8] = b"bench-secret";
+/// Virtual numbers beside those of etc/bench.toml, 5,000 pairs each.
+const NUMBERS: u32 = 200;
 const PATH: &str = "/rest/caas/relationnumber/partners/v1.0";
 
 /// What is measured.
@@ -110,6 +112,7 @@ pub(crate) fn measure(place: &Place, load: Load) -> io::Result<Measured> {
     let first = signalling::run(&daemon, place, load.rate, &warm_up, 1)?;
     let alone = signalling::run(&daemon, place, load.rate, &load.calls, 2)?;
     let clients = &Clients::new(api, place.clock);
+    clients.add_numbers()?;
     let before = Cpu::of(daemon.pid())?;
     let (beside, times, elapsed) = std::thread::scope(|scope| -> io::Result<_> {
         let began = place.clock.now();
@@ -155,6 +158,25 @@ struct Clients {
 impl Clients {
     fn new(api: SocketAddr, clock: Clock) -> Clients {
         Clients { api, clock, stop: AtomicBool::new(false), refused: AtomicU64::new(0), next: AtomicU64::new(0) }
+    }
+
+    /// More X than etc/bench.toml has, so that pairs find room.
+    fn add_numbers(&self) -> io::Result<()> {
+        let numbers: Vec<String> =
+            (0..NUMBERS).map(|n| format!(r#"{{"x":"+867558890{n:04}","app":"{APP}","trunk":"bench"}}"#)).collect();
+        let body = format!(r#"{{"numbers":[{}]}}"#, numbers.join(","));
+        let request = format!(
+            "POST /admin/v1/numbers HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer bench-admin\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.api,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.api)?;
+        stream.write_all(request.as_bytes())?;
+        let mut reader = BufReader::new(stream);
+        let mut status = String::new();
+        reader.read_line(&mut status)?;
+        if status.contains(" 201 ") || status.contains(" 200 ") { Ok(()) } else { Err(io::Error::other(status)) }
     }
 
     /// Binds one pair after the other; how long each took.

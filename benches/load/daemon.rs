@@ -53,7 +53,11 @@ impl Place {
     pub(crate) fn take(program: &Path, free: bool, core: Option<usize>, clock: Clock) -> io::Result<Place> {
         let address = |shipped: &str| if free { free_address() } else { shipped.parse().map_err(io::Error::other) };
         let sockets = Sockets { caller: bind(address(CALLER)?)?, callee: bind(address(CALLEE)?)? };
-        let (x, api) = (address(X)?, address(API)?);
+        let x = address(X)?;
+        // Held meanwhile, so that both are not the same.
+        let held = free.then(|| UdpSocket::bind(x)).transpose()?;
+        let api = address(API)?;
+        drop(held);
         let folder = free.then(TempDir::new).transpose()?;
         let config = match &folder {
             None => PathBuf::from(SHIPPED),

@@ -114,7 +114,6 @@ impl Sources {
     }
 
     fn cdrs(&self, filter: &CdrFilter) -> Result<Listed<CdrView>, Unavailable> {
-        // One more than is shown tells whether there are more.
         let query = cdr::Query {
             from: filter.from,
             to: filter.to,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,21 +74,19 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// The API, served by threads of its own: however much is asked of it, SIP over TCP and TLS does not wait.
-pub struct Api {
+/// The doors of the API, bound, and nobody behind them yet.
+pub struct Doors {
     runtime: Runtime,
-    serving: Serving,
-    compat: Arc<Compat>,
-    admin: Admin,
+    doors: Vec<Door>,
     addresses: Vec<(server::Scheme, SocketAddr)>,
 }
 
-impl Api {
-    /// Opens the doors and serves.
+impl Doors {
+    /// Binds the addresses, and reads or makes the certificate; `store` is the store's folder.
     ///
     /// # Errors
-    /// What could not be had.
-    pub fn start(settings: &Settings, parts: Parts) -> Result<Api, StartError> {
+    /// What could not be had; nothing has been answered then.
+    pub fn open(settings: &Settings, store: &Path) -> Result<Doors, StartError> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().thread_name("http").build().map_err(StartError::System)?;
         let mut doors = Vec::new();
@@ -102,11 +100,20 @@ impl Api {
             let bound = listener.local_addr().map_err(failed)?;
             let tls = match scheme {
                 server::Scheme::Http => None,
-                server::Scheme::Https => Some(tls(settings, &parts, bound)?),
+                server::Scheme::Https => Some(tls(settings, store, bound)?),
             };
             doors.push(Door { listener, tls });
             addresses.push((scheme, bound));
         }
+        Ok(Doors { runtime, doors, addresses })
+    }
+
+    /// Serves from now on.
+    ///
+    /// # Errors
+    /// The audit log cannot be read.
+    pub fn serve(self, settings: &Settings, parts: Parts) -> Result<Api, StartError> {
+        let Doors { runtime, doors, addresses } = self;
         let audit = Reader::open(&parts.store).map_err(StartError::Store)?;
         let (router, compat, admin) = router(settings, parts, audit);
         let limits = Limits {
@@ -117,7 +124,18 @@ impl Api {
         let serving = runtime.block_on(async { server::serve(doors, router, limits) });
         Ok(Api { runtime, serving, compat, admin, addresses })
     }
+}
 
+/// The API, served by threads of its own: however much is asked of it, SIP over TCP and TLS does not wait.
+pub struct Api {
+    runtime: Runtime,
+    serving: Serving,
+    compat: Arc<Compat>,
+    admin: Admin,
+    addresses: Vec<(server::Scheme, SocketAddr)>,
+}
+
+impl Api {
     /// Where it is served.
     #[must_use]
     pub fn addresses(&self) -> &[(server::Scheme, SocketAddr)] {
@@ -125,8 +143,9 @@ impl Api {
     }
 
     /// From now on who administers is whom these settings name; addresses and certificate stay.
-    pub fn reload(&self, settings: &Settings) {
-        self.admin.set_tokens(tokens(settings));
+    /// Without settings nobody does.
+    pub fn reload(&self, settings: Option<&Settings>) {
+        self.admin.set_tokens(settings.map(tokens).unwrap_or_default());
     }
 
     /// The customers' API, for its counters.
@@ -148,11 +167,7 @@ impl Api {
     }
 }
 
-fn tls(
-    settings: &Settings,
-    parts: &Parts,
-    bound: SocketAddr,
-) -> Result<Arc<ArcSwap<rustls::ServerConfig>>, StartError> {
+fn tls(settings: &Settings, store: &Path, bound: SocketAddr) -> Result<Arc<ArcSwap<rustls::ServerConfig>>, StartError> {
     let (identity, path) = match &settings.certificate {
         Some((chain, key)) => {
             let accuse = |path: &PathBuf| {
@@ -165,7 +180,7 @@ fn tls(
         }
         None => {
             let names = ["localhost".to_owned(), bound.ip().to_string()];
-            (identity::own(&parts.store, &names).map_err(StartError::Identity)?, parts.store.join("https.pem"))
+            (identity::own(store, &names).map_err(StartError::Identity)?, store.join("https.pem"))
         }
     };
     let config = identity::tls(&identity).map_err(|error| StartError::Certificate(path, error))?;

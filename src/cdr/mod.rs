@@ -53,9 +53,13 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// Of a call whose end a crash has cut off nobody has counted the milliseconds: its file tells.
     fn has(&self, name: &str, recorded_ms: u64) -> bool {
-        u128::from(recorded_ms) >= self.min.as_millis()
-            && recording::path_of(&self.dir, name).is_some_and(|path| path.is_file())
+        let file = || recording::path_of(&self.dir, name)?.metadata().ok().filter(|file| file.is_file());
+        let Some(file) = file() else { return false };
+        let of_file = file.len().saturating_sub(media::wav::HEADER_LEN as u64) / 8;
+        let ms = if recorded_ms == 0 { of_file } else { recorded_ms };
+        u128::from(ms) >= self.min.as_millis()
     }
 }
 

@@ -17,6 +17,9 @@ use crate::clock::Clock;
 /// How long a record may wait for others.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// What replaces a record that is not whole comes within moments; one that has not come for so long was lost.
+const KEPT: Duration = Duration::from_secs(60);
+
 /// The store is written so often at most: each time waits for the disk.
 const PACE: Duration = Duration::from_millis(200);
 
@@ -43,7 +46,7 @@ pub(super) struct Writer {
     /// What the store does not have yet.
     waiting: VecDeque<Entry>,
     /// Sessions whose record in the spool is not whole, with its number: what replaces it is not here yet.
-    kept: HashMap<Arc<str>, u64>,
+    kept: HashMap<Arc<str>, (u64, Duration)>,
     commit_at: Duration,
     sweep_at: Duration,
     /// The store refuses; that has been said.
@@ -174,7 +177,7 @@ impl Writer {
         for order in orders {
             match order {
                 Order::Keep(session, number) => {
-                    self.kept.insert(session, number);
+                    self.kept.insert(session, (number, self.clock.now()));
                 }
                 Order::Write(cdr, number) => {
                     self.kept.remove(&cdr.session_id);
@@ -231,7 +234,8 @@ impl Writer {
             Ok(()) => {
                 if let Some(number) = self.waiting.drain(..count).filter_map(|entry| entry.number).next_back() {
                     // What is not whole stays in the spool until what is has come.
-                    let kept = self.kept.values().min().map_or(u64::MAX, |first| first - 1);
+                    self.kept.retain(|_, (_, since)| now.saturating_sub(*since) < KEPT);
+                    let kept = self.kept.values().map(|(number, _)| *number).min().map_or(u64::MAX, |first| first - 1);
                     self.mark.set(number.min(kept));
                 }
                 self.counters.stored.fetch_add(count as u64, Relaxed);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use b2bua::settings::{App, Settings};
 use media::Prompt;
-use numbering::{AppId, Bindings, Entry, Mode, SubscriptionId};
+use numbering::{AppId, Bindings, Entry, Mode, SubscriptionId, VirtualNumber};
 
 use super::compose::{self, Base};
 use crate::apps::{Account, Accounts, AppSettings};
@@ -61,6 +61,8 @@ pub struct Books {
     prompts: Arc<Prompts>,
     /// Every application that there has been since the start; its place is its [`AppId`].
     places: Vec<Arc<str>>,
+    /// The same by name.
+    ids_of_apps: HashMap<Arc<str>, AppId>,
     accounts: Arc<Accounts>,
     changes: Vec<Change>,
     /// Applications or approved prompts have changed, and calls do not know it yet.
@@ -85,6 +87,7 @@ impl Books {
             apps: Arc::default(),
             prompts: Arc::default(),
             places: Vec::new(),
+            ids_of_apps: HashMap::new(),
             accounts: Arc::default(),
             changes: Vec::new(),
             is_stale: true,
@@ -217,8 +220,9 @@ impl Books {
     pub fn put_prompt(&mut self, row: PromptRow) {
         let key = (Arc::clone(&row.app), Arc::clone(&row.name));
         self.changes.push(Change::PutPrompt(row.clone()));
-        Arc::make_mut(&mut self.prompts).insert(key, Arc::new(row));
-        self.is_stale = true;
+        let is_heard = row.state == PromptState::Approved;
+        let old = Arc::make_mut(&mut self.prompts).insert(key, Arc::new(row));
+        self.is_stale |= is_heard || old.is_some_and(|old| old.state == PromptState::Approved);
     }
 
     /// Removes a prompt; whether there was one.
@@ -255,6 +259,11 @@ impl Books {
         self.changes.clear();
         self.apps = mark.apps;
         self.prompts = mark.prompts;
+        if !Arc::ptr_eq(&self.accounts, &mark.accounts) {
+            for account in mark.accounts.iter() {
+                self.bindings.set_rules(account.id, account.rules.clone());
+            }
+        }
         self.accounts = mark.accounts;
         self.is_stale = mark.is_stale;
     }
@@ -303,6 +312,24 @@ impl Books {
         self.apps.keys().find(|name| base.has_app(name)).cloned()
     }
 
+    /// An application whose numbers the admin API has added, and which a new file leaves out or makes another kind of.
+    pub(super) fn app_that_is_missed(&self, base: &Base) -> Option<Arc<str>> {
+        let stays = |account: &Account| {
+            let new = base.accounts.iter().find(|new| new.name == account.name);
+            new.is_some_and(|new| new.rules.mode == account.rules.mode)
+        };
+        let gone: Vec<&Arc<Account>> =
+            self.accounts.iter().filter(|account| account.is_configured && !stays(account)).collect();
+        if gone.is_empty() {
+            return None;
+        }
+        let own = |number: &VirtualNumber| !self.bindings.is_configured_number(number.number);
+        let missed = self.bindings.numbers().filter(|number| own(number)).find_map(|number| {
+            gone.iter().find(|account| account.id == number.app).map(|account| Arc::clone(&account.name))
+        });
+        missed
+    }
+
     /// Takes the operator's file anew.
     pub(super) fn set_base(&mut self, base: Base) {
         self.base = Arc::new(base);
@@ -311,11 +338,14 @@ impl Books {
 
     /// The place of an application; one that there has not been yet gets the next.
     pub(super) fn place_of(&mut self, name: &str) -> AppId {
-        let place = self.places.iter().position(|known| **known == *name).unwrap_or_else(|| {
-            self.places.push(name.into());
-            self.places.len() - 1
-        });
-        AppId(u32::try_from(place).expect("far fewer apps are ever made"))
+        if let Some(id) = self.ids_of_apps.get(name) {
+            return *id;
+        }
+        let id = AppId(u32::try_from(self.places.len()).expect("far fewer apps are ever made"));
+        let name: Arc<str> = name.into();
+        self.places.push(Arc::clone(&name));
+        self.ids_of_apps.insert(name, id);
+        id
     }
 
     fn renew_accounts(&mut self) {

@@ -39,7 +39,7 @@ pub use compose::{Base, default_set};
 const QUEUE: usize = 16_384;
 /// Pieces of work that share a commit.
 const BATCH: usize = 2_048;
-/// Deletions of what has run out that may wait for the disk; what is beyond is deleted when the store is next read.
+/// Deletions of what has run out that may wait for the disk; what is beyond is looked for later.
 const OWED: usize = 100_000;
 /// How often what is owed is tried again while the disk does not take it.
 const RETRY: Duration = Duration::from_secs(5);
@@ -72,6 +72,8 @@ type Answer = Box<dyn FnOnce(bool) + Send>;
 type Work = Box<dyn FnOnce(&mut Books) -> Answer + Send>;
 
 enum Order {
+    /// Changes nothing, and is answered at once.
+    Read(Work),
     Work(Work),
     /// Shares no commit: it is not undone with others.
     Alone(Work),
@@ -105,6 +107,8 @@ pub struct File {
 pub enum ReloadError {
     /// The admin API has made an application of this name.
     App(Arc<str>),
+    /// An application that is gone, or has another mode, still has numbers of the admin API.
+    Missed(Arc<str>),
     /// A number or a binding breaks a rule, or is in the way of one that the API has made.
     Bindings(BindError),
     /// The registry has ended.
@@ -116,6 +120,9 @@ impl std::fmt::Display for ReloadError {
         match self {
             ReloadError::App(name) => {
                 write!(f, "app {name} has been made by the admin API — remove it there, or use another name")
+            }
+            ReloadError::Missed(name) => {
+                write!(f, "app {name} still has numbers of the admin API — keep it and its mode, or release them first")
             }
             ReloadError::Bindings(BindError::InUse) => f.write_str(
                 "a number that is gone or goes to another app still has bindings of the API — unbind them, or keep it",
@@ -140,6 +147,19 @@ impl Registry {
         self.order(work)?.await.unwrap_or(Err(Unavailable))
     }
 
+    /// Lets `work` look at the books; it must change nothing. What has been acknowledged is seen; its answer waits for no disk.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Books) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (work, answer) = with_answer(work);
+        self.try_order(Order::Read(work))?;
+        answer.await.unwrap_or(Err(Unavailable))
+    }
+
     /// The same, for threads.
     ///
     /// # Errors
@@ -156,11 +176,15 @@ impl Registry {
         work: impl FnOnce(&mut Books) -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, Unavailable>>, Unavailable> {
         let (work, receiver) = with_answer(work);
-        self.orders.try_send(Order::Work(work)).map_err(|_| {
+        self.try_order(Order::Work(work))?;
+        Ok(receiver)
+    }
+
+    fn try_order(&self, order: Order) -> Result<(), Unavailable> {
+        self.orders.try_send(order).map_err(|_| {
             self.counters.refused.fetch_add(1, Relaxed);
             Unavailable
-        })?;
-        Ok(receiver)
+        })
     }
 
     /// Every application, as it is now.
@@ -181,21 +205,20 @@ impl Registry {
         self.orders.len()
     }
 
-    /// Whether [`Registry::reload`] would take a file.
-    ///
-    /// # Errors
-    /// What is in the way.
-    pub fn check(&self, file: Arc<File>) -> Result<(), ReloadError> {
-        self.transact_blocking(move |books| books.check(&file).map(|_| ())).unwrap_or(Err(ReloadError::Unavailable))
-    }
-
     /// Takes the operator's file anew: all of it, or nothing. Returns when calls go by it.
     ///
     /// # Errors
     /// What is in the way.
     pub fn reload(&self, file: Arc<File>) -> Result<Summary, ReloadError> {
-        let (work, answer) = with_answer(move |books| books.reload(&file));
-        // Waits for room: an operator's word is not refused for want of it.
+        self.alone(move |books| books.reload(&file))
+    }
+
+    /// Waits for room: an operator's word is not refused for want of it.
+    fn alone<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Books) -> Result<T, ReloadError> + Send + 'static,
+    ) -> Result<T, ReloadError> {
+        let (work, answer) = with_answer(work);
         self.orders.send(Order::Alone(work)).map_err(|_| ReloadError::Unavailable)?;
         answer.blocking_recv().unwrap_or(Err(Unavailable)).unwrap_or(Err(ReloadError::Unavailable))
     }
@@ -219,8 +242,11 @@ impl Books {
     fn check(&mut self, file: &File) -> Result<File, ReloadError> {
         let file = self.placed(file.clone());
         self.bindings.check_all(&file.numbers, &file.bindings).map_err(|(_, error)| ReloadError::Bindings(error))?;
-        match self.app_in_the_way(&file.base) {
-            Some(name) => Err(ReloadError::App(name)),
+        if let Some(name) = self.app_in_the_way(&file.base) {
+            return Err(ReloadError::App(name));
+        }
+        match self.app_that_is_missed(&file.base) {
+            Some(name) => Err(ReloadError::Missed(name)),
             None => Ok(file),
         }
     }
@@ -320,6 +346,7 @@ impl Opened {
             clock,
             apply,
             owed: Vec::new(),
+            is_behind: false,
             retry_at: Duration::ZERO,
             complained: None,
         };
@@ -376,8 +403,10 @@ impl Books {
         }
         let now = self.bindings.now();
         let mut places = std::collections::HashMap::new();
+        let mut has_ended = false;
         let unread = store.each_binding(|app, mut binding| {
             if binding.ends().is_some_and(|ends| ends <= now) {
+                has_ended = true;
                 return;
             }
             // Names are shared by the rows that have them, so their place in memory tells them apart.
@@ -391,6 +420,9 @@ impl Books {
                 }
             }
         })?;
+        if has_ended {
+            store.delete_ended(now)?;
+        }
         counters.parked.store((parked + unread) as u64, Relaxed);
         Ok(())
     }
@@ -406,6 +438,8 @@ struct Owner {
     apply: Apply,
     /// What has run out and is not deleted from the store yet.
     owed: Vec<Change>,
+    /// More has run out than could be owed.
+    is_behind: bool,
     retry_at: Duration,
     complained: Option<Duration>,
 }
@@ -426,28 +460,66 @@ impl Owner {
                 None => inbox.recv_timeout(self.patience()),
             };
             match order {
-                Ok(Order::Work(work)) => {
-                    let mut batch = vec![work];
-                    while batch.len() < BATCH
-                        && let Ok(order) = inbox.try_recv()
-                    {
-                        match order {
+                Ok(first @ (Order::Work(_) | Order::Read(_))) => {
+                    let (mut reads, mut batch) = (Vec::new(), Vec::new());
+                    let mut order = Some(first);
+                    while let Some(taken) = order.take() {
+                        match taken {
+                            Order::Read(work) => reads.push(work),
                             Order::Work(work) => batch.push(work),
                             other @ (Order::Alone(_) | Order::Stop) => {
                                 next = Some(other);
                                 break;
                             }
                         }
+                        if batch.len() + reads.len() < BATCH {
+                            order = inbox.try_recv().ok();
+                        }
                     }
-                    self.turn(batch);
+                    self.guarded(|owner| owner.read(reads));
+                    self.guarded(|owner| owner.turn(batch));
                 }
-                Ok(Order::Alone(work)) => self.turn(vec![work]),
-                Err(RecvTimeoutError::Timeout) => self.turn(Vec::new()),
+                Ok(Order::Alone(work)) => self.guarded(|owner| owner.turn(vec![work])),
+                Err(RecvTimeoutError::Timeout) => self.guarded(|owner| owner.turn(Vec::new())),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         // What is left owed is passed over when the store is next read.
         let _ = self.store.commit(&self.owed);
+        // Whoever waits for an answer learns that there is none.
+        while inbox.try_recv().is_ok() {}
+    }
+
+    /// A panic is our bug. It costs those an answer who wait for this turn, not everybody the registry.
+    fn guarded(&mut self, work: impl FnOnce(&mut Owner)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            tracing::error!("a panic in the registry ended one turn");
+        }
+    }
+
+    /// What changes nothing goes before what does: an answer that has left was about what had been acknowledged.
+    fn read(&mut self, reads: Vec<Work>) {
+        if reads.is_empty() {
+            return;
+        }
+        self.on_time();
+        for work in reads {
+            self.counters.transactions.fetch_add(1, Relaxed);
+            if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| work(&mut self.books))) {
+                answer(true);
+            }
+        }
+    }
+
+    /// What has run out ends.
+    fn on_time(&mut self) {
+        let ended = self.books.bindings.handle_time(millis(self.clock.unix(self.clock.now())));
+        self.counters.expired.fetch_add(ended.len() as u64, Relaxed);
+        let (run_out, _) = self.books.take_changes();
+        let room = OWED.saturating_sub(self.owed.len());
+        // The rows that are beyond go together, when the disk takes anything again.
+        self.is_behind |= run_out.len() > room;
+        self.owed.extend(run_out.into_iter().take(room));
     }
 
     fn patience(&self) -> Duration {
@@ -462,12 +534,7 @@ impl Owner {
 
     fn turn(&mut self, batch: Vec<Work>) {
         let now = self.clock.now();
-        let ended = self.books.bindings.handle_time(millis(self.clock.unix(now)));
-        self.counters.expired.fetch_add(ended.len() as u64, Relaxed);
-        let (run_out, _) = self.books.take_changes();
-        let room = OWED.saturating_sub(self.owed.len());
-        self.owed.extend(run_out.into_iter().take(room));
-
+        self.on_time();
         let mut changes = Vec::new();
         let mut done = Vec::with_capacity(batch.len());
         for work in batch {
@@ -487,6 +554,10 @@ impl Owner {
                     return;
                 }
             }
+        }
+        if self.is_behind && self.owed.is_empty() {
+            let unix = millis(self.clock.unix(now));
+            self.is_behind = self.store.delete_ended(unix).is_err();
         }
         if let Some(settings) = self.books.renewed_settings(&self.settings.apps) {
             self.settings = Arc::new(settings);

@@ -156,7 +156,8 @@ impl Store {
     pub fn each_binding(&mut self, mut f: impl FnMut(&Arc<str>, Binding)) -> Result<usize, StoreError> {
         let apps = self.app_names()?;
         let mut names = Names::default();
-        let mut statement = self.connection.prepare("SELECT id, app, mode, x, a, b, ends, terms FROM bindings")?;
+        let mut statement =
+            self.connection.prepare("SELECT id, app, mode, x, a, b, ends, terms FROM bindings ORDER BY id DESC")?;
         let mut found = statement.query([])?;
         let mut bad = 0;
         while let Some(row) = found.next()? {
@@ -170,6 +171,16 @@ impl Store {
             }
         }
         Ok(bad)
+    }
+
+    /// Forgets the bindings that had ended by then (milliseconds of UNIX time).
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub fn delete_ended(&mut self, now: u64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM bindings WHERE ends > 0 AND ends <= ?1";
+        self.connection.execute(sql, [sqlite::clamped(now)])?;
+        Ok(())
     }
 
     /// A secret of this name: made when it is first asked for, the same ever after.

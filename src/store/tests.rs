@@ -312,6 +312,8 @@ fn equal_names_share_their_letters_and_usual_terms_take_no_room() {
             seen.push((Arc::clone(app), binding.announcement(numbering::Party::A).cloned()));
         })
         .unwrap();
+    // The newest comes first.
+    seen.reverse();
     assert!(Arc::ptr_eq(&seen[0].0, &seen[2].0));
     assert!(Arc::ptr_eq(seen[0].1.as_ref().unwrap(), seen[1].1.as_ref().unwrap()));
     let usual: i64 = store
@@ -348,7 +350,7 @@ fn rows_that_make_no_sense_are_left_out_and_counted() {
         .unwrap();
     let mut whole = Vec::new();
     let bad = store.each_binding(|_, binding| whole.push(binding.id().0)).unwrap();
-    assert_eq!((whole, bad), (vec![1, 2], 10));
+    assert_eq!((whole, bad), (vec![2, 1], 10), "the newest first");
     let (numbers, rests, prompts) =
         (store.load_numbers().unwrap(), store.load_rests().unwrap(), store.load_prompts().unwrap());
     assert_eq!((numbers.rows.len(), numbers.bad), (1, 4));

@@ -452,7 +452,13 @@ impl Core {
         if !call.is_over() {
             self.live.remove(&call.cdr);
         }
-        self.calls.remove(key.index as usize);
+        let mut cdr = self.calls.remove(key.index as usize).cdr;
+        if cdr.ended == Duration::MAX {
+            // The last that is known of it: nobody tells the time of a fault.
+            cdr.cause = Cause::Internal;
+            cdr.ended = [cdr.joined, cdr.answered, cdr.alerting].into_iter().flatten().max().unwrap_or(cdr.call_in);
+        }
+        self.out.push_back(Output::Ended(cdr));
     }
 
     /// Time has come.

@@ -23,6 +23,12 @@ use crate::table::{Cell, Table};
 /// Longest call that a binding may name, in minutes (product rule M1.8).
 const MAX_MINUTES: u16 = 1_440;
 
+/// X that one allocation looks at: a party that is on so many of the least loaded gets none.
+const PASSED_OVER: usize = 10_000;
+
+/// Bindings that end in one step: whoever waits meanwhile waits some milliseconds.
+const ENDS_AT_ONCE: usize = 5_000;
+
 /// X that one A may hold (product rule M2.3).
 pub const MAX_X_OF_A: usize = 5;
 
@@ -298,11 +304,14 @@ impl Bindings {
     // ---- time -------------------------------------------------------------------------------------------------
 
     /// Tells the time, in milliseconds of UNIX time. What has run out ends, what has rested can be given away; an end is
-    /// written into the journal like an unbind. The bindings that have ended.
+    /// written into the journal like an unbind. The bindings that have ended: [`ENDS_AT_ONCE`] at most, and
+    /// [`Bindings::next_due`] is past where there are more.
     pub fn handle_time(&mut self, now: u64) -> Vec<Arc<Binding>> {
         self.now = now;
         let mut ended = Vec::new();
-        while let Some((_, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+        while ended.len() < ENDS_AT_ONCE
+            && let Some((_, id)) = self.due.first().copied().filter(|(at, _)| *at <= now)
+        {
             let Some(binding) = self.get(id) else {
                 self.due.pop_first();
                 continue;
@@ -444,7 +453,7 @@ impl Bindings {
             Mode::Axb => parties.iter().all(|party| self.holder(*x, party.as_u64()).is_none()),
             Mode::Ax | Mode::Axe => true,
         };
-        self.pool.candidates(app, wish, full).find(is_free).ok_or(BindError::NoneFree)
+        self.pool.candidates(app, wish, full).take(PASSED_OVER).find(is_free).ok_or(BindError::NoneFree)
     }
 
     /// An X that a new A–X–E with this extension may have. It is not taken by that.
@@ -594,6 +603,12 @@ impl Bindings {
     pub fn of_number(&self, x: Number) -> impl Iterator<Item = Arc<Binding>> {
         let ids = self.by_x.get(&x).map_or(&[][..], |carried| &carried.ids);
         ids.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// The names of the bindings of an X, in no particular order.
+    #[must_use]
+    pub fn ids_of_number(&self, x: Number) -> &[SubscriptionId] {
+        self.by_x.get(&x).map_or(&[], |carried| &carried.ids)
     }
 
     /// The binding that a number is a party of on X; of an A–X also where the number is X.

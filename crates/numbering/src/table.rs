@@ -147,6 +147,13 @@ impl Table {
     /// | 8 | | [`Decision::Connect`] to the other party |
     #[must_use]
     pub fn decide(&self, x: Number, caller: Option<Number>) -> Decision {
+        self.decide_at(x, caller, 0)
+    }
+
+    /// The same at a time, in milliseconds of UNIX time: what has run out by then does not hold, whether its end has been
+    /// written already or not.
+    #[must_use]
+    pub fn decide_at(&self, x: Number, caller: Option<Number>, now: u64) -> Decision {
         let Some(number) = self.virtual_number(x) else {
             return Decision::Refuse { refusal: Refusal::UnknownX, app: None, binding: None };
         };
@@ -155,6 +162,7 @@ impl Table {
             return refuse(Refusal::NumberUnusable, None);
         }
         let found = caller.and_then(|caller| self.binding(x, caller)).or_else(|| self.anyones(x, caller));
+        let found = found.filter(|(binding, _)| binding.ends().is_none_or(|ends| ends > now));
         let Some((binding, party)) = found else {
             return refuse(Refusal::NotBound, None);
         };
@@ -162,7 +170,10 @@ impl Table {
         let (direction, is_on, is_party, callee) = match &*binding {
             Binding::Axb(axb) => (axb.direction, true, true, Some(if party == Party::A { axb.b } else { axb.a })),
             Binding::Ax(ax) => match party {
-                Party::A => (ax.direction, ax.is_on, true, ax.temporary.as_ref().map(|temporary| temporary.callee)),
+                Party::A => {
+                    let temporary = ax.temporary.as_ref().filter(|temporary| temporary.ends > now);
+                    (ax.direction, ax.is_on, true, temporary.map(|temporary| temporary.callee))
+                }
                 Party::B => (ax.direction, ax.is_on, false, Some(ax.a)),
             },
             // Nobody is reached without an extension, and A's number leads to none of A's.

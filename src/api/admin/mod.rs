@@ -129,7 +129,7 @@ impl Admin {
         &self,
         work: impl FnOnce(&mut Books) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        self.0.registry.transact(work).await.map_err(unavailable)?
+        self.0.registry.read(work).await.map_err(unavailable)?
     }
 
     /// Writes down that somebody does something which is done elsewhere.

@@ -149,7 +149,11 @@ async fn upload(
     })?;
     let done = detail(&app, &name);
     let put = move |books: &mut Books| {
-        books.app(&app).ok_or_else(no_app)?;
+        let owner = books.app(&app).ok_or_else(no_app)?;
+        // A draft in the place of what plays would leave the app without it.
+        if owner.plays(&name) && books.prompt(&app, &name).is_some_and(|old| old.state == PromptState::Approved) {
+            return Err(in_use());
+        }
         check_room(books, &app, &name)?;
         let prompt = PromptRow {
             app: app.into(),

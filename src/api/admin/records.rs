@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::asked::{Asked, Listed, Part, Path, not_found, number, shown};
+use super::asked::{Asked, Listed, Part, Path, bad_cursor, not_found, number, shown};
 use super::auth::Actor;
 use super::{Admin, AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Why, unavailable};
 use crate::api::refusal::Refusal;
@@ -36,7 +36,7 @@ struct Calls {
 /// The calls in progress.
 #[derive(Serialize, ToSchema)]
 struct Live {
-    /// All of them.
+    /// All of them; at most 10,000.
     items: Vec<CallView>,
 }
 
@@ -112,6 +112,10 @@ async fn cdrs(
         let message = "from is later than to: both are milliseconds of UNIX time";
         return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
     }
+    let is_cursor = |cursor: &String| cursor.split_once('-').is_some_and(|(ended, _)| ended.parse::<u64>().is_ok());
+    if part.cursor.as_ref().is_some_and(|cursor| !is_cursor(cursor)) {
+        return Err(bad_cursor());
+    }
     let filter = CdrFilter { from, to, number, x, app, cause, session_id, cursor: part.cursor, limit };
     admin.note(actor, told(&filter)).await?;
     (admin.0.hooks.cdrs)(filter).await.map_err(unavailable).map(Json)
@@ -134,6 +138,9 @@ fn told(filter: &CdrFilter) -> String {
 /// What has been done by this API, the latest first.
 #[utoipa::path(get, path = "/audit", params(Part), responses((status = 200, body = Listed<AuditView>)))]
 async fn audit(State(admin): State<Admin>, Asked(part): Asked<Part>) -> Result<Json<Listed<AuditView>>, Refusal> {
+    if part.cursor.as_ref().is_some_and(|cursor| cursor.parse::<i64>().is_err()) {
+        return Err(bad_cursor());
+    }
     let filter = AuditFilter { limit: part.limit()?, cursor: part.cursor };
     (admin.0.hooks.audit)(filter).await.map_err(unavailable).map(Json)
 }

@@ -556,6 +556,8 @@ async fn a_prompt_goes_its_way() {
     bench.refused("DELETE", path, Value::Null, 409, "in_use").await;
     let heard = bench.ask("GET", path, Value::Null).await;
     assert_eq!((heard.bytes, &heard.headers["content-type"]), (wav(16_000), &"audio/x-wav".parse().unwrap()));
+    assert_eq!((put().await.json["error"]).as_str(), Some("in_use"), "a draft does not take the place of what plays");
+    assert_eq!(bench.ask("PATCH", "/apps/shop", json!({"hint_tone": ""})).await.status, 200);
     assert_eq!(put().await.json["state"], "draft", "a new upload is another prompt");
     assert_eq!(bench.ask("DELETE", path, Value::Null).await.status, 204);
     bench.refused("GET", path, Value::Null, 404, "not_found").await;
@@ -648,12 +650,12 @@ async fn calls_records_and_reasons_come_from_the_hooks() {
     );
     assert_eq!(bench.ask("DELETE", "/calls/s1", Value::Null).await.status, 204);
     bench.refused("DELETE", "/calls/s2", Value::Null, 404, "not_found").await;
-    let query = "/cdrs?from=1&to=2&number=%2B8613800000002&x=%2B8617000000001&app=shop&cause=busy&limit=7&cursor=c";
+    let query = "/cdrs?from=1&to=2&number=%2B8613800000002&x=%2B8617000000001&app=shop&cause=busy&limit=7&cursor=5-c";
     let cdrs = bench.get(query).await;
     assert_eq!((&cdrs["items"][0]["callee"], &cdrs["next_cursor"]), (&json!("+8613800000002"), &json!("more")));
     bench.refused("GET", "/cdrs?from=2&to=1", Value::Null, 422, "bad_time").await;
     bench.refused("GET", "/cdrs?number=1", Value::Null, 422, "bad_number").await;
-    assert_eq!(bench.get("/audit?limit=3&cursor=c").await["items"][0]["who"], "full");
+    assert_eq!(bench.get("/audit?limit=3&cursor=9").await["items"][0]["who"], "full");
     assert_eq!(bench.get("/why?x=%2B8617000000001&caller=%2B8613800000009").await["reason"], "no_binding");
     bench.refused("GET", "/why?x=%2B8617000000001", Value::Null, 400, "bad_query").await;
     let (number, x) = (n("+8613800000002"), n(X));

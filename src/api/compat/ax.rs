@@ -140,7 +140,7 @@ pub fn query(account: &Arc<Account>, fields: &Fields) -> Result<Work, Refused> {
 /// A parameter is wrong.
 pub fn set_temporary(account: &Arc<Account>, fields: &Fields) -> Result<Work, Refused> {
     let key = Key::read(fields)?;
-    let callee = fields.number("calleeNum")?.ok_or(Refused::missing("calleeNum"))?;
+    let callee = fields.callee("calleeNum")?.ok_or(Refused::missing("calleeNum"))?;
     // 0, which elsewhere is "for ever", cannot be meant.
     let duration = fields.integer("duration", 0..=MAX_TEMPORARY)?.filter(|seconds| *seconds != 0);
     let duration = duration.unwrap_or(TEMPORARY);

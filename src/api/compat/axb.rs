@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use numbering::{Axb, BindError, Binding, Mode, Number};
+use numbering::{Axb, BindError, Binding, Mode, Number, SubscriptionId};
 
 use super::choice::{Choice, own};
 use super::fields::{Fields, Name};
@@ -124,7 +124,7 @@ pub fn query(account: &Arc<Account>, fields: &Fields) -> Result<Work, Refused> {
     let account = Arc::clone(account);
     Ok(Box::new(move |books| {
         let mut pairs = match (name, x) {
-            (Some(name), _) => vec![Arc::new(Binding::Axb(named(books, &account, name)?))],
+            (Some(name), _) => vec![named(books, &account, name)?.id],
             (None, Some(x)) => of_x(books, &account, x, a, b),
             (None, None) => Vec::new(),
         };
@@ -132,9 +132,11 @@ pub fn query(account: &Arc<Account>, fields: &Fields) -> Result<Work, Refused> {
             return Err(Code::NoRecord.into());
         }
         // The names of bindings are in the order of their making.
-        pairs.sort_unstable_by_key(|pair| pair.id());
-        let shown = pairs.iter().skip((page - 1).saturating_mul(size)).take(size).filter_map(|binding| pair(binding));
-        let list: Vec<serde_json::Value> = shown.map(|axb| told(axb).into()).collect();
+        pairs.sort_unstable();
+        let shown = pairs.iter().skip((page - 1).saturating_mul(size)).take(size);
+        let shown = shown.filter_map(|id| books.bindings.get(*id));
+        let list: Vec<serde_json::Value> =
+            shown.filter_map(|binding| pair(&binding).map(told)).map(Into::into).collect();
         Ok(Reply::new()
             .with("totalCount", pairs.len())
             .with("pageIndex", page)
@@ -144,13 +146,20 @@ pub fn query(account: &Arc<Account>, fields: &Fields) -> Result<Work, Refused> {
 }
 
 /// The pairs of an X of this app that have these parties, in no particular order.
-fn of_x(books: &Books, account: &Account, x: Number, a: Option<Number>, b: Option<Number>) -> Vec<Arc<Binding>> {
+fn of_x(books: &Books, account: &Account, x: Number, a: Option<Number>, b: Option<Number>) -> Vec<SubscriptionId> {
+    if own(books, account, x).is_err() {
+        return Vec::new();
+    }
     let is_wanted = |axb: &Axb| axb.app == account.id && a.is_none_or(|a| a == axb.a) && b.is_none_or(|b| b == axb.b);
     let is_wanted = |binding: &Arc<Binding>| pair(binding).is_some_and(is_wanted);
     // Within one X a number occurs once, so a party leads to its pair at once.
     match a.or(b) {
-        Some(party) => books.bindings.of_party(x, party).into_iter().filter(is_wanted).collect(),
-        None => books.bindings.of_number(x).filter(is_wanted).collect(),
+        Some(party) => {
+            let found = books.bindings.of_party(x, party).filter(is_wanted);
+            found.map(|binding| binding.id()).into_iter().collect()
+        }
+        // An X is one app's, and so is all that it carries.
+        None => books.bindings.ids_of_number(x).to_vec(),
     }
 }
 

@@ -120,7 +120,24 @@ impl Fields {
         let number = self.number(name)?;
         match number.map(Number::kind) {
             Some(Kind::Service400 | Kind::Service95) => Err(Refused::parameter(name, "is a service number")),
-            Some(Kind::Mobile | Kind::Fixed { .. } | Kind::Protected700 | Kind::Other) | None => Ok(number),
+            // Emergency and premium numbers, and every other country's, are among these.
+            Some(Kind::Protected700 | Kind::Other) => {
+                Err(Refused::parameter(name, "is no mobile or fixed-line number of +86"))
+            }
+            Some(Kind::Mobile | Kind::Fixed { .. }) | None => Ok(number),
+        }
+    }
+
+    /// A number that may be called through X by its A alone: a party's, or a service number (400, 800, 95, 96).
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn callee(&self, name: &'static str) -> Result<Option<Number>, Refused> {
+        use numbering::Kind;
+        let number = self.number(name)?;
+        match number.map(Number::kind) {
+            Some(Kind::Service400 | Kind::Service95) => Ok(number),
+            Some(Kind::Mobile | Kind::Fixed { .. } | Kind::Protected700 | Kind::Other) | None => self.party(name),
         }
     }
 

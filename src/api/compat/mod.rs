@@ -71,7 +71,8 @@ pub struct Hooks {
     pub stop_call: StopCall,
 }
 
-type Transact = Box<dyn Fn(Work) -> Waiting<Result<Answer, Unavailable>> + Send + Sync>;
+/// Does a piece of work; `true`: it changes nothing.
+type Transact = Box<dyn Fn(Work, bool) -> Waiting<Result<Answer, Unavailable>> + Send + Sync>;
 
 /// The API and what it works with.
 pub struct Compat {
@@ -89,9 +90,9 @@ impl Compat {
     pub fn new(registry: Registry, gate: Gate, hooks: Hooks, clock: Clock) -> Compat {
         let books = registry.clone();
         let accounts = Box::new(move || registry.accounts());
-        let transact: Transact = Box::new(move |work| {
+        let transact: Transact = Box::new(move |work, is_read| {
             let books = books.clone();
-            Box::pin(async move { books.transact(work).await })
+            Box::pin(async move { if is_read { books.read(work).await } else { books.transact(work).await } })
         });
         Compat { accounts, transact, gate, hooks, clock, tally: Tally::default() }
     }
@@ -134,10 +135,11 @@ impl Compat {
         fields: &Fields,
         parts: &request::Parts,
     ) -> Result<Done, Refused> {
+        let is_read = operation.method == "GET";
         match operation.does {
             Does::Books(operation) => {
                 let work = operation(account, fields)?;
-                let answer = (self.transact)(work).await.map_err(|Unavailable| Code::Internal)?;
+                let answer = (self.transact)(work, is_read).await.map_err(|Unavailable| Code::Internal)?;
                 answer.map(Done::Reply)
             }
             Does::RecordingLink => {

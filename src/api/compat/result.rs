@@ -297,8 +297,10 @@ impl Refused {
                 Mode::Axb | Mode::Axe => Code::NoneFree,
             },
             BindError::NotFound => Refused::not_found(mode),
-            // Only a bug leads here: the names of new bindings are unique, and no number is removed.
-            BindError::Exists | BindError::InUse => Code::Internal,
+            // X carries bindings of the mode that its app had before.
+            BindError::InUse => Code::Bound,
+            // Only a bug leads here: the names of new bindings are unique.
+            BindError::Exists => Code::Internal,
             BindError::SameParty => return Refused::parameter(parties.same, "is the number of the other party"),
             BindError::PartyIsVirtual(number) => return Refused::parameter(named(number), "is a virtual number"),
             BindError::ServiceNumber(number) => return Refused::parameter(named(number), "is a service number"),

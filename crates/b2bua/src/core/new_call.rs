@@ -154,7 +154,7 @@ impl Core {
         if let Some(number) = &virtual_number {
             cdr.set_app(settings, number.app);
         }
-        let (binding, party, callee) = match self.table.decide(x, caller) {
+        let (binding, party, callee) = match self.table.decide_at(x, caller, self.unix_ms(cdr.call_in)) {
             Decision::Connect { binding, caller, callee } => (binding, caller, callee),
             Decision::Refuse { refusal, app, binding } => {
                 if let Some(app) = app {
@@ -217,6 +217,10 @@ impl Core {
             record: binding.record() && app.recording,
             max_forwards: MAX_FORWARDS,
         })
+    }
+
+    fn unix_ms(&self, at: Duration) -> u64 {
+        u64::try_from((self.unix_at_epoch + at).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn take_ports(&mut self, now: Duration) -> Option<MediaPorts> {

@@ -108,11 +108,14 @@ impl Gate {
         if !self.is_within(now.unix_ms, token.created_ms) {
             return Err(Code::OutsideWindow);
         }
+        // Half of a digest is enough to know it by. Looked up before the bucket: who has overheard a request cannot empty it by that.
+        let key = digest.first_chunk().map_or(0, |half| u128::from_be_bytes(*half));
+        if self.nonces.has(key) {
+            return Err(Code::Replayed);
+        }
         if !self.buckets.take(now.monotonic, account.id, account.requests_per_second) {
             return Err(Code::TooManyRequests);
         }
-        // Half of a digest is enough to know it by.
-        let key = digest.first_chunk().map_or(0, |half| u128::from_be_bytes(*half));
         if !self.nonces.is_new(now.monotonic, key) {
             return Err(Code::Replayed);
         }

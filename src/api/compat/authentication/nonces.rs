@@ -32,6 +32,11 @@ impl Nonces {
         Nonces { parts: Shards::default(), limit: (limit / PARTS).max(1), life, forgotten: AtomicU64::new(0) }
     }
 
+    /// Whether this digest has been here; it is not remembered by that.
+    pub(crate) fn has(&self, digest: u128) -> bool {
+        self.parts.with(digest, |part| part.known.contains(&digest))
+    }
+
     /// Whether this digest is here for the first time.
     pub(crate) fn is_new(&self, now: Duration, digest: u128) -> bool {
         self.parts.with(digest, |part| {

@@ -34,7 +34,7 @@ fn compat(desk: Option<Desk>) -> Arc<Compat> {
     };
     Arc::new(Compat {
         accounts: Box::new(move || Arc::clone(&accounts)),
-        transact: Box::new(move |work| {
+        transact: Box::new(move |work, _| {
             let books = books.clone();
             Box::pin(async move { Ok(work(&mut books.ok_or(Unavailable)?.lock().unwrap())) })
         }),
