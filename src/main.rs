@@ -35,7 +35,7 @@ enum Command {
         out: Option<PathBuf>,
     },
     #[command(flatten)]
-    Ask(Question),
+    Ask(Box<Question>),
 }
 
 fn main() -> ExitCode {

@@ -71,8 +71,11 @@ enum Order {
     /// End every call now; the loop ends.
     Stop,
     /// Something else, done between two turns.
-    Ask(Box<dyn FnOnce(&mut Core, Duration) + Send>),
+    Ask(Asked),
 }
+
+/// Something that looks at the calls, or ends one.
+type Asked = Box<dyn FnOnce(&mut Core, Duration) + Send>;
 
 /// Sees everything the core puts out, before it is done.
 pub type Observer = Box<dyn FnMut(Duration, &Output) + Send>;

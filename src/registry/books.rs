@@ -324,10 +324,9 @@ impl Books {
             return None;
         }
         let own = |number: &VirtualNumber| !self.bindings.is_configured_number(number.number);
-        let missed = self.bindings.numbers().filter(|number| own(number)).find_map(|number| {
+        self.bindings.numbers().filter(|number| own(number)).find_map(|number| {
             gone.iter().find(|account| account.id == number.app).map(|account| Arc::clone(&account.name))
-        });
-        missed
+        })
     }
 
     /// Takes the operator's file anew.

@@ -673,6 +673,6 @@ async fn calls_records_and_reasons_come_from_the_hooks() {
     );
     let asked = bench.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 6, "{asked:?}");
-    assert!(asked[3].contains("limit: 7") && asked[3].contains("Some(\"c\")"), "{}", asked[3]);
+    assert!(asked[3].contains("limit: 7") && asked[3].contains("Some(\"5-c\")"), "{}", asked[3]);
     assert!(asked.iter().all(|asked| !asked.contains("13800000002")), "{asked:?}");
 }
