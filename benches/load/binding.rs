@@ -164,7 +164,7 @@ impl Clients {
     fn add_numbers(&self) -> io::Result<()> {
         let numbers: Vec<String> =
             (0..NUMBERS).map(|n| format!(r#"{{"x":"+867558890{n:04}","app":"{APP}","trunk":"bench"}}"#)).collect();
-        let body = format!(r#"{{"numbers":[{}]}}"#, numbers.join(","));
+        let body = format!("[{}]", numbers.join(","));
         let request = format!(
             "POST /admin/v1/numbers HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer bench-admin\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

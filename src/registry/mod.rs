@@ -404,6 +404,7 @@ impl Books {
         let now = self.bindings.now();
         let mut places = std::collections::HashMap::new();
         let mut has_ended = false;
+        self.bindings.begin_filling();
         let unread = store.each_binding(|app, mut binding| {
             if binding.ends().is_some_and(|ends| ends <= now) {
                 has_ended = true;
@@ -420,6 +421,7 @@ impl Books {
                 }
             }
         })?;
+        self.bindings.end_filling();
         if has_ended {
             store.delete_ended(now)?;
         }

@@ -235,6 +235,8 @@ pub struct Bindings {
     journal: Option<Vec<Entry>>,
     /// Milliseconds of UNIX time, as last told.
     now: u64,
+    /// The pool is not kept: see [`Bindings::begin_filling`].
+    is_filling: bool,
     /// Counts what is bound and what ends, so that the X used last is given away last.
     uses: u64,
 }
@@ -279,6 +281,7 @@ impl Bindings {
             due: BTreeSet::new(),
             journal: None,
             now: 0,
+            is_filling: false,
             uses: 0,
         };
         (bindings, table)
@@ -491,6 +494,21 @@ impl Bindings {
         self.check_room(&binding)?;
         self.put(binding, false);
         Ok(())
+    }
+
+    /// Until [`Bindings::end_filling`] X changes its place in the pool with no binding: a million of them are restored in half the
+    /// time, and nothing is given away meanwhile.
+    pub fn begin_filling(&mut self) {
+        self.is_filling = true;
+    }
+
+    /// Puts every X into its place in the pool.
+    pub fn end_filling(&mut self) {
+        self.is_filling = false;
+        let all: Vec<Number> = self.by_x.keys().copied().collect();
+        for x in all {
+            self.set_standing(x, |_| {});
+        }
     }
 
     /// Makes a binding that was made before the start: the state of its X does not matter, nor that a party has become an X
@@ -893,6 +911,9 @@ impl Bindings {
         let Some(carried) = self.by_x.get_mut(&x) else { return };
         self.pool.withdraw(&number, &mut carried.standing);
         change(&mut carried.standing);
+        if self.is_filling {
+            return;
+        }
         self.pool.place(&number, &mut carried.standing, carried.ids.len(), self.now);
     }
 
