@@ -250,6 +250,8 @@ impl Loop {
             }
         }
         self.publish(self.parts.clock.now());
+        // Whoever still asks something learns that there is no answer.
+        while self.inbox.try_recv().is_ok() {}
         // What is still queued on streams, a last BYE or 200, is to be written before they close.
         let Parts { tcp, runtime, .. } = self.parts;
         runtime.block_on(tcp.close(CLOSING));

@@ -297,6 +297,30 @@ fn what_a_crash_left_in_the_spool_comes_once() {
 }
 
 #[test]
+fn a_call_that_was_ending_when_a_crash_came_has_its_record_once_and_whole_where_it_was_whole() {
+    let site = Site::new();
+    let (cdrs, thread) = site.open(DAY);
+    let ending = |id: &str| Cdr { media: Totals::default(), ..full(id) };
+    // One that ends as it should, one whose media never tells, and one that is whole but not stored yet.
+    cdrs.keep(&ending("a"));
+    cdrs.write(Box::new(full("a")));
+    cdrs.keep(&ending("b"));
+    cdrs.write(Box::new(full("c")));
+    until("both are stored", || cdrs.counters().stored.load(Relaxed) == 2);
+    drop(cdrs);
+    thread.join().unwrap();
+    assert_eq!(site.told(), ["a", "c"]);
+    // What is not whole was not freed by what came after it; and nothing comes twice.
+    for replayed in [2, 0] {
+        let (cdrs, thread) = site.open(DAY);
+        assert_eq!(cdrs.counters().replayed.load(Relaxed), replayed, "b, and c that came after it");
+        drop(cdrs);
+        thread.join().unwrap();
+        assert_eq!((site.told(), site.stored()), (vec!["a".into(), "b".into(), "c".into()], site.told()));
+    }
+}
+
+#[test]
 fn a_start_that_is_killed_too_gives_no_doubles() {
     let site = Site::new();
     let records: Vec<Cdr> = (0..50).map(|id| full(&format!("{id:02}"))).collect();
