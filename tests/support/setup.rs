@@ -53,9 +53,26 @@ pub(crate) struct Setup {
     pub(crate) sip: &'static str,
     /// Lines of `[log]`.
     pub(crate) log: &'static str,
+    /// More lines of the app `shop`.
+    pub(crate) shop: &'static str,
+    /// More sections.
+    pub(crate) sections: String,
     trunks: Vec<Trunk>,
     bindings: Vec<Bound>,
 }
+
+/// Without words, so that refusals come at once.
+const API_OF_SHOP: &str = r#"secret = "not-to-be-told-98fc1c149afbf4c8"
+cool_off = "0s"
+prompts.no_permission = ""
+prompts.service_fault = """#;
+
+/// The secret of every app that has one.
+pub(crate) const SECRET: &str = "not-to-be-told-98fc1c149afbf4c8";
+/// The token that may do everything.
+pub(crate) const FULL: &str = "full-token-e3b0c44298fc1c14";
+/// The one that may look.
+pub(crate) const READ: &str = "read-token-27ae41e4649b934c";
 
 impl Setup {
     /// One app, and nobody who could call.
@@ -65,6 +82,8 @@ impl Setup {
             media: "127.0.0.1",
             sip: "",
             log: "",
+            shop: "",
+            sections: String::new(),
             trunks: Vec::new(),
             bindings: Vec::new(),
         }
@@ -111,6 +130,54 @@ impl Setup {
         self.bindings.retain(|bound| bound.x != x || bound.a != a);
     }
 
+    /// The API over HTTP, its store, two who may administer, and a `shop` that may use it.
+    pub(crate) fn serve_api(&mut self) {
+        self.shop = API_OF_SHOP;
+        let _ = write!(
+            self.sections,
+            r#"
+[store]
+dir = "data"
+
+[api]
+http = "127.0.0.1:0"
+
+[[admin]]
+name = "operations"
+token = "{FULL}"
+scope = "full"
+
+[[admin]]
+name = "onlooker"
+token = "{READ}"
+"#
+        );
+    }
+
+    /// Another app that may use the API; without words, so that refusals come at once.
+    pub(crate) fn app(&mut self, name: &str, mode: &str) {
+        let _ = write!(
+            self.sections,
+            r#"
+[[app]]
+name = "{name}"
+mode = "{mode}"
+hint_tone = "zh/hint_tone.wav"
+recording = true
+secret = "{SECRET}"
+cool_off = "0s"
+prompts.no_binding = ""
+prompts.no_permission = ""
+prompts.service_fault = ""
+"#
+        );
+    }
+
+    /// A number without bindings, whose calls go out by the trunk that they came from.
+    pub(crate) fn number(&mut self, x: &str, app: &str) {
+        let _ = write!(self.sections, "\n[[number]]\nx = \"{x}\"\napp = \"{app}\"\n");
+    }
+
     fn text(&self, first_port: u16) -> String {
         let mut text = format!(
             r#"[sip]
@@ -138,12 +205,14 @@ name = "shop"
 hint_tone = "zh/hint_tone.wav"
 recording = true
 prompts.no_binding = ""
+{}
 "#,
             self.listen,
             self.sip,
             self.media,
             first_port + PORTS - 1,
             self.log,
+            self.shop,
         );
         for Trunk { name, source, target, more } in &self.trunks {
             let target = target.as_ref().map_or(String::new(), |target| format!("targets = [\"{target}\"]\n"));
@@ -157,6 +226,7 @@ prompts.no_binding = ""
             }
             let _ = write!(text, "\n[[binding]]\nx = \"{x}\"\na = \"{a}\"\nb = \"{b}\"\nrecord = true\n");
         }
+        text.push_str(&self.sections);
         text
     }
 }
