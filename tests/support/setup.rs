@@ -49,6 +49,8 @@ pub(crate) struct Setup {
     pub(crate) listen: &'static str,
     /// Where media is.
     pub(crate) media: &'static str,
+    /// How long ports rest.
+    pub(crate) quarantine: &'static str,
     /// More lines of `[sip]`.
     pub(crate) sip: &'static str,
     /// Lines of `[log]`.
@@ -80,6 +82,7 @@ impl Setup {
         Setup {
             listen: r#""udp:127.0.0.1:0", "tcp:127.0.0.1:0""#,
             media: "127.0.0.1",
+            quarantine: "1s",
             sip: "",
             log: "",
             shop: "",
@@ -186,7 +189,7 @@ listen = [{}]
 [media]
 bind = "{}"
 ports = "{first_port}-{}"
-quarantine = "1s"
+quarantine = "{}"
 
 [recording]
 dir = "recordings"
@@ -211,6 +214,7 @@ prompts.no_binding = ""
             self.sip,
             self.media,
             first_port + PORTS - 1,
+            self.quarantine,
             self.log,
             self.shop,
         );
