@@ -62,7 +62,7 @@ impl World {
         let mut booth = Booth::new();
         let exchange = booth.exchange(Ipv4Addr::LOCALHOST);
         let mut setup = Setup::new();
-        setup.log = "level = \"debug\"";
+        setup.log = "level = \"trace\"";
         setup.trunk("carrier", "127.0.0.1", Some(exchange.address()), "");
         setup.serve_api();
         setup.app("mall", "axb");
@@ -147,7 +147,8 @@ impl World {
 
     /// They hear each other for this long from now on.
     fn hear(&mut self, a: Who, b: Who, length: Duration) {
-        let voice = |booth: &Booth, of: Who| if booth.phone(of).config().number == A { "A's voice" } else { "B's voice" };
+        let voice =
+            |booth: &Booth, of: Who| if booth.phone(of).config().number == A { "A's voice" } else { "B's voice" };
         let heard = |booth: &Booth| [booth.heard(a, voice(booth, b)), booth.heard(b, voice(booth, a))];
         let before = heard(&self.booth);
         self.booth.wait("both hear each other", |booth| {
@@ -162,16 +163,22 @@ impl World {
         self.booth.wait("the other one is told", |booth| booth.phone(other).state() == State::Ended);
     }
 
-    /// The records so far, once there are so many, in the order in which the calls came.
+    /// The records so far, once there are so many. They come in no order: a call that had media is written a little after its
+    /// end, when it is known what passed.
     fn records(&self, count: usize) -> Vec<Value> {
-        let mut cdrs = until("a record for each call", || {
+        until("a record for each call", || {
             let cdrs = self.site.cdrs();
             assert!(cdrs.len() <= count, "{cdrs:?}");
             (cdrs.len() == count).then_some(cdrs)
-        });
-        // A call that had media is written a little after its end, when it is known what passed.
-        cdrs.sort_by_key(|cdr| cdr["call_in_time"].to_string());
-        cdrs
+        })
+    }
+
+    /// What the records so far say of their calls' ends, once there are so many, in order.
+    fn ends(&self, count: usize) -> Vec<(String, u64)> {
+        let end = |cdr: &Value| (cdr["caller"].as_str().unwrap().to_owned(), cdr["state_code"].as_u64().unwrap());
+        let mut ends: Vec<(String, u64)> = self.records(count).iter().map(end).collect();
+        ends.sort();
+        ends
     }
 
     fn reload(&mut self) {
@@ -204,7 +211,8 @@ impl World {
 
 /// Everybody who occurs in these tests begins with +861 or +8675512340: nothing of the kind stands in a log, in any spelling.
 fn assert_private(log: &str) {
-    for number in [A, B, C, D, E, X, Y, Z, W].iter().map(ToString::to_string).chain((0..CROWD).map(member)) {
+    let crowd = (0..CROWD).map(member).chain([Operator::batch(0).remove(0), Operator::batch(3).remove(7)]);
+    for number in [A, B, C, D, E, X, Y, Z, W].iter().map(ToString::to_string).chain(crowd) {
         for spelling in spellings(ReadRule::default().read(number.as_bytes()).unwrap()) {
             assert!(!log.contains(&spelling), "{spelling} in the log:\n{log}");
         }
@@ -249,10 +257,8 @@ fn a_bind_counts_for_the_next_call_both_ways_and_an_unbind_spares_the_call_in_pr
     assert_eq!(world.call(another_b, X), Fate::Refused(403));
     world.hear(a, b, Duration::from_millis(200));
     world.hang_up(a, b);
-    let causes: Vec<Value> = world.records(5).iter().map(|cdr| json!([cdr["cause"], cdr["caller"]])).collect();
-    let expected =
-        [("not_bound", A), ("hung_up", A), ("not_bound", A), ("not_bound", B), ("hung_up", B)].map(|row| json!(row));
-    assert_eq!(causes, expected);
+    let ends = [(A, 0), (A, 8014), (A, 8014), (B, 0), (B, 8014)];
+    assert_eq!(world.ends(5), ends.map(|(caller, code)| (caller.to_owned(), code)));
     assert_eq!(world.app("shop").unbind(AXB, &id).code(), "1012007", "it is gone");
     world.end();
 }
@@ -277,12 +283,23 @@ fn one_modify_transfers_and_the_old_b_is_nobody_at_once() {
 
 #[test]
 fn a_binding_of_one_second_carries_calls_for_that_second_and_no_longer() {
+    carries_calls_for(1, |world| world);
+}
+
+#[test]
+fn the_time_of_a_binding_runs_on_over_a_crash() {
+    carries_calls_for(2, World::crash);
+}
+
+/// A pair that is bound for so many seconds, after which something happens.
+fn carries_calls_for(seconds: u64, happens: impl FnOnce(World) -> World) {
     // So that ports do not run out: calls follow each other as fast as they can.
     let mut world = World::with(|setup| setup.quarantine = "0s");
     let (a, _) = (world.phone(A), world.phone(B));
     let asked = now();
-    world.app("shop").bind(X, A, B, &json!({"duration": 1}));
+    world.app("shop").bind(X, A, B, &json!({"duration": seconds}));
     let answered = now();
+    world = happens(world);
     let mut reached_at = Vec::new();
     // A call of the loopback takes some milliseconds.
     let refused_at = until("it has run out", || {
@@ -299,17 +316,17 @@ fn a_binding_of_one_second_carries_calls_for_that_second_and_no_longer() {
             }
         }
     });
-    let second = Duration::from_secs(1);
-    assert!(refused_at >= asked + second, "refused {:?} after the request", refused_at - asked);
-    let last = reached_at.last().expect("the first call is within the second");
+    let life = Duration::from_secs(seconds);
+    assert!(refused_at >= asked + life, "refused {:?} after the request", refused_at - asked);
+    let last = reached_at.last().expect("the first call is within its life");
     // A millisecond that has begun is over with the next; what is beyond that is a busy machine.
-    let late = last.saturating_sub(answered + second);
+    let late = last.saturating_sub(answered + life);
     assert!(late < Duration::from_millis(500), "reached {late:?} after its end");
+    let mut world = world.crash();
     for _ in 0..3 {
         assert_eq!(world.call(a, X), Fate::Refused(403), "once gone, it is gone");
     }
-    let told = world.app("shop").ask("GET", AXB, &[("relationNum", X)], None);
-    assert_eq!(told.code(), "1012007");
+    assert_eq!(pairs(&world.app("shop"), X), BTreeMap::new());
     world.end();
 }
 
@@ -330,8 +347,8 @@ fn on_an_ax_strangers_reach_a_and_a_reaches_the_temporary_callee_of_a_moment_ago
     assert_eq!(post.unbind(AX, &id).code(), "0");
     assert_eq!(world.call(a, Z), Fate::Refused(403));
     assert_eq!(world.call(c, Z), Fate::Refused(403));
-    let told: Vec<u64> = world.records(8).iter().map(|cdr| cdr["state_code"].as_u64().unwrap()).collect();
-    assert_eq!(told, [7503, 7503, 8013, 7503, 7503, 7503, 8014, 8014]);
+    let ends = [(D, 7503), (C, 7503), (C, 8014), (A, 7503), (A, 7503), (A, 7503), (A, 8013), (A, 8014)];
+    assert_eq!(world.ends(8), ends.map(|(caller, code)| (caller.to_owned(), code)));
     world.end();
 }
 
@@ -339,22 +356,28 @@ fn on_an_ax_strangers_reach_a_and_a_reaches_the_temporary_callee_of_a_moment_ago
 fn a_number_that_is_suspended_carries_no_call_until_it_serves_again() {
     let mut world = World::new();
     let (a, _) = (world.phone(A), world.phone(B));
-    let admin = world.admin();
-    admin.ask("POST", "/numbers", &[], Some(&json!([{"x": W, "app": "shop"}]))).success();
+    let number = json!([{"x": W, "app": "shop"}]);
+    world.admin().ask("POST", "/numbers", &[], Some(&number)).success();
     world.app("shop").bind(W, A, B, &json!({}));
     assert_eq!(world.call(a, W), reached(B));
     let path = format!("/numbers/{}", W.replace('+', "%2B"));
-    let change = |state: &str| admin.ask("PATCH", &path, &[], Some(&json!({"state": state}))).success();
-    assert_eq!(change("suspended")["state"], "suspended");
+    let change = |world: &World, state: &str| {
+        let changed = world.admin().ask("PATCH", &path, &[], Some(&json!({"state": state}))).success();
+        assert_eq!(changed["state"], state);
+    };
+    change(&world, "suspended");
     assert_eq!(world.call(a, W), Fate::Refused(403));
-    let refused = world.app("shop").post(AXB, &json!({"relationNum": W, "callerNum": C, "calleeNum": D}));
-    assert_eq!(refused.code(), "1012102");
-    change("frozen");
+    let mut world = world.crash();
+    assert_eq!(world.call(a, W), Fate::Refused(403), "so it was acknowledged");
+    let wanted = json!({"relationNum": W, "callerNum": C, "calleeNum": D});
+    assert_eq!(world.app("shop").post(AXB, &wanted).code(), "1012102");
+    change(&world, "frozen");
     assert_eq!(world.call(a, W), reached(B), "11: the bindings that there are work");
-    change("normal");
+    assert_eq!(world.app("shop").post(AXB, &wanted).code(), "1012102", "and there are no others");
+    change(&world, "normal");
     assert_eq!(world.call(a, W), reached(B));
-    let codes: Vec<u64> = world.records(4).iter().map(|cdr| cdr["state_code"].as_u64().unwrap()).collect();
-    assert_eq!(codes, [7503, 8055, 7503, 7503]);
+    let codes: Vec<u64> = world.ends(5).into_iter().map(|(_, code)| code).collect();
+    assert_eq!(codes, [7503, 7503, 7503, 8055, 8055]);
     world.end();
 }
 
@@ -508,8 +531,16 @@ fn kill_9_right_after_an_answer_takes_nothing_of_what_it_said() {
         assert_eq!(world.call(a, X), reached(C));
         assert_eq!(world.call(c, X), reached(A));
 
+        let post = world.app("post");
+        let ax = post.bind_ax(Z, A);
+        assert_eq!(post.put(AX_CALLEE, &json!({"subscriptionId": ax, "calleeNum": C})).code(), "0");
+        world = world.crash();
+        assert_eq!(world.call(a, Z), reached(C));
+        assert_eq!(world.app("post").unbind(AX, &ax).code(), "0");
+
         assert_eq!(world.app("shop").unbind(AXB, &id).code(), "0");
         world = world.crash();
+        assert_eq!(world.call(a, Z), Fate::Refused(403));
         expected.clear();
         assert_eq!(pairs(&world.app("shop"), X), expected, "unbound, round {round}");
         assert_eq!(world.call(a, X), Fate::Refused(403));
@@ -695,7 +726,19 @@ impl Program {
         self.ask(wanted, &codes, || app.try_ask("PUT", path, &[], Some(&body))).map(drop)
     }
 
+    /// Every pair of an X at once.
+    fn unbind_all(&mut self, app: &App) -> io::Result<()> {
+        let x = self.own[self.random.below(self.own.len() as u64) as usize].clone();
+        let mut wanted = self.rows.clone();
+        wanted.retain(|_, row| row.x != x);
+        let code = if wanted.len() == self.rows.len() { "1012001" } else { "0" };
+        self.ask(wanted, &[code], || app.try_ask("DELETE", AXB, &[("relationNum", &x)], None)).map(drop)
+    }
+
     fn unbind(&mut self, app: &App) -> io::Result<()> {
+        if !self.is_ax && self.random.below(6) == 0 {
+            return self.unbind_all(app);
+        }
         let Some((tag, row)) = self.some_row() else { return self.bind(app) };
         let mut wanted = self.rows.clone();
         wanted.remove(&tag);
@@ -735,6 +778,91 @@ impl Program {
             self.rows
         );
         self.rows = found;
+    }
+}
+
+/// The operator's program: numbers come and go to another app, many at once.
+struct Operator {
+    random: Random,
+    /// X, to its app and state.
+    numbers: BTreeMap<String, (String, String)>,
+    batches: u64,
+    undecided: Option<BTreeMap<String, (String, String)>>,
+    /// Changes that were acknowledged.
+    acknowledged: usize,
+}
+
+/// Numbers that the operator adds at once.
+const BATCH: u64 = 20;
+
+/// Batches of these, at most: all of them fit on a page.
+const BATCHES: u64 = 30;
+
+impl Operator {
+    fn batch(number: u64) -> Vec<String> {
+        (0..BATCH).map(|place| format!("+8675588{:06}", number * BATCH + place)).collect()
+    }
+
+    fn run(&mut self, server: SocketAddr) {
+        let headers = [("Authorization", format!("Bearer {FULL}"))];
+        loop {
+            let mut wanted = self.numbers.clone();
+            let batch = Operator::batch(self.random.below(self.batches.max(1)));
+            let app = ["shop", "mall"][self.random.below(2) as usize];
+            let (method, path, body) = match self.random.below(3) {
+                0 if self.batches > 0 => {
+                    for x in &batch {
+                        wanted.get_mut(x).unwrap().0 = app.to_owned();
+                    }
+                    ("POST", "/numbers/transfer".to_owned(), json!({"numbers": batch, "to": app}))
+                }
+                1 if self.batches > 0 => {
+                    let x = &batch[self.random.below(BATCH) as usize];
+                    let state = ["normal", "frozen", "suspended", "unavailable"][self.random.below(4) as usize];
+                    wanted.get_mut(x).unwrap().1 = state.to_owned();
+                    ("PATCH", format!("/numbers/{}", x.replace('+', "%2B")), json!({"state": state}))
+                }
+                _ if self.batches < BATCHES => {
+                    let batch = Operator::batch(self.batches);
+                    wanted.extend(batch.iter().map(|x| (x.clone(), (app.to_owned(), "normal".to_owned()))));
+                    let numbers: Vec<Value> = batch.iter().map(|x| json!({"x": x, "app": app})).collect();
+                    ("POST", "/numbers".to_owned(), json!(numbers))
+                }
+                _ => continue,
+            };
+            self.undecided = Some(wanted);
+            let Ok(answer) = request(server, method, &format!("/admin/v1{path}"), &headers, Some(&body)) else {
+                return;
+            };
+            answer.success();
+            self.acknowledged += 1;
+            self.numbers = self.undecided.take().expect("it has just been put there");
+            self.batches = self.numbers.len() as u64 / BATCH;
+        }
+    }
+
+    /// As [`Program::settle`]; and each change that was made is written down, in the same breath.
+    fn settle(&mut self, admin: &Admin) {
+        let listed = admin.list("/numbers", &[("limit", "1000")]);
+        let text = |number: &Value, key: &str| number[key].as_str().unwrap().to_owned();
+        let of_operator = listed.iter().filter(|number| number["is_configured"] == false);
+        let found: BTreeMap<String, (String, String)> =
+            of_operator.map(|number| (text(number, "x"), (text(number, "app"), text(number, "state")))).collect();
+        let undecided = self.undecided.take();
+        let is_done = undecided.as_ref() == Some(&found);
+        assert!(
+            is_done || found == self.numbers,
+            "told {:#?}\n(in flight: {undecided:#?})\nfound {found:#?}",
+            self.numbers
+        );
+        let is_noop = undecided.as_ref() == Some(&self.numbers);
+        let lines = admin.list("/audit", &[("limit", "1000")]).len();
+        let expected = self.acknowledged + usize::from(is_done);
+        // One that would change nothing has been done or not: only the log tells.
+        assert!(lines == expected || is_noop && lines + 1 == expected, "{lines} lines, and {expected} changes");
+        self.acknowledged = lines;
+        self.numbers = found;
+        self.batches = self.numbers.len() as u64 / BATCH;
     }
 }
 
@@ -782,6 +910,13 @@ fn whatever_was_acknowledged_to_many_clients_holds_after_each_kill_9_and_what_wa
         }
     });
     let mut programs: Vec<Program> = programs.collect();
+    let mut operator = Operator {
+        random: Random(0x1234_5678),
+        numbers: BTreeMap::new(),
+        batches: 0,
+        undecided: None,
+        acknowledged: 0,
+    };
     let mut random = Random(0x2545_F491);
     let mut in_flight = 0;
     for _ in 0..6 {
@@ -792,6 +927,7 @@ fn whatever_was_acknowledged_to_many_clients_holds_after_each_kill_9_and_what_wa
             for program in &mut programs {
                 scope.spawn(|| program.run(server, &acknowledged));
             }
+            scope.spawn(|| operator.run(server));
             // A program that fails is seen when the scope ends.
             let clock = Clock::start();
             while acknowledged.load(Relaxed) < end && clock.now() < Duration::from_secs(10) {
@@ -799,8 +935,10 @@ fn whatever_was_acknowledged_to_many_clients_holds_after_each_kill_9_and_what_wa
             }
             world.crash()
         });
+        eprintln!("STAT acked {}", acknowledged.load(Relaxed));
         in_flight += programs.iter().filter(|program| program.undecided.is_some()).count();
 
+        operator.settle(&world.admin());
         let mut all = all_rows(&world.admin());
         let mut parties = BTreeSet::new();
         for row in all.values() {
@@ -817,6 +955,10 @@ fn whatever_was_acknowledged_to_many_clients_holds_after_each_kill_9_and_what_wa
         }
         assert!(all.is_empty(), "nobody has made these: {all:#?}");
     }
+    eprintln!(
+        "STAT in flight {in_flight} {:?}",
+        programs.iter().map(|p| (&p.name, p.made, &p.answers)).collect::<Vec<_>>()
+    );
     assert!(in_flight > 0, "something was in flight");
     let mut codes = BTreeMap::new();
     for (code, count) in programs.iter().flat_map(|program| &program.answers) {
@@ -1047,8 +1189,7 @@ fn who_may_only_look_changes_nothing_and_what_is_changed_is_written_down() {
 #[test]
 fn why_says_of_every_caller_what_the_call_then_comes_to() {
     let mut world = World::new();
-    let phones: BTreeMap<&str, Who> =
-        [A, B, C, D, E].into_iter().map(|number| (number, world.phone(number))).collect();
+    let phones: BTreeMap<&str, Who> = [A, B, C, D, E].into_iter().map(|number| (number, world.phone(number))).collect();
     let fixed = "+867551230005";
     let fixed_line = world.phone(fixed);
     let (shop, post, admin) = (world.app("shop"), world.app("post"), world.admin());
@@ -1059,7 +1200,8 @@ fn why_says_of_every_caller_what_the_call_then_comes_to() {
     post.bind_ax(Z, A);
     let unknown = "+8675512340009";
     let phone = |number: &str| if number == fixed { fixed_line } else { phones[number] };
-    let mut asked = vec![(A, X), (B, X), (C, X), (D, X), (E, X), (fixed, Y), (B, Y), (A, W), (A, unknown), (E, Z), (A, Z)];
+    let mut asked =
+        vec![(A, X), (B, X), (C, X), (D, X), (E, X), (fixed, Y), (B, Y), (A, W), (A, unknown), (E, Z), (A, Z)];
     let mut seen = BTreeSet::new();
     for step in 0..2 {
         for (caller, x) in &asked {
@@ -1082,7 +1224,11 @@ fn why_says_of_every_caller_what_the_call_then_comes_to() {
                 }
                 Fate::Refused(status) => {
                     assert_eq!(why["connects"], false, "{why}");
-                    assert_eq!((&why["reason"], &why["state_code"]), (&record["cause"], &record["state_code"]), "{why}");
+                    assert_eq!(
+                        (&why["reason"], &why["state_code"]),
+                        (&record["cause"], &record["state_code"]),
+                        "{why}"
+                    );
                     assert!(why["steps"].to_string().contains(&format!("SIP {status}")), "{why}");
                 }
             }
@@ -1091,7 +1237,15 @@ fn why_says_of_every_caller_what_the_call_then_comes_to() {
         asked = vec![(A, Z)];
         post.put(AX_CALLEE, &json!({"privateNum": Z, "calleeNum": C})).success();
     }
-    let wanted = ["connect", "fixed_line_caller", "no_temporary_callee", "not_bound", "number_unusable", "unknown_x", "wrong_direction"];
+    let wanted = [
+        "connect",
+        "fixed_line_caller",
+        "no_temporary_callee",
+        "not_bound",
+        "number_unusable",
+        "unknown_x",
+        "wrong_direction",
+    ];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), wanted);
     world.end();
 }

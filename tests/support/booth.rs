@@ -152,7 +152,13 @@ impl Booth {
         }
         known.add_tone("A's voice", VOICE_OF_A);
         known.add_tone("B's voice", VOICE_OF_B);
-        Booth { clock: Clock::start(), poll: Poll::new().unwrap(), lines: Vec::new(), exchanges: Vec::new(), known: Arc::new(known) }
+        Booth {
+            clock: Clock::start(),
+            poll: Poll::new().unwrap(),
+            lines: Vec::new(),
+            exchanges: Vec::new(),
+            known: Arc::new(known),
+        }
     }
 
     /// A phone that speaks UDP from an address. `change` says who it is and what it does.
