@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -584,6 +585,27 @@ fn row_of(view: &Value) -> (String, Row) {
     (text("user_data"), row)
 }
 
+/// When the daemon is to be killed.
+struct Execution {
+    daemon: Mutex<Option<Daemon>>,
+    answers: AtomicUsize,
+    after: usize,
+    pause: Duration,
+    /// What it had logged.
+    log: Mutex<Option<String>>,
+}
+
+impl Execution {
+    fn carry_out(&self) {
+        let Some(daemon) = self.daemon.lock().unwrap().take() else { return };
+        let clock = Clock::start();
+        while clock.now() < self.pause {
+            std::hint::spin_loop();
+        }
+        *self.log.lock().unwrap() = Some(daemon.crash());
+    }
+}
+
 /// A customer's program: it makes one request after the other, and knows what must stand when each is answered.
 struct Program {
     name: String,
@@ -614,10 +636,12 @@ impl Program {
     }
 
     /// Runs until the daemon is gone.
-    fn run(&mut self, server: SocketAddr, acknowledged: &AtomicUsize) {
+    fn run(&mut self, server: SocketAddr, execution: &Execution) {
         let app = App::new(server, self.app, SECRET, if self.is_ax { Scheme::Wsse } else { Scheme::Aksk });
         while self.step(&app).is_ok() {
-            acknowledged.fetch_add(1, Relaxed);
+            if execution.answers.fetch_add(1, Relaxed) + 1 == execution.after {
+                execution.carry_out();
+            }
         }
     }
 
@@ -919,23 +943,34 @@ fn whatever_was_acknowledged_to_many_clients_holds_after_each_kill_9_and_what_wa
     };
     let mut random = Random(0x2545_F491);
     let mut in_flight = 0;
-    for _ in 0..6 {
+    for round in 0..24 {
         let server = world.api();
-        let acknowledged = AtomicUsize::new(0);
-        let end = 40 + random.below(160) as usize;
-        world = std::thread::scope(|scope| {
+        let World { booth, exchange, site, setup, daemon } = world;
+        // After so many answers; every other time at once, else in the midst of a commit.
+        let execution = Execution {
+            daemon: Mutex::new(Some(daemon)),
+            answers: AtomicUsize::new(0),
+            after: 40 + random.below(120) as usize,
+            pause: Duration::from_micros(random.below(8_000) * (round % 2)),
+            log: Mutex::new(None),
+        };
+        std::thread::scope(|scope| {
             for program in &mut programs {
-                scope.spawn(|| program.run(server, &acknowledged));
+                scope.spawn(|| program.run(server, &execution));
             }
             scope.spawn(|| operator.run(server));
-            // A program that fails is seen when the scope ends.
+            // Where programs fail there are no answers; that is seen when the scope ends.
             let clock = Clock::start();
-            while acknowledged.load(Relaxed) < end && clock.now() < Duration::from_secs(10) {
-                std::thread::yield_now();
-            }
-            world.crash()
+            until("the daemon is killed", || {
+                if clock.now() > Duration::from_secs(10) {
+                    execution.carry_out();
+                }
+                execution.log.lock().unwrap().is_some().then_some(())
+            });
         });
-        eprintln!("STAT acked {}", acknowledged.load(Relaxed));
+        assert_private(&execution.log.into_inner().unwrap().expect("it is dead"));
+        let daemon = site.start();
+        world = World { booth, exchange, site, setup, daemon };
         in_flight += programs.iter().filter(|program| program.undecided.is_some()).count();
 
         operator.settle(&world.admin());
@@ -955,10 +990,6 @@ fn whatever_was_acknowledged_to_many_clients_holds_after_each_kill_9_and_what_wa
         }
         assert!(all.is_empty(), "nobody has made these: {all:#?}");
     }
-    eprintln!(
-        "STAT in flight {in_flight} {:?}",
-        programs.iter().map(|p| (&p.name, p.made, &p.answers)).collect::<Vec<_>>()
-    );
     assert!(in_flight > 0, "something was in flight");
     let mut codes = BTreeMap::new();
     for (code, count) in programs.iter().flat_map(|program| &program.answers) {
@@ -983,7 +1014,7 @@ fn kill_9_right_after_a_call_leaves_its_record_exactly_once_in_the_store_and_in_
     let mut world = World::new();
     let c = world.phone(C);
     let mut expected: Vec<Told> = Vec::new();
-    for round in 0..4 {
+    for round in 0..6 {
         let (a, b) = world.talkers();
         let tag = format!("call-{round}");
         let id = world.app("shop").bind(X, A, B, &json!({"userData": tag}));
@@ -994,10 +1025,18 @@ fn kill_9_right_after_a_call_leaves_its_record_exactly_once_in_the_store_and_in_
             expected.push(["", "", C, X, "", "not_bound", "platform", "shop"].map(str::to_owned));
         }
         let (who, other, by) = if round % 2 == 0 { (a, b, "caller") } else { (b, a, "callee") };
-        world.booth.hang_up(who);
-        world.booth.wait("the BYE is answered", |booth| booth.phone(who).state() == State::Ended);
-        world = world.crash();
         expected.push([&tag, &id, A, X, B, "hung_up", by, "shop"].map(str::to_owned));
+        if round < 4 {
+            world.booth.hang_up(who);
+            world.booth.wait("the BYE is answered", |booth| booth.phone(who).state() == State::Ended);
+        } else {
+            // The last call is one that B declines: A has seen the 603.
+            world.hang_up(who, other);
+            world.booth.set_script(b, Script::refuses(Duration::ZERO, 603));
+            assert_eq!(world.call(a, X), reached(B));
+            expected.push([&tag, &id, A, X, B, "rejected", "callee", "shop"].map(str::to_owned));
+        }
+        world = world.crash();
         // Whether the other phone has been told or not, it is of no more use.
         world.booth.hang_up(other);
         world.exchange.forget();
