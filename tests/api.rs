@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axbridge::clock::Clock;
@@ -107,8 +107,13 @@ impl World {
         (add(A, VOICE_OF_A), add(B, VOICE_OF_B))
     }
 
-    /// One calls X, where the callee, if there is one, declines.
+    /// One calls X, where the callee, if there is one, declines. Once more where the ports of the last calls, which can be fast,
+    /// are not free yet.
     fn call(&mut self, caller: Who, x: &str) -> Fate {
+        until("there are ports", || Some(self.call_once(caller, x)).filter(|fate| *fate != Fate::Refused(503)))
+    }
+
+    fn call_once(&mut self, caller: Who, x: &str) -> Fate {
         let everybody = self.booth.everybody();
         let before: Vec<usize> = everybody.iter().map(|who| self.booth.events(*who).len()).collect();
         self.booth.call(caller, x, self.daemon.udp);
@@ -280,6 +285,47 @@ fn one_modify_transfers_and_the_old_b_is_nobody_at_once() {
     let told = shop.ask("GET", AXB, &[("subscriptionId", &id)], None).success();
     assert_eq!(told["relationNumList"][0]["calleeNum"], C);
     world.end();
+}
+
+#[test]
+fn while_a_binding_goes_to_and_fro_every_call_finds_the_one_or_the_other() {
+    let mut world = World::with(|setup| setup.quarantine = "0s");
+    let [a, ..] = [A, B, C].map(|number| world.phone(number));
+    let shop = world.app("shop");
+    let id = shop.bind(X, A, B, &json!({}));
+    let is_over = AtomicBool::new(false);
+    let mut found = BTreeMap::new();
+    let turns = std::thread::scope(|scope| {
+        let transfers = scope.spawn(|| {
+            let mut turns = 0;
+            while !is_over.load(Relaxed) {
+                let callee = [C, B][turns % 2];
+                assert_eq!(shop.put(AXB, &json!({"subscriptionId": id, "calleeNum": callee})).code(), "0");
+                turns += 1;
+            }
+            turns
+        });
+        // Whatever comes of it, the thread must see the end.
+        let end = OnDrop(&is_over);
+        while found.len() < 2 || found.values().sum::<usize>() < 60 {
+            *found.entry(format!("{:?}", world.call(a, X))).or_insert(0) += 1;
+            assert!(found.len() <= 2, "{found:?}");
+        }
+        drop(end);
+        transfers.join().unwrap()
+    });
+    let either = [reached(C), reached(B)].map(|fate| format!("{fate:?}"));
+    assert!(found.keys().eq(&either) && turns > 10, "{found:?} in {turns} transfers");
+    world.end();
+}
+
+/// Says when it goes that something is over.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 #[test]
@@ -1138,6 +1184,61 @@ fn bindings_of_the_file_and_of_the_api_stand_side_by_side_and_only_the_file_chan
     let mut world = world.crash();
     all(&mut world, true);
     assert_eq!(pairs(&world.app("shop"), W), listed);
+    world.end();
+}
+
+#[test]
+fn a_binding_of_the_api_is_there_in_the_midst_of_every_reload() {
+    let mut world = World::with(|setup| {
+        setup.bind(W, A, B, "carrier");
+        setup.quarantine = "0s";
+    });
+    let [a, _, c, _] = [A, B, C, D].map(|number| world.phone(number));
+    world.app("shop").bind(W, C, D, &json!({}));
+    // W has to stay, whoever is bound on it.
+    world.setup.bind(W, E, "+8613500000015", "carrier");
+    for round in 0..10 {
+        if round % 2 == 0 {
+            world.setup.unbind(W, A);
+        } else {
+            world.setup.bind(W, A, B, "carrier");
+        }
+        world.site.write(&world.setup);
+        let count = |daemon: &Daemon| daemon.log().matches("configuration taken").count();
+        let before = count(&world.daemon);
+        world.daemon.signal("HUP");
+        let mut calls = 0;
+        while calls < 3 || count(&world.daemon) == before {
+            assert_eq!(world.call(c, W), reached(D));
+            calls += 1;
+            assert!(calls < 10_000, "the file is not taken");
+        }
+        let expected = if round % 2 == 0 { Fate::Refused(403) } else { reached(B) };
+        assert_eq!(world.call(a, W), expected);
+    }
+    world.end();
+}
+
+#[test]
+fn a_binding_of_the_file_that_comes_while_it_is_down_waits_for_the_one_of_the_api_in_its_way() {
+    let mut world = World::with(|setup| setup.bind(W, A, B, "carrier"));
+    let [a, b, c] = [A, B, C].map(|number| world.phone(number));
+    let (d, _) = (world.phone(D), world.phone(E));
+    let id = world.app("shop").bind(W, C, D, &json!({}));
+    world.setup.bind(W, C, E, "carrier");
+    world.site.write(&world.setup);
+    world = world.crash();
+    let said = world.daemon.log();
+    let line = said.lines().find(|line| line.contains("a binding of the configuration is left out"));
+    assert!(line.is_some_and(|line| line.contains("ERROR") && line.contains("is bound on this x already")), "{said}");
+    assert_eq!(world.call(c, W), reached(D), "what was acknowledged stands");
+    assert_eq!(world.call(d, W), reached(C));
+    assert_eq!(world.call(a, W), reached(B), "the rest of the file is taken");
+    assert_eq!(world.app("shop").unbind(AXB, &id).code(), "0");
+    world.signal_and_wait("configuration taken");
+    assert_eq!(world.call(c, W), reached(E));
+    assert_eq!(world.call(d, W), Fate::Refused(403));
+    assert_eq!(world.call(b, W), reached(A));
     world.end();
 }
 
