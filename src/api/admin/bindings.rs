@@ -92,8 +92,10 @@ struct Filter {
     /// Of this app.
     app: Option<String>,
     /// Of this X.
+    #[param(value_type = Option<Whole>)]
     x: Option<String>,
     /// With this number as A, or as the other party.
+    #[param(value_type = Option<Whole>)]
     number: Option<String>,
 }
 
@@ -158,7 +160,7 @@ async fn list(
 }
 
 /// A binding.
-#[utoipa::path(get, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path)),
+#[utoipa::path(get, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path, format = "uuid")),
     responses((status = 200, body = BindingView)))]
 async fn show(State(admin): State<Admin>, Path(text): Path<String>) -> Result<Json<BindingView>, Refusal> {
     let id = id(&text)?;
@@ -170,7 +172,7 @@ async fn show(State(admin): State<Admin>, Path(text): Path<String>) -> Result<Js
 }
 
 /// Ends a binding; calls in progress go on to their end.
-#[utoipa::path(delete, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path)),
+#[utoipa::path(delete, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path, format = "uuid")),
     responses((status = 204)))]
 async fn end(State(admin): State<Admin>, actor: Actor, Path(text): Path<String>) -> Result<StatusCode, Refusal> {
     let id = id(&text)?;

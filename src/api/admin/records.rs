@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::asked::{Asked, Listed, Part, Path, not_found, number, shown};
+use super::asked::{Asked, Listed, Part, Path, Whole, not_found, number, shown};
 use super::auth::Actor;
 use super::{Admin, AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Why, unavailable};
 use crate::api::refusal::Refusal;
@@ -30,6 +30,7 @@ struct Calls {
     /// Of this app.
     app: Option<String>,
     /// Through this X.
+    #[param(value_type = Option<Whole>)]
     x: Option<String>,
 }
 
@@ -49,8 +50,10 @@ struct Cdrs {
     /// Ended before this time.
     to: Option<u64>,
     /// This number called, or was called.
+    #[param(value_type = Option<Whole>)]
     number: Option<String>,
     /// Through this X.
+    #[param(value_type = Option<Whole>)]
     x: Option<String>,
     /// Of this app.
     app: Option<String>,
@@ -65,8 +68,10 @@ struct Cdrs {
 #[into_params(parameter_in = Query)]
 struct WhyAsked {
     /// The number that is called.
+    #[param(value_type = Whole)]
     x: String,
     /// Who calls.
+    #[param(value_type = Whole)]
     caller: String,
 }
 
@@ -108,6 +113,10 @@ async fn cdrs(
     let limit = part.limit()?;
     let (number, x) = (optional("number", asked.number.as_deref())?, optional("x", asked.x.as_deref())?);
     let Cdrs { from, to, app, cause, session_id, .. } = asked;
+    if from.into_iter().chain(to).any(|time| i64::try_from(time).is_err()) {
+        let message = "from and to are milliseconds of UNIX time: the year 292278994 is too far";
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
+    }
     if from.zip(to).is_some_and(|(from, to)| from > to) {
         let message = "from is later than to: both are milliseconds of UNIX time";
         return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
