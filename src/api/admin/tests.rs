@@ -303,6 +303,28 @@ async fn the_document_has_every_route_and_says_nothing_that_it_does_not_explain(
     assert!(references > 100, "{references}");
 }
 
+#[test]
+fn the_document_says_what_may_be_missing_and_what_values_may_be() {
+    let (_, document) = declared();
+    let paths = &document["paths"];
+    for (method, path) in
+        [("get", "/numbers"), ("post", "/numbers"), ("post", "/numbers/transfer"), ("get", "/bindings")]
+    {
+        let responses = &paths[format!("/admin/v1{path}")][method]["responses"];
+        assert!(responses["404"].is_object(), "{method} {path}: its app may be missing");
+    }
+    assert!(paths["/admin/v1/cdrs"]["get"]["responses"]["404"].is_null());
+    let audio = &paths["/admin/v1/apps/{app}/prompts/{name}"];
+    let binary = json!({"type": "string", "format": "binary"});
+    assert_eq!(audio["put"]["requestBody"]["content"]["audio/x-wav"]["schema"], binary);
+    assert_eq!(audio["get"]["responses"]["200"]["content"]["audio/x-wav"]["schema"], binary);
+    let limit = &paths["/admin/v1/apps"]["get"]["parameters"][0];
+    assert_eq!(
+        (&limit["name"], &limit["schema"]["minimum"], &limit["schema"]["maximum"]),
+        (&json!("limit"), &json!(1), &json!(1000))
+    );
+}
+
 #[tokio::test]
 async fn who_may_do_what() {
     let bench = bench();
@@ -651,6 +673,7 @@ async fn calls_records_and_reasons_come_from_the_hooks() {
     let cdrs = bench.get(query).await;
     assert_eq!((&cdrs["items"][0]["callee"], &cdrs["next_cursor"]), (&json!("+8613800000002"), &json!("more")));
     bench.refused("GET", "/cdrs?from=2&to=1", Value::Null, 422, "bad_time").await;
+    bench.refused("GET", "/cdrs?to=9223372036854775808", Value::Null, 422, "bad_time").await;
     bench.refused("GET", "/cdrs?number=1", Value::Null, 422, "bad_number").await;
     assert_eq!(bench.get("/audit?limit=3&cursor=c").await["items"][0]["who"], "full");
     assert_eq!(bench.get("/why?x=%2B8617000000001&caller=%2B8613800000009").await["reason"], "no_binding");
