@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::asked::{Asked, Listed, Part, Path, Whole, not_found, number, shown};
+use super::asked::{Asked, Listed, Part, Path, Whole, bad_cursor, not_found, number, shown};
 use super::auth::Actor;
 use super::{Admin, AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Why, unavailable};
 use crate::api::refusal::Refusal;
@@ -113,6 +113,11 @@ async fn cdrs(
     let limit = part.limit()?;
     let (number, x) = (optional("number", asked.number.as_deref())?, optional("x", asked.x.as_deref())?);
     let Cdrs { from, to, app, cause, session_id, .. } = asked;
+    // When a call has ended, and its name.
+    let is_cursor = |text: &str| text.split_once('-').is_some_and(|(ended, _)| ended.parse::<i64>().is_ok());
+    if part.cursor.as_deref().is_some_and(|text| !is_cursor(text)) {
+        return Err(bad_cursor());
+    }
     if from.into_iter().chain(to).any(|time| i64::try_from(time).is_err()) {
         let message = "from and to are milliseconds of UNIX time: the year 292278994 is too far";
         return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
@@ -144,6 +149,10 @@ fn told(filter: &CdrFilter) -> String {
 #[utoipa::path(get, path = "/audit", params(Part), responses((status = 200, body = Listed<AuditView>)))]
 async fn audit(State(admin): State<Admin>, Asked(part): Asked<Part>) -> Result<Json<Listed<AuditView>>, Refusal> {
     let filter = AuditFilter { limit: part.limit()?, cursor: part.cursor };
+    // The place of a row in the log.
+    if filter.cursor.as_deref().is_some_and(|text| text.parse::<i64>().is_err()) {
+        return Err(bad_cursor());
+    }
     (admin.0.hooks.audit)(filter).await.map_err(unavailable).map(Json)
 }
 

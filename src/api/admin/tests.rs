@@ -669,13 +669,16 @@ async fn calls_records_and_reasons_come_from_the_hooks() {
     );
     assert_eq!(bench.ask("DELETE", "/calls/s1", Value::Null).await.status, 204);
     bench.refused("DELETE", "/calls/s2", Value::Null, 404, "not_found").await;
-    let query = "/cdrs?from=1&to=2&number=%2B8613800000002&x=%2B8617000000001&app=shop&cause=busy&limit=7&cursor=c";
+    let query = "/cdrs?from=1&to=2&number=%2B8613800000002&x=%2B8617000000001&app=shop&cause=busy&limit=7&cursor=5-s9";
     let cdrs = bench.get(query).await;
     assert_eq!((&cdrs["items"][0]["callee"], &cdrs["next_cursor"]), (&json!("+8613800000002"), &json!("more")));
     bench.refused("GET", "/cdrs?from=2&to=1", Value::Null, 422, "bad_time").await;
     bench.refused("GET", "/cdrs?to=9223372036854775808", Value::Null, 422, "bad_time").await;
     bench.refused("GET", "/cdrs?number=1", Value::Null, 422, "bad_number").await;
-    assert_eq!(bench.get("/audit?limit=3&cursor=c").await["items"][0]["who"], "full");
+    for path in ["/cdrs?cursor=c", "/cdrs?cursor=1", "/cdrs?cursor=-c", "/audit?cursor=c", "/audit?cursor=1-c"] {
+        bench.refused("GET", path, Value::Null, 422, "bad_cursor").await;
+    }
+    assert_eq!(bench.get("/audit?limit=3&cursor=3").await["items"][0]["who"], "full");
     assert_eq!(bench.get("/why?x=%2B8617000000001&caller=%2B8613800000009").await["reason"], "no_binding");
     bench.refused("GET", "/why?x=%2B8617000000001", Value::Null, 400, "bad_query").await;
     let (number, x) = (n("+8613800000002"), n(X));
@@ -693,6 +696,6 @@ async fn calls_records_and_reasons_come_from_the_hooks() {
     );
     let asked = bench.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 6, "{asked:?}");
-    assert!(asked[3].contains("limit: 7") && asked[3].contains("Some(\"c\")"), "{}", asked[3]);
+    assert!(asked[3].contains("limit: 7") && asked[3].contains("Some(\"5-s9\")"), "{}", asked[3]);
     assert!(asked.iter().all(|asked| !asked.contains("13800000002")), "{asked:?}");
 }
