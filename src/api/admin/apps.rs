@@ -105,6 +105,7 @@ impl AppView {
 #[derive(Deserialize, ToSchema)]
 struct NewApp {
     /// Its `app_key`: 1 to 64 letters, digits, `-`, `_` and `.`.
+    #[schema(pattern = "^[-_A-Za-z0-9][-_.A-Za-z0-9]{0,63}$")]
     name: String,
     /// Cannot be changed later.
     mode: ModeWord,
@@ -119,6 +120,7 @@ struct AppChange {
     /// Its `app_secret`, 8 to 128 bytes. `""`: another one is made up, and shown once.
     secret: Option<String>,
     /// `zh` or `en`: of the default prompts.
+    #[schema(pattern = "^(zh|en)$")]
     language: Option<String>,
     /// The name of an approved prompt; `""`: none.
     hint_tone: Option<String>,
@@ -127,14 +129,19 @@ struct AppChange {
     /// It may record.
     recording: Option<bool>,
     /// How long B rings, 1 to 600.
+    #[schema(minimum = 1, maximum = 600)]
     no_answer_seconds: Option<u32>,
     /// The longest that a call may last, 1 to 86400.
+    #[schema(minimum = 1, maximum = 86_400)]
     safety_ceiling_seconds: Option<u32>,
-    /// How long an X without bindings rests.
+    /// How long an X without bindings rests, at most a year.
+    #[schema(maximum = 31_536_000)]
     cool_off_seconds: Option<u32>,
     /// Digits of an extension, 1 to 4.
+    #[schema(minimum = 1, maximum = 4)]
     extension_width: Option<u8>,
-    /// Requests that it may make in a second.
+    /// Requests that it may make in a second, 1 to 100000.
+    #[schema(minimum = 1, maximum = 100_000)]
     requests_per_second: Option<u32>,
     /// Area codes by the first digits of mobile numbers: `{"1380755": "0755"}`. Replaces all of them.
     mobile_areas: Option<BTreeMap<String, String>>,

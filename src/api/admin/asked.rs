@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use numbering::{BindError, Number};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::api::refusal::Refusal;
@@ -30,13 +31,28 @@ impl Serialize for Whole {
     }
 }
 
+/// What [`Number::parse`] takes.
+const NUMBER: &str = r"^\+(86[1-9][0-9]{2,15}|8[0-57-9][0-9]{3,16}|[1-79][0-9]{4,17})$";
+
 impl PartialSchema for Whole {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        String::schema()
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(NUMBER)).examples(["+8613800000001"]).into()
     }
 }
 
 impl ToSchema for Whole {}
+
+/// A file as it is, in the document.
+pub(super) struct Audio;
+
+impl PartialSchema for Audio {
+    fn schema() -> RefOr<Schema> {
+        let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(binary)).into()
+    }
+}
+
+impl ToSchema for Audio {}
 
 /// A part of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -53,6 +69,7 @@ pub struct Listed<T: ToSchema> {
 #[into_params(parameter_in = Query)]
 pub(super) struct Part {
     /// At most so many, 1 to 1000; 100 where nothing is said.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the part before.
     pub(super) cursor: Option<String>,

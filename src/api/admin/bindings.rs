@@ -96,8 +96,10 @@ struct Filter {
     /// Of this app.
     app: Option<String>,
     /// Of this X.
+    #[param(value_type = Option<Whole>)]
     x: Option<String>,
     /// With this number as A, or as the other party.
+    #[param(value_type = Option<Whole>)]
     number: Option<String>,
 }
 
@@ -293,7 +295,7 @@ async fn make(
 }
 
 /// A binding.
-#[utoipa::path(get, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path)),
+#[utoipa::path(get, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path, format = "uuid")),
     responses((status = 200, body = BindingView)))]
 async fn show(State(admin): State<Admin>, Path(text): Path<String>) -> Result<Json<BindingView>, Refusal> {
     let id = id(&text)?;
@@ -305,7 +307,7 @@ async fn show(State(admin): State<Admin>, Path(text): Path<String>) -> Result<Js
 }
 
 /// Ends a binding; calls in progress go on to their end.
-#[utoipa::path(delete, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path)),
+#[utoipa::path(delete, path = "/bindings/{subscription_id}", params(("subscription_id" = String, Path, format = "uuid")),
     responses((status = 204)))]
 async fn end(State(admin): State<Admin>, actor: Actor, Path(text): Path<String>) -> Result<StatusCode, Refusal> {
     let id = id(&text)?;

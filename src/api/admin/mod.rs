@@ -175,6 +175,11 @@ fn declared() -> (Router<Admin>, Value) {
     (router, document)
 }
 
+/// Whether something that is not there can be asked for: in the path, or as the app of a number or a binding.
+fn names(path: &str) -> bool {
+    path.contains('{') || path.contains("/numbers") || path.ends_with("/bindings")
+}
+
 /// Adds to each operation how it is refused, since that is alike for all of them.
 fn describe_refusals(document: &mut Value) {
     document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
@@ -189,7 +194,7 @@ fn describe_refusals(document: &mut Value) {
                 (true, "400", "A parameter or the JSON is malformed."),
                 (true, "401", "No token, or none that is known."),
                 (changes, "403", "The token may only read."),
-                (path.contains('{'), "404", "There is none of this name."),
+                (names(path), "404", "There is none of this name."),
                 (true, "405", "The path does not take this method."),
                 (changes, "409", "It stands in the operator's file, is in use, or is there already."),
                 (has_body, "413", "The body is too long."),

@@ -110,6 +110,7 @@ struct Filter {
     /// Of this app.
     app: Option<String>,
     /// At home here: `0755`.
+    #[param(pattern = "^0[1-9][0-9]{1,2}$")]
     area: Option<String>,
     /// In this state.
     #[param(inline)]
@@ -120,7 +121,8 @@ struct Filter {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewNumber {
-    /// `+8617000000001`.
+    /// The number.
+    #[schema(value_type = Whole)]
     x: String,
     /// Whose it is to be.
     app: String,
@@ -152,6 +154,7 @@ struct Transfer {
     /// The app that gets them.
     to: String,
     /// Numbers without bindings, at most 10,000.
+    #[schema(value_type = Vec<Whole>, min_items = 1, max_items = 10_000)]
     numbers: Vec<String>,
 }
 
@@ -319,7 +322,7 @@ async fn transfer(
 }
 
 /// A number.
-#[utoipa::path(get, path = "/numbers/{x}", params(("x" = String, Path)), responses((status = 200, body = NumberView)))]
+#[utoipa::path(get, path = "/numbers/{x}", params(("x" = Whole, Path)), responses((status = 200, body = NumberView)))]
 async fn show(State(admin): State<Admin>, Path(x): Path<String>) -> Result<Json<NumberView>, Refusal> {
     let x = number("x", &x)?;
     let read = move |books: &mut Books| {
@@ -330,7 +333,7 @@ async fn show(State(admin): State<Admin>, Path(x): Path<String>) -> Result<Json<
 }
 
 /// Changes a number, effective for the next call.
-#[utoipa::path(patch, path = "/numbers/{x}", params(("x" = String, Path)), request_body = NumberChange,
+#[utoipa::path(patch, path = "/numbers/{x}", params(("x" = Whole, Path)), request_body = NumberChange,
     responses((status = 200, body = NumberView)))]
 async fn change(
     State(admin): State<Admin>,
@@ -363,7 +366,7 @@ async fn change(
 }
 
 /// Releases a number that has no bindings.
-#[utoipa::path(delete, path = "/numbers/{x}", params(("x" = String, Path)), responses((status = 204)))]
+#[utoipa::path(delete, path = "/numbers/{x}", params(("x" = Whole, Path)), responses((status = 204)))]
 async fn release(State(admin): State<Admin>, actor: Actor, Path(x): Path<String>) -> Result<StatusCode, Refusal> {
     let x = number("x", &x)?;
     let released =

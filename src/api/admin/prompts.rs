@@ -19,7 +19,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::Admin;
-use super::asked::{Asked, Body, Given, Listed, Part, Path, cut, no_app, not_found, shown};
+use super::asked::{Asked, Audio, Body, Given, Listed, Part, Path, cut, no_app, not_found, shown};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
 use crate::api::server::{LARGE_BODY, by_progress};
@@ -73,6 +73,7 @@ impl PromptView {
 #[serde(deny_unknown_fields)]
 struct Rejection {
     /// Why; at most 1000 bytes.
+    #[schema(min_length = 1, max_length = 1000)]
     remark: String,
 }
 
@@ -117,7 +118,7 @@ async fn list(
 
 /// The audio of a prompt: a WAV file, A-law, 8,000 Hz, mono.
 #[utoipa::path(get, path = "/apps/{app}/prompts/{name}", params(("app" = String, Path), ("name" = String, Path)),
-    responses((status = 200, body = Vec<u8>, content_type = "audio/x-wav")))]
+    responses((status = 200, body = inline(Audio), content_type = "audio/x-wav")))]
 async fn listen(
     State(admin): State<Admin>,
     Path((app, name)): Path<(String, String)>,
@@ -135,7 +136,7 @@ async fn listen(
 /// Uploads a prompt: a WAV file of at most 2 MB, 8,000 Hz, mono, A-law or PCM of 16 bit. It is a draft then, whatever it
 /// was, and does not play until it is approved.
 #[utoipa::path(put, path = "/apps/{app}/prompts/{name}", params(("app" = String, Path), ("name" = String, Path)),
-    request_body(content = Vec<u8>, content_type = "audio/x-wav"), responses((status = 200, body = PromptView)))]
+    request_body(content = inline(Audio), content_type = "audio/x-wav"), responses((status = 200, body = PromptView)))]
 async fn upload(
     State(admin): State<Admin>,
     actor: Actor,

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::asked::{Asked, Listed, Part, Path, bad_cursor, not_found, number, shown};
+use super::asked::{Asked, Listed, Part, Path, Whole, bad_cursor, not_found, number, shown};
 use super::auth::Actor;
 use super::{Admin, AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Why, unavailable};
 use crate::api::refusal::Refusal;
@@ -30,6 +30,7 @@ struct Calls {
     /// Of this app.
     app: Option<String>,
     /// Through this X.
+    #[param(value_type = Option<Whole>)]
     x: Option<String>,
 }
 
@@ -49,8 +50,10 @@ struct Cdrs {
     /// Ended before this time.
     to: Option<u64>,
     /// This number called, or was called.
+    #[param(value_type = Option<Whole>)]
     number: Option<String>,
     /// Through this X.
+    #[param(value_type = Option<Whole>)]
     x: Option<String>,
     /// Of this app.
     app: Option<String>,
@@ -65,8 +68,10 @@ struct Cdrs {
 #[into_params(parameter_in = Query)]
 struct WhyAsked {
     /// The number that is called.
+    #[param(value_type = Whole)]
     x: String,
     /// Who calls.
+    #[param(value_type = Whole)]
     caller: String,
 }
 
@@ -108,13 +113,18 @@ async fn cdrs(
     let limit = part.limit()?;
     let (number, x) = (optional("number", asked.number.as_deref())?, optional("x", asked.x.as_deref())?);
     let Cdrs { from, to, app, cause, session_id, .. } = asked;
+    // When a call has ended, and its name.
+    let is_cursor = |text: &str| text.split_once('-').is_some_and(|(ended, _)| ended.parse::<i64>().is_ok());
+    if part.cursor.as_deref().is_some_and(|text| !is_cursor(text)) {
+        return Err(bad_cursor());
+    }
+    if from.into_iter().chain(to).any(|time| i64::try_from(time).is_err()) {
+        let message = "from and to are milliseconds of UNIX time: the year 292278994 is too far";
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
+    }
     if from.zip(to).is_some_and(|(from, to)| from > to) {
         let message = "from is later than to: both are milliseconds of UNIX time";
         return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
-    }
-    let is_cursor = |cursor: &String| cursor.split_once('-').is_some_and(|(ended, _)| ended.parse::<u64>().is_ok());
-    if part.cursor.as_ref().is_some_and(|cursor| !is_cursor(cursor)) {
-        return Err(bad_cursor());
     }
     let filter = CdrFilter { from, to, number, x, app, cause, session_id, cursor: part.cursor, limit };
     admin.note(actor, told(&filter)).await?;
@@ -138,10 +148,11 @@ fn told(filter: &CdrFilter) -> String {
 /// What has been done by this API, the latest first.
 #[utoipa::path(get, path = "/audit", params(Part), responses((status = 200, body = Listed<AuditView>)))]
 async fn audit(State(admin): State<Admin>, Asked(part): Asked<Part>) -> Result<Json<Listed<AuditView>>, Refusal> {
-    if part.cursor.as_ref().is_some_and(|cursor| cursor.parse::<i64>().is_err()) {
+    let filter = AuditFilter { limit: part.limit()?, cursor: part.cursor };
+    // The place of a row in the log.
+    if filter.cursor.as_deref().is_some_and(|text| text.parse::<i64>().is_err()) {
         return Err(bad_cursor());
     }
-    let filter = AuditFilter { limit: part.limit()?, cursor: part.cursor };
     (admin.0.hooks.audit)(filter).await.map_err(unavailable).map(Json)
 }
 

@@ -304,6 +304,28 @@ async fn the_document_has_every_route_and_says_nothing_that_it_does_not_explain(
     assert!(references > 100, "{references}");
 }
 
+#[test]
+fn the_document_says_what_may_be_missing_and_what_values_may_be() {
+    let (_, document) = declared();
+    let paths = &document["paths"];
+    for (method, path) in
+        [("get", "/numbers"), ("post", "/numbers"), ("post", "/numbers/transfer"), ("get", "/bindings")]
+    {
+        let responses = &paths[format!("/admin/v1{path}")][method]["responses"];
+        assert!(responses["404"].is_object(), "{method} {path}: its app may be missing");
+    }
+    assert!(paths["/admin/v1/cdrs"]["get"]["responses"]["404"].is_null());
+    let audio = &paths["/admin/v1/apps/{app}/prompts/{name}"];
+    let binary = json!({"type": "string", "format": "binary"});
+    assert_eq!(audio["put"]["requestBody"]["content"]["audio/x-wav"]["schema"], binary);
+    assert_eq!(audio["get"]["responses"]["200"]["content"]["audio/x-wav"]["schema"], binary);
+    let limit = &paths["/admin/v1/apps"]["get"]["parameters"][0];
+    assert_eq!(
+        (&limit["name"], &limit["schema"]["minimum"], &limit["schema"]["maximum"]),
+        (&json!("limit"), &json!(1), &json!(1000))
+    );
+}
+
 #[tokio::test]
 async fn who_may_do_what() {
     let bench = bench();
@@ -650,12 +672,16 @@ async fn calls_records_and_reasons_come_from_the_hooks() {
     );
     assert_eq!(bench.ask("DELETE", "/calls/s1", Value::Null).await.status, 204);
     bench.refused("DELETE", "/calls/s2", Value::Null, 404, "not_found").await;
-    let query = "/cdrs?from=1&to=2&number=%2B8613800000002&x=%2B8617000000001&app=shop&cause=busy&limit=7&cursor=5-c";
+    let query = "/cdrs?from=1&to=2&number=%2B8613800000002&x=%2B8617000000001&app=shop&cause=busy&limit=7&cursor=5-s9";
     let cdrs = bench.get(query).await;
     assert_eq!((&cdrs["items"][0]["callee"], &cdrs["next_cursor"]), (&json!("+8613800000002"), &json!("more")));
     bench.refused("GET", "/cdrs?from=2&to=1", Value::Null, 422, "bad_time").await;
+    bench.refused("GET", "/cdrs?to=9223372036854775808", Value::Null, 422, "bad_time").await;
     bench.refused("GET", "/cdrs?number=1", Value::Null, 422, "bad_number").await;
-    assert_eq!(bench.get("/audit?limit=3&cursor=9").await["items"][0]["who"], "full");
+    for path in ["/cdrs?cursor=c", "/cdrs?cursor=1", "/cdrs?cursor=-c", "/audit?cursor=c", "/audit?cursor=1-c"] {
+        bench.refused("GET", path, Value::Null, 422, "bad_cursor").await;
+    }
+    assert_eq!(bench.get("/audit?limit=3&cursor=3").await["items"][0]["who"], "full");
     assert_eq!(bench.get("/why?x=%2B8617000000001&caller=%2B8613800000009").await["reason"], "no_binding");
     bench.refused("GET", "/why?x=%2B8617000000001", Value::Null, 400, "bad_query").await;
     let (number, x) = (n("+8613800000002"), n(X));
@@ -673,6 +699,6 @@ async fn calls_records_and_reasons_come_from_the_hooks() {
     );
     let asked = bench.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 6, "{asked:?}");
-    assert!(asked[3].contains("limit: 7") && asked[3].contains("Some(\"5-c\")"), "{}", asked[3]);
+    assert!(asked[3].contains("limit: 7") && asked[3].contains("Some(\"5-s9\")"), "{}", asked[3]);
     assert!(asked.iter().all(|asked| !asked.contains("13800000002")), "{asked:?}");
 }

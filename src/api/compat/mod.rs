@@ -238,14 +238,28 @@ async fn serve(State(compat): State<Arc<Compat>>, request: Request) -> Response 
         Ok(Done::Moved(location)) => moved(location),
         Err(refused) => {
             let status = StatusCode::from_u16(refused.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            json(status, &Reply::of(refused))
+            let mut response = json(status, &Reply::of(refused));
+            if refused.code == Code::NoMethod {
+                response.headers_mut().extend(methods(&parts).map(|methods| (header::ALLOW, methods)));
+            }
+            response
         }
     }
 }
 
-fn find(parts: &request::Parts) -> Result<&'static Operation, Code> {
+fn at_path(parts: &request::Parts) -> impl Iterator<Item = &'static Operation> {
     let path = parts.uri.path().trim_end_matches('/');
-    let mut at_path = OPERATIONS.iter().filter(|operation| operation.path == path).peekable();
+    OPERATIONS.iter().filter(move |operation| operation.path == path)
+}
+
+/// What a 405 has to name (RFC 9110 section 15.5.6).
+fn methods(parts: &request::Parts) -> Option<HeaderValue> {
+    let methods: Vec<&str> = at_path(parts).map(|operation| operation.method).collect();
+    HeaderValue::try_from(methods.join(", ")).ok()
+}
+
+fn find(parts: &request::Parts) -> Result<&'static Operation, Code> {
+    let mut at_path = at_path(parts).peekable();
     at_path.peek().ok_or(Code::NoPath)?;
     at_path.find(|operation| operation.method == parts.method.as_str()).ok_or(Code::NoMethod)
 }

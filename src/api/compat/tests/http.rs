@@ -144,10 +144,18 @@ async fn what_is_not_there_is_not_found() {
     for path in ["/", "/rest", "/rest/", "/metrics", click, axyb, "/rest/caas/privatenumber/v1.0", "/rest/%FF"] {
         is(&client.ask("axb", "POST", path, "{}").await, Code::NoPath);
     }
-    for (method, path) in
-        [("PATCH", AXB_PATH), ("POST", AX_CALLEE), ("POST", RECORD), ("GET", CALL_STOP), ("post", AXB_PATH)]
-    {
-        is(&client.ask("axb", method, path, "{}").await, Code::NoMethod);
+    let all = "POST, DELETE, PUT, GET";
+    for (method, path, allowed) in [
+        ("PATCH", AXB_PATH, all),
+        ("POST", AX_CALLEE, "PUT"),
+        ("POST", RECORD, "GET"),
+        ("GET", CALL_STOP, "POST"),
+        ("post", AXB_PATH, all),
+    ] {
+        let request = client.request("axb", method, path, "{}");
+        let (status, value, response) = client.send(request).await;
+        is(&(status, value), Code::NoMethod);
+        assert_eq!(response.headers()["allow"], allowed, "{method} {path}");
     }
 }
 
