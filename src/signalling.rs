@@ -71,8 +71,10 @@ enum Order {
     /// End every call now; the loop ends.
     Stop,
     /// Something else, done between two turns.
-    Ask(Box<dyn FnOnce(&mut Core, Duration) + Send>),
+    Ask(Question),
 }
+
+type Question = Box<dyn FnOnce(&mut Core, Duration) + Send>;
 
 /// Sees everything the core puts out, before it is done.
 pub type Observer = Box<dyn FnMut(Duration, &Output) + Send>;
