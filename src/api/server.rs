@@ -57,7 +57,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
-    /// Between two requests, and before the first.
+    /// Between two requests. The first has to begin in the time of a head.
     pub idle: Duration,
     /// From the head of a request to the last byte of the answer.
     pub request: Duration,

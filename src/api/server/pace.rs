@@ -68,7 +68,8 @@ impl Pace {
     pub(super) fn new(limits: &Limits, now: Instant) -> Pace {
         let now = Now {
             phase: Phase::Idle,
-            deadline: now + limits.idle,
+            // Whoever opens a connection has something to ask: it is not held for one that only takes room.
+            deadline: now + limits.idle.min(limits.head),
             end: None,
             moved: 0,
             requests: 0,
