@@ -42,7 +42,7 @@ pub struct Server {
     /// The daemon's address, http://… or https://…
     #[arg(long, value_name = "URL", env = "AXBRIDGE_SERVER")]
     pub server: Option<String>,
-    /// A token of [[admin]].
+    /// A token of the configuration's admins.
     #[arg(long, value_name = "TOKEN", env = "AXBRIDGE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Answer in JSON, for programs.

@@ -20,7 +20,7 @@ use super::server::{self, Door, Limits, Serving, identity};
 use crate::cdr;
 use crate::clock::Clock;
 use crate::config::{Api as Settings, Scope};
-use crate::registry::Registry;
+use crate::registry::{Registry, Unavailable};
 use crate::signalling::Line;
 use crate::store::{Reader, StoreError};
 use crate::transport::credentials::{self, FileError};
@@ -115,7 +115,9 @@ impl Doors {
     pub fn serve(self, settings: &Settings, parts: Parts) -> Result<Api, StartError> {
         let Doors { runtime, doors, addresses } = self;
         let audit = Reader::open(&parts.store).map_err(StartError::Store)?;
-        let (router, compat, admin) = router(settings, parts, audit);
+        // Of its own: a customer's link does not wait for an operator's search.
+        let links = cdr::Search::open(&parts.store).map_err(StartError::Store)?;
+        let (router, compat, admin) = router(settings, parts, audit, links);
         let limits = Limits {
             connections: settings.connections,
             per_source: settings.connections.div_ceil(4).max(64),
@@ -187,17 +189,17 @@ fn tls(settings: &Settings, store: &Path, bound: SocketAddr) -> Result<Arc<ArcSw
     Ok(Arc::new(ArcSwap::new(config)))
 }
 
-fn router(settings: &Settings, parts: Parts, audit: Reader) -> (Router, Arc<Compat>, Admin) {
+fn router(settings: &Settings, parts: Parts, audit: Reader, links: cdr::Search) -> (Router, Arc<Compat>, Admin) {
     let sources = hooks::Sources {
         registry: parts.registry.clone(),
         line: parts.line.clone(),
-        search: parts.search.clone(),
+        search: parts.search,
         audit: Arc::new(audit),
         clock: parts.clock,
     };
     let admin = Admin::new(parts.registry.clone(), hooks::admin(&sources), tokens(settings), parts.clock);
     let recordings = Recordings::new(parts.recordings, &parts.link_key, parts.clock);
-    let hooks = customers(settings, &recordings, parts.search, parts.line);
+    let hooks = customers(settings, &recordings, links, parts.line);
     let compat = Arc::new(Compat::new(parts.registry, Gate::new(settings.created_window), hooks, parts.clock));
     let router = compat::router(Arc::clone(&compat)).merge(recordings.router()).merge(admin.router());
     (router, compat, admin)
@@ -211,18 +213,19 @@ fn customers(settings: &Settings, recordings: &Recordings, search: cdr::Search, 
         Box::pin(async move {
             let wanted = name.clone();
             let owner = tokio::task::spawn_blocking(move || search.recording_owner(&wanted)).await;
-            let owner = owner.ok()?.ok().flatten()?;
-            if *owner != *account.name {
-                return None;
-            }
-            Some(recordings.link(&public_url.unwrap_or(base_url), &name))
+            let owner = owner.map_err(|_| Unavailable)?.map_err(|error| {
+                tracing::error!(%error, "the store of call records cannot be read");
+                Unavailable
+            })?;
+            let is_own = owner.is_some_and(|owner| *owner == *account.name);
+            Ok(is_own.then(|| recordings.link(&public_url.unwrap_or(base_url), &name)))
         })
     });
     let stop_call: compat::StopCall = Box::new(move |app, session| {
         let line = line.clone();
-        Box::pin(
-            async move { line.ask(move |core, now| core.stop_call(now, &session, Some(app))).await.unwrap_or(false) },
-        )
+        Box::pin(async move {
+            line.ask(move |core, now| core.stop_call(now, &session, Some(app))).await.map_err(|_| Unavailable)
+        })
     });
     Hooks { recording_link, stop_call }
 }

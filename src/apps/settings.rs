@@ -209,7 +209,7 @@ impl AppSettings {
             ((1..=86_400).contains(&self.safety_ceiling_seconds), "safety_ceiling_seconds", "say 1 to 86400"),
             (self.cool_off_seconds <= 31_536_000, "cool_off_seconds", "say 0 to 31536000, which is a year"),
             ((1..=4).contains(&self.extension_width), "extension_width", "say 1 to 4"),
-            ((1..=100_000).contains(&self.requests_per_second), "requests_per_second", "say 1 to 100000"),
+            ((1..=1_000_000).contains(&self.requests_per_second), "requests_per_second", "say 1 to 1000000"),
             (self.mobile_areas.len() <= 1_000, "mobile_areas", "give at most 1000 prefixes"),
             (has_areas, "mobile_areas", "write prefix and area code so: {\"1380755\": \"0755\"}"),
             (

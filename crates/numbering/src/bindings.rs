@@ -307,7 +307,7 @@ impl Bindings {
     // ---- time -------------------------------------------------------------------------------------------------
 
     /// Tells the time, in milliseconds of UNIX time. What has run out ends, what has rested can be given away; an end is
-    /// written into the journal like an unbind. The bindings that have ended: [`ENDS_AT_ONCE`] at most, and
+    /// written into the journal like an unbind. The bindings that have ended: five thousand at most, and
     /// [`Bindings::next_due`] is past where there are more.
     pub fn handle_time(&mut self, now: u64) -> Vec<Arc<Binding>> {
         self.now = now;

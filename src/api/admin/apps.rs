@@ -140,8 +140,8 @@ struct AppChange {
     /// Digits of an extension, 1 to 4.
     #[schema(minimum = 1, maximum = 4)]
     extension_width: Option<u8>,
-    /// Requests that it may make in a second, 1 to 100000.
-    #[schema(minimum = 1, maximum = 100_000)]
+    /// Requests that it may make in a second, 1 to 1000000.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     requests_per_second: Option<u32>,
     /// Area codes by the first digits of mobile numbers: `{"1380755": "0755"}`. Replaces all of them.
     mobile_areas: Option<BTreeMap<String, String>>,

@@ -57,10 +57,11 @@ pub type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub type Work = Box<dyn FnOnce(&mut Books) -> Answer + Send>;
 
 /// Of an app, by the name of a recording and by what has brought the request here: `https://api.example.com`.
-pub type RecordingLink = Box<dyn Fn(Arc<Account>, String, String) -> Waiting<Option<String>> + Send + Sync>;
+pub type RecordingLink =
+    Box<dyn Fn(Arc<Account>, String, String) -> Waiting<Result<Option<String>, Unavailable>> + Send + Sync>;
 
 /// Of an app, by the id of a session.
-pub type StopCall = Box<dyn Fn(AppId, String) -> Waiting<bool> + Send + Sync>;
+pub type StopCall = Box<dyn Fn(AppId, String) -> Waiting<Result<bool, Unavailable>> + Send + Sync>;
 
 /// What other parts of the platform do for this API.
 pub struct Hooks {
@@ -145,12 +146,14 @@ impl Compat {
             Does::RecordingLink => {
                 let name = record::name(fields)?;
                 let link = (self.hooks.recording_link)(Arc::clone(account), name, server::base_url(parts)).await;
+                let link = link.map_err(|Unavailable| Code::Internal)?;
                 let link = HeaderValue::try_from(link.ok_or(Code::NoRecord)?);
                 Ok(Done::Moved(link.map_err(|_| Code::Internal)?))
             }
             Does::StopCall => {
                 let session = call_stop::session(fields)?;
                 let is_stopped = (self.hooks.stop_call)(account.id, session).await;
+                let is_stopped = is_stopped.map_err(|Unavailable| Code::Internal)?;
                 if is_stopped { Ok(Done::Reply(Reply::new())) } else { Err(Code::CallGone.into()) }
             }
         }

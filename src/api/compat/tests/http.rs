@@ -28,9 +28,9 @@ fn compat(desk: Option<Desk>) -> Arc<Compat> {
                 "broken.wav" => Some("a\nb".to_owned()),
                 _ => None,
             };
-            Box::pin(async move { link })
+            Box::pin(async move { Ok(link) })
         }),
-        stop_call: Box::new(|app, session| Box::pin(async move { app == AXB && session == "here" })),
+        stop_call: Box::new(|app, session| Box::pin(async move { Ok(app == AXB && session == "here") })),
     };
     Arc::new(Compat {
         accounts: Box::new(move || Arc::clone(&accounts)),
