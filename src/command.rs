@@ -39,6 +39,9 @@ pub struct Server {
     /// The daemon's configuration: its first address and its first token that does.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The daemon's store, where it was started with one: its own certificate lies there.
+    #[arg(long, value_name = "DIR", requires = "config")]
+    pub data: Option<PathBuf>,
     /// The daemon's address, http://… or https://…
     #[arg(long, value_name = "URL", env = "AXBRIDGE_SERVER")]
     pub server: Option<String>,
@@ -315,7 +318,7 @@ struct Daemon {
 impl Daemon {
     fn of(server: &Server) -> Result<Daemon, Trouble> {
         let told = match &server.config {
-            Some(file) => Some(of_configuration(file)?),
+            Some(file) => Some(of_configuration(file, server.data.as_deref())?),
             None => None,
         };
         let (address, token, roots) = match told {
@@ -395,7 +398,7 @@ fn text(error: impl fmt::Display) -> String {
 }
 
 /// The address, the token and whom to believe, as a configuration says.
-fn of_configuration(file: &Path) -> Result<(String, Option<String>, RootCertStore), Trouble> {
+fn of_configuration(file: &Path, data: Option<&Path>) -> Result<(String, Option<String>, RootCertStore), Trouble> {
     let config = config::load(file).map_err(|complaints| {
         let all: Vec<String> = complaints.iter().map(ToString::to_string).collect();
         Trouble::Unclear(all.join("\n"))
@@ -416,7 +419,8 @@ fn of_configuration(file: &Path) -> Result<(String, Option<String>, RootCertStor
     let token = full.map(|token| String::from_utf8_lossy(token.secret.bytes()).into_owned());
     // Its own certificate is vouched for by nobody else.
     let mut roots = RootCertStore::empty();
-    let own = api.certificate.map_or_else(|| config.store.join("https.pem"), |(chain, _)| chain);
+    let store = data.map_or(config.store, Path::to_owned);
+    let own = api.certificate.map_or_else(|| store.join("https.pem"), |(chain, _)| chain);
     roots.add_parsable_certificates(credentials::read_certificates(&own).unwrap_or_default());
     roots.roots.extend(of_system().roots);
     Ok((address, token, roots))
@@ -471,7 +475,7 @@ mod tests {
 
     #[test]
     fn without_a_server_or_a_token_it_is_said_what_is_missing() {
-        let server = Server { config: None, server: None, token: None, json: false };
+        let server = Server { config: None, data: None, server: None, token: None, json: false };
         assert!(matches!(Daemon::of(&server), Err(Trouble::Unclear(what)) if what.contains("--server")));
         let server = Server { server: Some("http://127.0.0.1:1".into()), ..server };
         assert!(matches!(Daemon::of(&server), Err(Trouble::Unclear(what)) if what.contains("--token")));

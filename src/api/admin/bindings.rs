@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use numbering::{Area, Ax, Axb, Axe, Binding, CallBack, Extension, Mode, Number, SubscriptionId, TimeUnit, Wish};
+use numbering::{Area, Ax, Axb, Axe, Binding, CallBack, Extension, Kind, Mode, Number, SubscriptionId, TimeUnit, Wish};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -204,13 +204,24 @@ fn bad(message: &'static str) -> Refusal {
     Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", message)
 }
 
+/// A number that may be a party: a mobile's or a fixed line's of +86 (product rule M5).
+fn party(field: &'static str, text: &str) -> Result<Number, Refusal> {
+    let party = number(field, text)?;
+    match party.kind() {
+        Kind::Mobile | Kind::Fixed { .. } => Ok(party),
+        Kind::Service400 | Kind::Service95 | Kind::Protected700 | Kind::Other => {
+            Err(bad("a and b: numbers of mobiles or fixed lines of +86"))
+        }
+    }
+}
+
 impl NewBinding {
     fn bind(self, books: &mut Books) -> Result<BindingView, Refusal> {
         let app = books.app_id(&self.app).ok_or_else(no_app)?;
         let account = Arc::clone(books.account(app).ok_or_else(no_app)?);
         let mode = account.rules.mode;
-        let a = number("a", &self.a)?;
-        let b = self.b.as_deref().map(|text| number("b", text)).transpose()?;
+        let a = party("a", &self.a)?;
+        let b = self.b.as_deref().map(|text| party("b", text)).transpose()?;
         if b.is_some() != (mode == Mode::Axb) {
             return Err(bad("b: an app of mode axb binds two numbers, one of another mode one"));
         }

@@ -587,6 +587,40 @@ async fn a_prompt_goes_its_way() {
 }
 
 #[tokio::test]
+async fn a_binding_is_made_shown_and_ended() {
+    let bench = bench();
+    let good = json!({"app": "file", "a": "+8613800000005", "b": "+8675528000001", "duration": 60});
+    let made = bench.ask("POST", "/bindings", good.clone()).await;
+    assert_eq!((made.status, &made.json["x"], &made.json["b"]), (201, &json!(X), &json!("+8675528000001")));
+    assert!(made.json["ends"].as_u64().is_some());
+    let path = format!("/bindings/{}", made.json["subscription_id"].as_str().unwrap());
+    assert_eq!(bench.get(&path).await, made.json);
+    for (field, value, status, error) in [
+        ("app", json!("nobody"), 404, "not_found"),
+        ("a", json!("+86110"), 422, "bad_value"),
+        ("a", json!("+15551234567"), 422, "bad_value"),
+        ("b", json!("+864001234567"), 422, "bad_value"),
+        ("b", json!(null), 422, "bad_value"),
+        ("a", json!("+8613800000001"), 422, "none_free"),
+        ("x", json!("+8617000000009"), 404, "unknown_x"),
+        ("area", json!("755"), 422, "bad_value"),
+        ("area", json!("0755"), 422, "none_free"),
+        ("extension", json!("1"), 422, "bad_value"),
+        ("duration", json!(7_776_001), 422, "bad_value"),
+        ("max_minutes", json!(1_441), 422, "max_minutes"),
+        ("user_data", json!("u".repeat(257)), 422, "bad_value"),
+        ("more", json!(1), 422, "bad_value"),
+    ] {
+        let mut wrong = json!({"app": "file", "a": "+8613800000006", "b": "+8613800000007"});
+        wrong[field] = value;
+        bench.refused("POST", "/bindings", wrong, status, error).await;
+    }
+    assert_eq!(bench.ask("DELETE", &path, Value::Null).await.status, 204);
+    bench.refused("GET", &path, Value::Null, 404, "not_found").await;
+    assert_eq!(bench.ask("POST", "/bindings", good).await.status, 201);
+}
+
+#[tokio::test]
 async fn what_is_no_prompt_is_refused_and_says_why() {
     let bench = bench();
     bench.make_app("shop").await;
