@@ -22,6 +22,8 @@ use crate::signalling::{self, Method};
 /// As etc/bench.toml has them.
 const APP: &str = "bench-axb";
 const SECRET: &[u8] = b"bench-secret";
+/// How long the API may take to be there, once SIP is.
+const START: Duration = Duration::from_secs(10);
 /// Virtual numbers beside those of etc/bench.toml, 5,000 pairs each.
 const NUMBERS: u32 = 200;
 const PATH: &str = "/rest/caas/relationnumber/partners/v1.0";
@@ -171,7 +173,16 @@ impl Clients {
             self.api,
             body.len()
         );
-        let mut stream = TcpStream::connect(self.api)?;
+        let until = self.clock.now() + START;
+        let mut stream = loop {
+            match TcpStream::connect(self.api) {
+                Ok(stream) => break stream,
+                Err(error) if self.clock.now() > until => {
+                    return Err(io::Error::new(error.kind(), format!("the API at {}: {error}", self.api)));
+                }
+                Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
+            }
+        };
         stream.write_all(request.as_bytes())?;
         let mut reader = BufReader::new(stream);
         let mut status = String::new();

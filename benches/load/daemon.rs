@@ -123,12 +123,13 @@ fn free_address() -> io::Result<SocketAddr> {
 fn copy(folder: &Path, x: SocketAddr, api: SocketAddr, callee: SocketAddr) -> io::Result<PathBuf> {
     let mut text = fs::read_to_string(SHIPPED)?;
     let own = folder.to_string_lossy();
+    // What becomes any port goes first: an address that was found free may be spelt like one of them.
     for (shipped, here) in [
+        (METRICS, "127.0.0.1:0".into()),
+        (API_TLS, "127.0.0.1:0".into()),
         (X, x.to_string()),
         (API, api.to_string()),
-        (API_TLS, "127.0.0.1:0".into()),
         (CALLEE, callee.to_string()),
-        (METRICS, "127.0.0.1:0".into()),
         (FOLDER, own.into_owned()),
     ] {
         if !text.contains(shipped) {
