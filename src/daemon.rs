@@ -268,8 +268,7 @@ impl Daemon {
         keep_bound(&self.settings, &mut config.settings);
         let api_settings = config.api.clone();
         let (tls, dns, settings) = (config.tls.clone(), config.dns.clone(), Arc::new(config.settings.clone()));
-        let file = Arc::new(config.into_file());
-        let summary = self.registry.reload(file)?;
+        let summary = self.registry.reload(config.into_file())?;
         // A listener that the new file has no more goes on with the certificate that it has.
         if tls.server.is_some() {
             self.tls.set_server(tls.server.clone());

@@ -1,12 +1,15 @@
 //! The axbridge daemon: sockets, threads, files, HTTP and TOML around [`b2bua::Core`], and nothing clever.
 //!
 //! ```text
-//!   main ─▶ serve ─▶ config, prompts ─▶ Daemon
+//!   main ─▶ command ─▶ a running daemon's admin API
+//!    └────▶ serve ─▶ config, prompts ─▶ Daemon
 //!                                        ├ signalling   one thread: Core, SIP over UDP
 //!                                        ├ transport    tokio: SIP over TCP and TLS
 //!                                        ├ relay        media threads: RTP
 //!                                        ├ recording    one thread: WAV files
 //!                                        ├ cdr          one thread: JSON lines, cdrs.db
+//!                                        ├ registry     one thread: bindings, numbers, apps; store: SQLite
+//!                                        ├ api          tokio, a runtime of its own: HTTP
 //!                                        └ metrics      tokio: /metrics
 //! ```
 

@@ -1,4 +1,4 @@
-//! The command line: serve, check a configuration, demonstrate.
+//! The command line: serve, check a configuration, demonstrate, ask a running daemon.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

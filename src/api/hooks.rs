@@ -161,7 +161,7 @@ impl Sources {
     }
 
     async fn why(&self, x: Number, caller: Number) -> Result<Why, Unavailable> {
-        let asked = self.line.ask(move |core, now| core.why(now, None, x, Some(caller))).await;
+        let asked = self.line.ask(move |core, now| core.why(now, x, Some(caller))).await;
         let found = asked.map_err(|_| Unavailable)?;
         Ok(match found {
             Some(found) => self.told(x, caller, found),

@@ -209,16 +209,9 @@ impl Registry {
     ///
     /// # Errors
     /// What is in the way.
-    pub fn reload(&self, file: Arc<File>) -> Result<Summary, ReloadError> {
-        self.alone(move |books| books.reload(&file))
-    }
-
-    /// Waits for room: an operator's word is not refused for want of it.
-    fn alone<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Books) -> Result<T, ReloadError> + Send + 'static,
-    ) -> Result<T, ReloadError> {
-        let (work, answer) = with_answer(work);
+    pub fn reload(&self, file: File) -> Result<Summary, ReloadError> {
+        let (work, answer) = with_answer(move |books| books.reload(file));
+        // Waits for room: an operator's word is not refused for want of it.
         self.orders.send(Order::Alone(work)).map_err(|_| ReloadError::Unavailable)?;
         answer.blocking_recv().unwrap_or(Err(Unavailable)).unwrap_or(Err(ReloadError::Unavailable))
     }
@@ -239,22 +232,19 @@ fn with_answer<T: Send + 'static>(
 }
 
 impl Books {
-    fn check(&mut self, file: &File) -> Result<File, ReloadError> {
-        let file = self.placed(file.clone());
-        self.bindings.check_all(&file.numbers, &file.bindings).map_err(|(_, error)| ReloadError::Bindings(error))?;
-        if let Some(name) = self.app_in_the_way(&file.base) {
+    fn reload(&mut self, file: File) -> Result<Summary, ReloadError> {
+        let File { base, numbers, bindings } = self.placed(file);
+        if let Some(name) = self.app_in_the_way(&base) {
             return Err(ReloadError::App(name));
         }
-        match self.app_that_is_missed(&file.base) {
-            Some(name) => Err(ReloadError::Missed(name)),
-            None => Ok(file),
+        if let Some(name) = self.app_that_is_missed(&base) {
+            return Err(ReloadError::Missed(name));
         }
-    }
-
-    fn reload(&mut self, file: &File) -> Result<Summary, ReloadError> {
-        let File { base, numbers, bindings } = self.check(file)?;
+        // The last that can refuse: all is taken from here on, or nothing has been.
+        let replaced = self.bindings.replace_all(numbers, bindings);
+        let summary = replaced.map_err(|(_, error)| ReloadError::Bindings(error))?;
         self.set_base(base);
-        self.bindings.replace_all(numbers, bindings).map_err(|(_, error)| ReloadError::Bindings(error))
+        Ok(summary)
     }
 
     /// The same file, its apps at the places that they have had since the start.

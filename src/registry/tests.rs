@@ -201,15 +201,15 @@ fn bindings_of_the_file_live_beside_those_of_the_api_and_reload() {
     let of_file = running.table.binding(x(1), m(1)).unwrap().0.id();
     assert_eq!(running.work(move |books| books.bindings.unbind(of_file)), Err(BindError::Configured));
     // Another B in the file; the API's stays.
-    let summary = running.registry.reload(Arc::new(file(&with("+8613800000001", "+8613800000009")))).unwrap();
+    let summary = running.registry.reload(file(&with("+8613800000001", "+8613800000009"))).unwrap();
     assert_eq!((summary.added, summary.removed), (1, 1));
     assert!(running.table.binding(x(1), m(9)).is_some() && running.table.binding(x(1), m(2)).is_none());
     assert!(running.table.binding(x(1), m(4)).is_some());
     // One that is in the API's way is not taken, nor is a file without an X that carries bindings of the API.
-    let clash = Arc::new(file(&with("+8613800000003", "+8613800000005")));
+    let clash = file(&with("+8613800000003", "+8613800000005"));
     assert_eq!(running.registry.reload(clash), Err(ReloadError::Bindings(BindError::NumberTaken(m(3)))));
     let without = FILE.replace("[[number]]\nx = \"+8675512340001\"\napp = \"shop\"\n", "");
-    assert_eq!(running.registry.reload(Arc::new(file(&without))), Err(ReloadError::Bindings(BindError::InUse)));
+    assert_eq!(running.registry.reload(file(&without)), Err(ReloadError::Bindings(BindError::InUse)));
     assert_eq!(running.table.len(), 2);
     running.end();
     // Where the file has changed meanwhile, what was acknowledged goes first, and the rest of the file is served.
@@ -275,7 +275,7 @@ fn an_app_of_the_api_serves_at_once_and_after_a_restart_by_its_name() {
     assert_eq!(running.table.virtual_number(x(7)).unwrap().app, account.id);
     assert_eq!(app(&running).unwrap().hint_tone.unwrap().alaw.len(), 800);
     // A file that takes its name is not taken.
-    let taken = Arc::new(file(&format!("{FILE}\n[[app]]\nname = \"taxi\"\n")));
+    let taken = file(&format!("{FILE}\n[[app]]\nname = \"taxi\"\n"));
     assert_eq!(running.registry.reload(taken), Err(ReloadError::App("taxi".into())));
     running.work(|books| books.bindings.remove_number(number("+8675512340007"))).unwrap();
     running.work(|books| books.remove_app("taxi")).unwrap();

@@ -466,7 +466,7 @@ impl Bindings {
     pub fn allocate_beside(&self, app: AppId, wish: Wish, extension: Extension) -> Result<Number, BindError> {
         let full = u32::from(Extension::last(extension.width()));
         let is_free = |x: &Number| self.of_extension(*x, extension).is_none();
-        self.pool.candidates(app, wish, full).find(is_free).ok_or(BindError::NoneFree)
+        self.pool.candidates(app, wish, full).take(PASSED_OVER).find(is_free).ok_or(BindError::NoneFree)
     }
 
     /// An extension of an X that is free, of the width of its app. It is not taken by that.

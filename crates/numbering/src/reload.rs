@@ -35,14 +35,6 @@ pub struct Summary {
 }
 
 impl Bindings {
-    /// Whether [`Bindings::replace_all`] would take these.
-    ///
-    /// # Errors
-    /// As it would say.
-    pub fn check_all(&self, numbers: &[VirtualNumber], bindings: &[Binding]) -> Result<(), (usize, BindError)> {
-        self.checked(numbers, bindings).map(|_| ())
-    }
-
     /// What is wanted, and the numbers that go.
     fn checked(
         &self,

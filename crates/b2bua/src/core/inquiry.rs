@@ -104,15 +104,12 @@ impl Core {
         is_stopped
     }
 
-    /// What would become of a call of `caller` to `x` that came now, from this trunk; from the trunk of X, or the first that
-    /// calls, where none is named. The same rules decide as for a call; nothing is used up. `None`: there is no such trunk.
-    pub fn why(&mut self, now: Duration, trunk_in: Option<&str>, x: Number, caller: Option<Number>) -> Option<Why> {
+    /// What would become of a call of `caller` to `x` that came now from the trunk of X, or from the first that calls where X
+    /// names none. The same rules decide as for a call; nothing is used up. `None`: no trunk calls.
+    pub fn why(&mut self, now: Duration, x: Number, caller: Option<Number>) -> Option<Why> {
         let settings = Arc::clone(&self.settings);
         let of_x = || self.table.virtual_number(x).and_then(|number| number.trunk.clone());
-        let trunk = match trunk_in {
-            Some(name) => settings.trunk_named(name)?,
-            None => of_x().and_then(|name| settings.trunk_named(&name)).or_else(|| first_caller(&settings))?,
-        };
+        let trunk = of_x().and_then(|name| settings.trunk_named(&name)).or_else(|| first_caller(&settings))?;
         let mut cdr = Cdr::begun(now, "".into(), Arc::clone(&settings.trunk(trunk).name), caller, Some(x));
         let outcome = self.decide(&settings, trunk, caller, Some(x), &mut cdr);
         let outcome = outcome.map(|plan| would_connect(&settings, plan));
