@@ -426,6 +426,8 @@ impl Loop {
                 self.parts.metrics.on_call_ended(&cdr);
                 self.parts.cdrs.write(cdr);
             }
+            // TODO: registry
+            Output::Reached { .. } => {}
             Output::Log(line) => log(&line),
         }
     }

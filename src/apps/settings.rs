@@ -178,6 +178,7 @@ impl AppSettings {
                 mode: self.mode,
                 cool_off: u64::from(self.cool_off_seconds) * 1_000,
                 extension_width: self.extension_width,
+                call_back: None,
             },
             recording: self.recording,
             requests_per_second: self.requests_per_second,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts};
+use b2bua::settings::{App, AppPrompts, SecondCall};
 use media::Prompt;
 use numbering::{AppId, Area, Mode, Rules};
 use toml::de::DeValue;
@@ -94,6 +94,7 @@ fn account(section: &Section<'_>, id: AppId, name: Arc<str>, folder: &Path, repo
             mode: section.or("mode", Mode::Axb, value::word(MODES), report),
             cool_off: u64::try_from(cool_off.as_millis()).unwrap_or(u64::MAX),
             extension_width: section.or("extension_width", 4, value::whole(1..=4), report),
+            call_back: None,
         },
         recording: section.or("recording", false, value::boolean, report),
         requests_per_second: section.or(
@@ -141,6 +142,7 @@ fn app(
         recording,
         no_answer: section.or("no_answer", defaults.no_answer, value::duration(signalling::NO_ANSWER), report),
         safety_ceiling,
+        second_call: SecondCall::default(),
         prompts: prompts(section, language, library, report),
         named: HashMap::new(),
     }
@@ -164,6 +166,11 @@ fn prompts(section: &Section<'_>, language: &str, library: &mut Library, report:
         no_binding: one("no_binding"),
         service_fault: one("service_fault"),
         last_minute: one("last_minute"),
+        enter_extension: None,
+        wrong_extension: None,
+        empty_extension: None,
+        no_callee: None,
+        no_call_back: None,
     }
 }
 

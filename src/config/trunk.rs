@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk};
+use b2bua::settings::{
+    AskExtension, CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk,
+};
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
 use sip::locate::Host;
@@ -132,6 +134,8 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         write: number::write_rule(write.as_ref(), report),
         caller_in,
         called_in,
+        shows_caller: false,
+        ask_extension: AskExtension::default(),
         assert_identity: write.is_some_and(|write| write.or("assert_identity", false, value::boolean, report)),
         codecs: order(section, "codecs", CODECS, vec![Codec::Pcma, Codec::Pcmu], report),
         media_source: section.or("media_source", SourcePolicy::Learn, value::word(SOURCES), report),

@@ -186,6 +186,7 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
                 Command::Hear { .. }
                 | Command::Follow { .. }
                 | Command::Digit { .. }
+                | Command::Collect { .. }
                 | Command::SetRemote { .. }
                 | Command::Close => None,
             },
@@ -194,6 +195,7 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
             | Output::OpenMedia { .. }
             | Output::Transmit(_)
             | Output::Ending(_)
+            | Output::Reached { .. }
             | Output::Log(_) => None,
         };
         if let Some(told) = told {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts, Settings};
+use b2bua::settings::{App, AppPrompts, SecondCall, Settings};
 use media::Prompt;
 
 use crate::apps::{Account, AppSettings};
@@ -66,6 +66,7 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
         recording: settings.recording,
         no_answer: seconds(settings.no_answer_seconds),
         safety_ceiling: seconds(settings.safety_ceiling_seconds).min(base.settings.timers.safety_ceiling),
+        second_call: SecondCall::default(),
         prompts: AppPrompts {
             ringback: role("ringback"),
             busy: role("busy"),
@@ -73,6 +74,11 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
             no_binding: role("no_binding"),
             service_fault: role("service_fault"),
             last_minute: role("last_minute"),
+            enter_extension: None,
+            wrong_extension: None,
+            empty_extension: None,
+            no_callee: None,
+            no_call_back: None,
         },
         named: approved,
     }

@@ -249,6 +249,7 @@ impl Relay {
             | Command::Hear { .. }
             | Command::Follow { .. }
             | Command::Digit { .. }
+            | Command::Collect { .. }
             | Command::Record { .. } => self.sessions.get(&session).copied(),
         };
         // A prompt or a digit begins now; everything else shows with the next packet, for which the worker wakes by itself.

@@ -120,6 +120,7 @@ pub(super) fn binding(row: &Row<'_>, names: &mut Names) -> Result<Binding, Strin
             call_back_for: terms.back_for,
             ends,
             user_text: terms.text.map(Into::into),
+            last_caller: None,
         }))),
         None => Err(wrong("mode")),
     }

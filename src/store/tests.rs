@@ -168,6 +168,7 @@ fn every_binding() -> Vec<Binding> {
             call_back_for: 0,
             ends: 0,
             user_text: None,
+            last_caller: None,
         };
         change(&mut axe);
         all.push(Binding::Axe(Box::new(axe)));

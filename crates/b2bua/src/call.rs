@@ -561,6 +561,7 @@ impl Call {
         match event {
             Event::PromptEnded { side, prompt } => self.on_prompt_ended(cx, side, &prompt),
             Event::Digit { side, digit, ms } => self.on_digit(cx, side, digit, ms),
+            Event::Pressed { .. } | Event::Released { .. } => {}
             // Silence before the answer is what ringing sounds like.
             Event::Dead => match &self.phase {
                 Phase::Greeting { .. } | Phase::Talking { .. } => self.end(cx, Cause::DeadMedia, None),
@@ -797,6 +798,10 @@ pub(crate) fn prompt_of(app: &App, cause: Cause) -> Option<&Arc<Prompt>> {
         RefusalPrompt::NoPermission => &app.prompts.no_permission,
         RefusalPrompt::Busy => &app.prompts.busy,
         RefusalPrompt::ServiceFault => &app.prompts.service_fault,
+        RefusalPrompt::WrongExtension => &app.prompts.wrong_extension,
+        RefusalPrompt::EmptyExtension => &app.prompts.empty_extension,
+        RefusalPrompt::NoCallee => &app.prompts.no_callee,
+        RefusalPrompt::NoCallBack => &app.prompts.no_call_back,
     };
     prompt.as_ref()
 }

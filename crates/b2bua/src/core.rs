@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use media::Side;
 use media::ports::Ports;
-use numbering::Table;
+use numbering::{Number, SubscriptionId, Table};
 use sip::deadlines::Deadlines;
 use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
@@ -71,6 +71,13 @@ pub enum Output {
     Ending(Box<Cdr>),
     /// A call has ended.
     Ended(Box<Cdr>),
+    /// Somebody calls A by this binding with an extension: to be remembered, so that A can call back.
+    Reached {
+        /// The binding.
+        binding: SubscriptionId,
+        /// Who calls.
+        caller: Number,
+    },
     /// Something to log.
     Log(LogLine),
 }

@@ -157,6 +157,10 @@ pub struct Trunk {
     pub called_in: CalledIn,
     /// Also say X in P-Asserted-Identity on the outgoing leg.
     pub assert_identity: bool,
+    /// The carrier allows that A is shown who calls, where the binding wants it (`calleeNumDisplay`, `displayNumMode`).
+    pub shows_caller: bool,
+    /// How its callers are asked for an extension.
+    pub ask_extension: AskExtension,
     /// Companding laws in order of preference; never empty.
     pub codecs: Vec<Codec>,
     /// Media source policy.
@@ -190,6 +194,8 @@ pub struct App {
     pub no_answer: Duration,
     /// The longest that a call of this app may last, where that is less than [`CallTimers::safety_ceiling`].
     pub safety_ceiling: Duration,
+    /// What becomes of a call to an A who is in another already (AX and AXE).
+    pub second_call: SecondCall,
     /// The app's prompts.
     pub prompts: AppPrompts,
     /// Prompts that bindings name.
@@ -211,6 +217,69 @@ pub struct AppPrompts {
     pub service_fault: Option<Arc<Prompt>>,
     /// One minute is left.
     pub last_minute: Option<Arc<Prompt>>,
+    /// Asks for an extension.
+    pub enter_extension: Option<Arc<Prompt>>,
+    /// The extension is nobody's.
+    pub wrong_extension: Option<Arc<Prompt>>,
+    /// No extension was typed.
+    pub empty_extension: Option<Arc<Prompt>>,
+    /// A of an A–X called X, and nobody has been named to be reached.
+    pub no_callee: Option<Arc<Prompt>>,
+    /// A of an A–X–E called X, and there is nobody to be called back.
+    pub no_call_back: Option<Arc<Prompt>>,
+}
+
+impl AppPrompts {
+    /// Each that there is.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Prompt>> {
+        let AppPrompts {
+            ringback,
+            busy,
+            no_permission,
+            no_binding,
+            service_fault,
+            last_minute,
+            enter_extension,
+            wrong_extension,
+            empty_extension,
+            no_callee,
+            no_call_back,
+        } = self;
+        let prompts = [
+            ringback,
+            busy,
+            no_permission,
+            no_binding,
+            service_fault,
+            last_minute,
+            enter_extension,
+            wrong_extension,
+            empty_extension,
+            no_callee,
+            no_call_back,
+        ];
+        prompts.into_iter().flatten()
+    }
+}
+
+/// What becomes of a call to an A who is in another already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SecondCall {
+    /// It is offered: A's phone or network decides.
+    Offer,
+    /// It is refused: the caller hears that A is busy (8102).
+    #[default]
+    Refuse,
+}
+
+/// How a trunk's callers are asked for an extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AskExtension {
+    /// The call is answered first: some carriers pass no digits before.
+    #[default]
+    Answered,
+    /// In early media (183): whoever types no extension pays nothing.
+    Early,
 }
 
 /// Limits of the core; reaching one is counted and answered.

@@ -306,7 +306,13 @@ impl Play {
                         assert_eq!(leg.sent, self.sent[side.index()], "every packet that was sent is");
                     }
                 }
-                Some(Event::PromptEnded { .. } | Event::Digit { .. } | Event::Dead) => {}
+                Some(
+                    Event::PromptEnded { .. }
+                    | Event::Digit { .. }
+                    | Event::Pressed { .. }
+                    | Event::Released { .. }
+                    | Event::Dead,
+                ) => {}
                 None => return,
             }
         }

@@ -219,6 +219,14 @@ pub enum Command {
         /// How long, in milliseconds; 40-5,000, others become the nearest of these.
         ms: u16,
     },
+    /// Begin or cease to collect what this side presses, as telephone-events and as tones (in-band DTMF): each digit is told
+    /// as it is pressed ([`Event::Pressed`]), and no [`Event::Digit`] comes of it.
+    Collect {
+        /// Who presses.
+        side: Side,
+        /// Begin.
+        on: bool,
+    },
     /// Begin to record what both say (never the prompts before it). Named by the caller; the same name is in the CDR.
     Record {
         /// File name without directory, e.g. `20261123-3f9c….wav`.
@@ -226,6 +234,15 @@ pub enum Command {
     },
     /// The call is over: flush the recording, give the ports back.
     Close,
+}
+
+/// How a digit comes with the media.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DigitBy {
+    /// As a telephone-event (RFC 4733).
+    Event,
+    /// As a pair of tones in the voice (ITU-T Q.23, Q.24).
+    Tone,
 }
 
 /// What the media session tells its call.
@@ -247,6 +264,23 @@ pub enum Event {
         digit: Digit,
         /// How long, in milliseconds, as far as it is known.
         ms: u16,
+    },
+    /// A side that is collected from ([`Command::Collect`]) begins a digit. A digit that comes in two ways is told twice, once
+    /// for each way.
+    Pressed {
+        /// Who.
+        side: Side,
+        /// Which.
+        digit: Digit,
+        /// How it came.
+        by: DigitBy,
+    },
+    /// The digit that was [`Event::Pressed`] last in this way has ended.
+    Released {
+        /// Who.
+        side: Side,
+        /// How it came.
+        by: DigitBy,
     },
     /// No RTP came from either side for the dead-media time-out (sides on hold do not count).
     Dead,

@@ -189,6 +189,8 @@ impl Session {
             Command::Hear { side, hear } => self.legs[side.index()].hear(now, hear),
             Command::Follow { side, then } => self.legs[side.index()].follow(then),
             Command::Digit { side, digit, ms } => self.legs[side.index()].press(digit, ms),
+            // TODO: media
+            Command::Collect { .. } => {}
             Command::Record { name } => self.record(now, name),
             Command::Close => self.close(now),
         }

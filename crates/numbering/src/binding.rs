@@ -260,6 +260,7 @@ impl Axe {
             call_back_for: 0,
             ends: 0,
             user_text: None,
+            last_caller: None,
         }
     }
 }
@@ -306,6 +307,33 @@ pub struct Axe {
     pub ends: u64,
     /// The customer's own words.
     pub user_text: Option<Box<str>>,
+    /// Who called A by this extension last.
+    pub last_caller: Option<LastCaller>,
+}
+
+impl Axe {
+    /// X as the parties see it: a managed 700 number with the extension behind it, since 15 digits are dialled (product rule
+    /// M4); any other X as it is.
+    #[must_use]
+    pub fn shown(&self) -> Number {
+        self.x.with_tail(self.extension.value()).unwrap_or(self.x)
+    }
+
+    /// Whom A calls back, where somebody has called who still can be.
+    #[must_use]
+    pub fn call_back_to(&self, now: u64) -> Option<LastCaller> {
+        let life = u64::from(self.call_back_for) * u64::from(self.unit.seconds()) * 1_000;
+        self.last_caller.filter(|last| life == 0 || last.at.saturating_add(life) > now)
+    }
+}
+
+/// Somebody who has called A.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastCaller {
+    /// Who.
+    pub number: Number,
+    /// When: milliseconds of UNIX time.
+    pub at: u64,
 }
 
 /// What A reaches by calling the X of an A–X–E where nobody has called A lately.
@@ -518,6 +546,26 @@ impl Binding {
         match self {
             Binding::Ax(ax) => ax.temporary.as_ref().map(|temporary| temporary.ends),
             Binding::Axb(_) | Binding::Axe(_) => self.ends(),
+        }
+    }
+
+    /// X as the parties see it.
+    #[must_use]
+    pub fn shown(&self) -> Number {
+        match self {
+            Binding::Axb(axb) => axb.x,
+            Binding::Ax(ax) => ax.x,
+            Binding::Axe(axe) => axe.shown(),
+        }
+    }
+
+    /// The customer wants A to see who calls, instead of X.
+    #[must_use]
+    pub const fn shows_caller(&self) -> bool {
+        match self {
+            Binding::Axb(_) => false,
+            Binding::Ax(ax) => ax.shows_caller,
+            Binding::Axe(axe) => axe.shows_caller,
         }
     }
 

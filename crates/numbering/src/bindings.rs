@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::binding::{
-    AppId, Ax, Binding, CallBack, Extension, Key, Mode, NumberState, SubscriptionId, VirtualNumber, extension_key,
+    AppId, Ax, Axe, Binding, CallBack, Extension, Key, LastCaller, Mode, NumberState, SubscriptionId, VirtualNumber,
+    extension_key,
 };
 use crate::number::{Kind, Number};
 use crate::pool::{Pool, Rules, Standing, Wish};
@@ -584,6 +585,14 @@ impl Bindings {
         check_alone(&new, |x| self.table.app_of(x))?;
         self.check_free(&new, Some(id))?;
         self.replace(id, new).ok_or(BindError::NotFound)
+    }
+
+    /// Somebody has called A by this binding with an extension. `false`: there is no such binding any more.
+    pub fn note_caller(&mut self, id: SubscriptionId, caller: LastCaller) -> bool {
+        let Some(binding) = self.get(id) else { return false };
+        let Binding::Axe(axe) = &*binding else { return false };
+        let new = Binding::Axe(Box::new(Axe { last_caller: Some(caller), ..(**axe).clone() }));
+        self.replace(id, new).is_some()
     }
 
     fn check_own(&self, id: SubscriptionId) -> Result<(), BindError> {

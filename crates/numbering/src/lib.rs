@@ -3,7 +3,7 @@
 //! ```text
 //!   spelling ─▶ ReadRule::read ─▶ Number        Number ─▶ WriteRule::write ─▶ spelling
 //!
-//!   (X, caller) ─▶ Table::decide ─▶ Connect { binding, callee } │ Refuse { why }      read without a lock
+//!   (X, caller) ─▶ Table::decide ─▶ Connect { binding, callee } │ Ask │ Refuse { why }      read without a lock
 //!   bind · unbind · modify · replace_all ─▶ Bindings (the one writer) ─▶ Table
 //! ```
 //!
@@ -20,8 +20,8 @@ mod reload;
 mod table;
 
 pub use binding::{
-    AppId, Area, Ax, Axb, Axe, Binding, CallBack, CallDirection, Extension, Mode, NumberState, Party, SubscriptionId,
-    Temporary, TimeUnit, VirtualNumber, Voice,
+    AppId, Area, Ax, Axb, Axe, Binding, CallBack, CallDirection, Extension, LastCaller, Mode, NumberState, Party,
+    SubscriptionId, Temporary, TimeUnit, VirtualNumber, Voice,
 };
 pub use bindings::{BindError, Bindings, Entry, Limits, MAX_X_OF_A};
 pub use city::{City, cities, cities_of_area, city_of_area};

@@ -24,11 +24,13 @@ pub struct Rules {
     pub cool_off: u64,
     /// How many digits an extension has, 1 to 4.
     pub extension_width: u8,
+    /// Whom A of an A–X–E reaches by calling X where nobody has called lately and the binding says nothing.
+    pub call_back: Option<Number>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { mode: Mode::Axb, cool_off: 0, extension_width: 4 }
+        Rules { mode: Mode::Axb, cool_off: 0, extension_width: 4, call_back: None }
     }
 }
 

@@ -25,12 +25,15 @@
 //! instant a transferred pair is bound the old way or the new way: never both, never neither.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::binding::{AppId, Binding, Key, Mode, Party, VirtualNumber};
+use crate::binding::{
+    AppId, Axe, Binding, CallBack, Extension, Key, LastCaller, Mode, Party, VirtualNumber, extension_key,
+};
 use crate::number::Number;
+use crate::pool::Rules;
 
 /// Why a call is refused.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -49,11 +52,15 @@ pub enum Refusal {
     SwitchedOff,
     /// X is suspended or unavailable (8055).
     NumberUnusable,
+    /// The extension is nobody's (8022).
+    UnknownExtension,
+    /// A of an A–X–E called X, nobody can be called back, and no number stands in for that (8019).
+    NoCallBack,
 }
 
 impl Refusal {
     /// Every one.
-    pub const ALL: [Refusal; 7] = [
+    pub const ALL: [Refusal; 9] = [
         Refusal::UnknownX,
         Refusal::NotBound,
         Refusal::WrongDirection,
@@ -61,6 +68,8 @@ impl Refusal {
         Refusal::NoTemporaryCallee,
         Refusal::SwitchedOff,
         Refusal::NumberUnusable,
+        Refusal::UnknownExtension,
+        Refusal::NoCallBack,
     ];
 
     /// Metric label.
@@ -74,6 +83,8 @@ impl Refusal {
             Refusal::NoTemporaryCallee => "no_temporary_callee",
             Refusal::SwitchedOff => "switched_off",
             Refusal::NumberUnusable => "number_unusable",
+            Refusal::UnknownExtension => "unknown_extension",
+            Refusal::NoCallBack => "no_call_back",
         }
     }
 }
@@ -89,6 +100,15 @@ pub enum Decision {
         caller: Party,
         /// The other party's number.
         callee: Number,
+    },
+    /// X is shared by extensions: ask the caller for one, then [`Table::decide_extension`].
+    Ask {
+        /// Whose X it is.
+        app: AppId,
+        /// X as the pool knows it.
+        x: Number,
+        /// How many digits its extensions have.
+        width: u8,
     },
     /// Do not.
     Refuse {
@@ -116,6 +136,12 @@ pub(crate) struct Shared {
     /// (X, party) → the pair's cell; see [`Binding::keys`].
     pub(crate) pairs: papaya::HashMap<(Number, Key), Arc<Cell>>,
     pub(crate) numbers: papaya::HashMap<Number, Arc<VirtualNumber>>,
+    /// (X, A) → the cells of A's A–X–E on X, the newest first: A is called back by any of them.
+    pub(crate) of_a: papaya::HashMap<(Number, Number), Arc<[Arc<Cell>]>>,
+    /// By [`AppId`]; what is not there yet obeys [`Rules::default`].
+    pub(crate) rules: ArcSwap<Vec<Rules>>,
+    /// No other number than one of the 700 segment may serve.
+    pub(crate) only_700: AtomicBool,
     /// Written by the one writer.
     pub(crate) bindings: AtomicUsize,
 }
@@ -126,45 +152,66 @@ impl Table {
             shared: Arc::new(Shared {
                 pairs: papaya::HashMap::new(),
                 numbers: papaya::HashMap::new(),
+                of_a: papaya::HashMap::new(),
+                rules: ArcSwap::default(),
+                only_700: AtomicBool::new(false),
                 bindings: AtomicUsize::new(0),
             }),
         }
     }
 
-    /// Who is reached when `caller` dials `x`. A withheld or unreadable caller is `None`.
+    /// Who is reached when `caller` dials `dialled`. A withheld or unreadable caller is `None`.
+    ///
+    /// A number of 15 digits of the 700 segment that is no X itself, and whose first 11 are an X with extensions, carries the
+    /// extension in its last four (product rule M4): nobody is asked.
     ///
     /// The first that applies decides:
     ///
     /// | # | question | if so |
     /// |---|---|---|
     /// | 1 | is X not in the pool? | [`Refusal::UnknownX`] |
-    /// | 2 | is X suspended or unavailable? | [`Refusal::NumberUnusable`] |
-    /// | 3 | is the caller, withheld or not, no party of a binding of X? | [`Refusal::NotBound`] |
-    /// | 4 | has the customer switched X off? | [`Refusal::SwitchedOff`] |
-    /// | 5 | is the caller a fixed line, and a party? | [`Refusal::FixedLineCaller`] |
-    /// | 6 | may this party not call? | [`Refusal::WrongDirection`] |
-    /// | 7 | is it A of an A–X, with nobody to be reached? | [`Refusal::NoTemporaryCallee`] |
-    /// | 8 | | [`Decision::Connect`] to the other party |
+    /// | 2 | is X suspended or unavailable, or no 700 number where it must be? | [`Refusal::NumberUnusable`] |
+    /// | 3 | has X extensions, and was one dialled? | [`Table::decide_extension`] |
+    /// | 4 | has X extensions, and has the caller one of them? | the caller of that one last, else whom it names, else [`Refusal::NoCallBack`] |
+    /// | 5 | has X extensions? | [`Decision::Ask`] |
+    /// | 6 | is the caller, withheld or not, no party of a binding of X? | [`Refusal::NotBound`] |
+    /// | 7 | has the customer switched X off? | [`Refusal::SwitchedOff`] |
+    /// | 8 | is the caller a fixed line, and a party? | [`Refusal::FixedLineCaller`] |
+    /// | 9 | may this party not call? | [`Refusal::WrongDirection`] |
+    /// | 10 | is it A of an A–X, with nobody to be reached? | [`Refusal::NoTemporaryCallee`] |
+    /// | 11 | | [`Decision::Connect`] to the other party |
     #[must_use]
-    pub fn decide(&self, x: Number, caller: Option<Number>) -> Decision {
-        self.decide_at(x, caller, 0)
+    pub fn decide(&self, dialled: Number, caller: Option<Number>) -> Decision {
+        self.decide_at(dialled, caller, 0)
     }
 
     /// The same at a time, in milliseconds of UNIX time: what has run out by then does not hold, whether its end has been
     /// written already or not.
     #[must_use]
-    pub fn decide_at(&self, x: Number, caller: Option<Number>, now: u64) -> Decision {
-        let Some(number) = self.virtual_number(x) else {
+    pub fn decide_at(&self, dialled: Number, caller: Option<Number>, now: u64) -> Decision {
+        let Some((number, tail)) = self.dialled(dialled) else {
             return Decision::Refuse { refusal: Refusal::UnknownX, app: None, binding: None };
         };
-        let refuse = |refusal, binding| Decision::Refuse { refusal, app: Some(number.app), binding };
-        if !number.state.carries_calls() {
-            return refuse(Refusal::NumberUnusable, None);
+        if !self.serves(&number) {
+            return refuse(&number, Refusal::NumberUnusable, None);
+        }
+        let x = number.number;
+        if let Some(tail) = tail {
+            let extension = Extension::new(self.rules(number.app).extension_width, tail);
+            return self.by_extension(&number, extension, caller, now);
         }
         let found = caller.and_then(|caller| self.binding(x, caller)).or_else(|| self.anyones(x, caller));
-        let found = found.filter(|(binding, _)| binding.ends().is_none_or(|ends| ends > now));
+        let found = found.filter(|(binding, _)| is_live(binding, now));
         let Some((binding, party)) = found else {
-            return refuse(Refusal::NotBound, None);
+            let rules = self.rules(number.app);
+            if rules.mode != Mode::Axe {
+                return refuse(&number, Refusal::NotBound, None);
+            }
+            let own = caller.map(|caller| self.live_of_a(x, caller, now)).unwrap_or_default();
+            if own.is_empty() {
+                return Decision::Ask { app: number.app, x, width: rules.extension_width };
+            }
+            return call_back(&number, &rules, own, now);
         };
         let is_fixed_line = caller.is_some_and(Number::is_fixed_line);
         let (direction, is_on, is_party, callee) = match &*binding {
@@ -176,8 +223,8 @@ impl Table {
                 }
                 Party::B => (ax.direction, ax.is_on, false, Some(ax.a)),
             },
-            // Nobody is reached without an extension, and A's number leads to none of A's.
-            Binding::Axe(_) => return refuse(Refusal::NotBound, Some(binding)),
+            // It stands under its extension, and no number is one.
+            Binding::Axe(_) => return refuse(&number, Refusal::NotBound, Some(binding)),
         };
         let refusal = if !is_on {
             Refusal::SwitchedOff
@@ -191,7 +238,75 @@ impl Table {
                 None => Refusal::NoTemporaryCallee,
             }
         };
-        refuse(refusal, Some(binding))
+        refuse(&number, refusal, Some(binding))
+    }
+
+    /// Who is reached when `caller` has dialled `x` and typed an extension. Whoever types their own is called back.
+    #[must_use]
+    pub fn decide_extension(&self, x: Number, extension: Extension, caller: Option<Number>, now: u64) -> Decision {
+        match self.virtual_number(x) {
+            Some(number) if self.serves(&number) => self.by_extension(&number, Some(extension), caller, now),
+            Some(number) => refuse(&number, Refusal::NumberUnusable, None),
+            None => Decision::Refuse { refusal: Refusal::UnknownX, app: None, binding: None },
+        }
+    }
+
+    fn by_extension(
+        &self,
+        number: &VirtualNumber,
+        extension: Option<Extension>,
+        caller: Option<Number>,
+        now: u64,
+    ) -> Decision {
+        let found = extension.and_then(|extension| self.at(number.number, extension_key(extension)));
+        let Some(binding) = found.filter(|binding| is_live(binding, now)) else {
+            return refuse(number, Refusal::UnknownExtension, None);
+        };
+        if caller == Some(binding.a()) {
+            return call_back(number, &self.rules(number.app), vec![binding], now);
+        }
+        let callee = binding.a();
+        Decision::Connect { binding, caller: Party::B, callee }
+    }
+
+    /// The bindings with extensions that A has on X, the newest first.
+    fn live_of_a(&self, x: Number, a: Number, now: u64) -> Vec<Arc<Binding>> {
+        let cells = self.shared.of_a.pin().get(&(x, a)).cloned();
+        let all = cells.iter().flat_map(|cells| cells.iter()).filter_map(|cell| cell.load_full());
+        // A cell whose A has changed since it was looked up is another's.
+        all.filter(|binding| binding.a() == a && is_live(binding, now)).collect()
+    }
+
+    /// The X that a number leads to, and the four digits that were dialled behind it.
+    fn dialled(&self, dialled: Number) -> Option<(Arc<VirtualNumber>, Option<u16>)> {
+        if let Some(number) = self.virtual_number(dialled) {
+            return Some((number, None));
+        }
+        let (managed, tail) = dialled.managed_700()?;
+        let number = self.virtual_number(managed)?;
+        (self.rules(number.app).mode == Mode::Axe).then_some((number, Some(tail)))
+    }
+
+    /// Whether a number leads to an X: one of the pool, or one of 15 digits whose extension stands in it.
+    #[must_use]
+    pub fn is_virtual(&self, number: Number) -> bool {
+        self.dialled(number).is_some()
+    }
+
+    /// Whether calls go through an X, and new bindings may be made on it.
+    fn serves(&self, number: &VirtualNumber) -> bool {
+        number.state.carries_calls() && self.may_serve(number.number)
+    }
+
+    /// Whether an X is of a segment that may serve.
+    pub(crate) fn may_serve(&self, x: Number) -> bool {
+        !self.shared.only_700.load(Ordering::Relaxed) || x.is_700()
+    }
+
+    /// What an app's bindings obey.
+    pub(crate) fn rules(&self, app: AppId) -> Rules {
+        let rules = self.shared.rules.load();
+        usize::try_from(app.0).ok().and_then(|place| rules.get(place)).cloned().unwrap_or_default()
     }
 
     /// The binding that a number is a party of on X, and which party.
@@ -240,8 +355,52 @@ impl Table {
         self.shared.numbers.len()
     }
 
+    /// Whose an X is that a number leads to.
+    pub(crate) fn owner(&self, number: Number) -> Option<AppId> {
+        Some(self.dialled(number)?.0.app)
+    }
+
     pub(crate) fn app_of(&self, x: Number) -> Option<AppId> {
         Some(self.shared.numbers.pin().get(&x)?.app)
+    }
+}
+
+fn refuse(number: &VirtualNumber, refusal: Refusal, binding: Option<Arc<Binding>>) -> Decision {
+    Decision::Refuse { refusal, app: Some(number.app), binding }
+}
+
+fn is_live(binding: &Binding, now: u64) -> bool {
+    binding.ends().is_none_or(|ends| ends > now)
+}
+
+fn axe(binding: &Binding) -> Option<&Axe> {
+    match binding {
+        Binding::Axe(axe) => Some(axe),
+        Binding::Axb(_) | Binding::Ax(_) => None,
+    }
+}
+
+/// Whom A reaches by the X of these bindings of A's, the newest first: who called by any of them last, else whom the newest
+/// names, else whom the app names.
+fn call_back(number: &VirtualNumber, rules: &Rules, own: Vec<Arc<Binding>>, now: u64) -> Decision {
+    let called = |binding: &Arc<Binding>| axe(binding)?.call_back_to(now);
+    let last: Option<(LastCaller, Arc<Binding>)> =
+        own.iter().filter_map(|binding| Some((called(binding)?, Arc::clone(binding)))).max_by_key(|(last, _)| last.at);
+    let Some(newest) = own.into_iter().next() else { return refuse(number, Refusal::NotBound, None) };
+    if newest.a().is_fixed_line() {
+        return refuse(number, Refusal::FixedLineCaller, Some(newest));
+    }
+    if let Some((last, binding)) = last {
+        return Decision::Connect { binding, caller: Party::A, callee: last.number };
+    }
+    let named = match axe(&newest).map(|axe| &axe.call_back) {
+        Some(CallBack::Number(named)) => Some(*named),
+        Some(CallBack::App) => rules.call_back,
+        Some(CallBack::Tone(_)) | None => None,
+    };
+    match named {
+        Some(callee) => Decision::Connect { binding: newest, caller: Party::A, callee },
+        None => refuse(number, Refusal::NoCallBack, Some(newest)),
     }
 }
 

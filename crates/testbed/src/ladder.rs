@@ -201,7 +201,11 @@ pub(crate) fn note_of(command: &Command, names: &[String; 2], hearing: &mut [boo
     let (side, hear) = match command {
         Command::Record { .. } => return Some(Note::Records),
         Command::Hear { side, hear } => (*side, hear),
-        Command::SetRemote { .. } | Command::Follow { .. } | Command::Digit { .. } | Command::Close => return None,
+        Command::SetRemote { .. }
+        | Command::Follow { .. }
+        | Command::Digit { .. }
+        | Command::Collect { .. }
+        | Command::Close => return None,
     };
     let to = names[side.index()].clone();
     let heard_before = std::mem::replace(&mut hearing[side.index()], *hear != Hear::Nothing);

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use b2bua::core::Core;
 use b2bua::settings::{
-    App, AppPrompts, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings, Reliability, SessionTimers,
-    Settings, Target, Trunk,
+    App, AppPrompts, AskExtension, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings, Reliability,
+    SecondCall, SessionTimers, Settings, Target, Trunk,
 };
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{
@@ -34,7 +34,7 @@ pub const A_TONE: f64 = 440.0;
 pub const B_TONE: f64 = 620.0;
 
 /// Prompts of the app: name, length in milliseconds.
-const PROMPTS: [(&str, u64); 8] = [
+const PROMPTS: [(&str, u64); 13] = [
     ("announcement.wav", 2_000),
     ("hint_tone.wav", 1_200),
     ("ringback.wav", 3_000),
@@ -43,6 +43,11 @@ const PROMPTS: [(&str, u64); 8] = [
     ("no_permission.wav", 1_400),
     ("service_fault.wav", 1_300),
     ("last_minute.wav", 1_100),
+    ("enter_extension.wav", 2_500),
+    ("wrong_extension.wav", 1_600),
+    ("empty_extension.wav", 1_700),
+    ("no_callee.wav", 1_800),
+    ("no_call_back.wav", 1_900),
 ];
 
 /// Numbers: A, B, X.
@@ -257,12 +262,7 @@ impl Setup {
     pub(crate) fn known(&self) -> Arc<Known> {
         let mut known = Known::new();
         for app in &self.settings.apps {
-            let prompts =
-                [&app.prompts.ringback, &app.prompts.busy, &app.prompts.no_permission, &app.prompts.no_binding]
-                    .into_iter()
-                    .chain([&app.prompts.service_fault, &app.prompts.last_minute, &app.hint_tone])
-                    .flatten()
-                    .chain(app.named.values());
+            let prompts = app.prompts.all().chain(app.hint_tone.as_ref()).chain(app.named.values());
             let mut prompts: Vec<&Arc<Prompt>> = prompts.collect();
             // A map's order is not the same twice.
             prompts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -296,6 +296,7 @@ fn settings() -> Settings {
         recording: true,
         no_answer: Duration::from_secs(60),
         safety_ceiling: SAFETY_CEILING,
+        second_call: SecondCall::default(),
         prompts: AppPrompts {
             ringback: named("ringback.wav"),
             busy: named("busy.wav"),
@@ -303,6 +304,11 @@ fn settings() -> Settings {
             no_binding: named("no_binding.wav"),
             service_fault: named("service_fault.wav"),
             last_minute: named("last_minute.wav"),
+            enter_extension: named("enter_extension.wav"),
+            wrong_extension: named("wrong_extension.wav"),
+            empty_extension: named("empty_extension.wav"),
+            no_callee: named("no_callee.wav"),
+            no_call_back: named("no_call_back.wav"),
         },
         named: prompts,
     };
@@ -342,6 +348,8 @@ fn trunk(name: &str, place: u8) -> Trunk {
         caller_in: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
         called_in: CalledIn::RequestUri,
         assert_identity: true,
+        shows_caller: false,
+        ask_extension: AskExtension::default(),
         codecs: vec![Codec::Pcma, Codec::Pcmu],
         media_source: SourcePolicy::Learn,
         reliability: Reliability::Supported,

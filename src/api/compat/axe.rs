@@ -50,6 +50,7 @@ pub fn bind(account: &Arc<Account>, fields: &Fields) -> Result<Work, Refused> {
             call_back_for: bind_for,
             ends: 0,
             user_text: None,
+            last_caller: None,
         };
         hold(&mut axe, bind_for, books.bindings.now());
         terms.change(&mut axe, books.bindings.now());

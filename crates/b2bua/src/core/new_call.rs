@@ -156,6 +156,7 @@ impl Core {
         }
         let (binding, party, callee) = match self.table.decide_at(x, caller, self.unix_ms(cdr.call_in)) {
             Decision::Connect { binding, caller, callee } => (binding, caller, callee),
+            Decision::Ask { .. } => return Err(Cause::Internal),
             Decision::Refuse { refusal, app, binding } => {
                 if let Some(app) = app {
                     cdr.set_app(settings, app);

@@ -130,6 +130,7 @@ fn axe(id: u128, a: Number, x: Number, extension: Extension) -> Axe {
         call_back_for: 0,
         ends: 0,
         user_text: None,
+        last_caller: None,
     }
 }
 
@@ -257,7 +258,7 @@ fn the_decision_carries_the_whole_binding() {
     bindings.bind(Binding::Axb(full.clone())).unwrap();
     match table.decide(x(1), Some(m(2))) {
         Decision::Connect { binding, .. } => assert_eq!(*binding, Binding::Axb(full)),
-        refused @ Decision::Refuse { .. } => panic!("{refused:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -368,7 +369,7 @@ fn a_call_keeps_its_binding_when_the_binding_ends() {
     bindings.unbind(SubscriptionId(1)).unwrap();
     match call {
         Decision::Connect { binding, .. } => assert_eq!(pair(&binding).b, m(2)),
-        refused @ Decision::Refuse { .. } => panic!("{refused:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -516,6 +517,7 @@ fn an_extension_leads_to_the_x_on_which_it_is_free() {
         call_back_for: 0,
         ends: 0,
         user_text: None,
+        last_caller: None,
     };
     let beside = |bindings: &Bindings, extension| bindings.allocate_beside(APP, Wish::default(), extension);
     let first = beside(&bindings, seven).unwrap();

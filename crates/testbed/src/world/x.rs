@@ -8,7 +8,7 @@ use b2bua::cdr::Cdr;
 use b2bua::core::{Output, SessionId};
 use media::session::{Config, Kind as Socket, RecordingOutput, Session};
 use media::{Command, Side};
-use numbering::Number;
+use numbering::{LastCaller, Number};
 
 use super::{PhoneId, Recorded, Running, World};
 use crate::ladder::{self, Entry};
@@ -44,6 +44,10 @@ impl World {
                 let names = self.names_of(&cdr);
                 self.ladder.push(self.now, Entry::Ended(ladder::summary(&cdr, &names)));
                 self.cdrs.push(*cdr);
+            }
+            Output::Reached { binding, caller } => {
+                let at = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
+                self.bindings.note_caller(binding, LastCaller { number: caller, at });
             }
             Output::Log(line) => self.logs.push(format!("{line:?}")),
         }

@@ -63,7 +63,7 @@ fn account(id: AppId, name: &str, mode: Mode) -> Account {
         id,
         name: name.into(),
         secret: Some(Secret::new(SECRET)),
-        rules: Rules { mode, cool_off: 0, extension_width: 2 },
+        rules: Rules { mode, cool_off: 0, extension_width: 2, call_back: None },
         recording: true,
         requests_per_second: 50,
         mobile_areas: vec![

@@ -10,7 +10,7 @@ fn rules() -> [(AppId, Rules); 3] {
     [
         (APP, Rules { mode: Mode::Axb, cool_off: 40, ..Rules::default() }),
         (AX_APP, Rules { mode: Mode::Ax, ..Rules::default() }),
-        (AXE_APP, Rules { mode: Mode::Axe, cool_off: 25, extension_width: 1 }),
+        (AXE_APP, Rules { mode: Mode::Axe, cool_off: 25, extension_width: 1, call_back: None }),
     ]
 }
 
