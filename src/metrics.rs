@@ -612,6 +612,8 @@ mod tests {
             caller: None,
             x: None,
             callee: None,
+            extension: None,
+            digits: None,
             user_text: None,
             call_in: Duration::from_secs(100),
             forwarded: seconds(100),

@@ -481,6 +481,7 @@ fn log(line: &LogLine) {
         LogLine::Dialling { session_id, caller, x, trunk_in, trunk_out } => {
             tracing::debug!(%session_id, %caller, %x, %trunk_in, %trunk_out, "dialling");
         }
+        LogLine::Typed { session_id, digits } => tracing::debug!(%session_id, digits, "typed"),
         LogLine::Alerting { session_id } => tracing::debug!(%session_id, "alerting"),
         LogLine::Answered { session_id } => tracing::debug!(%session_id, "answered"),
         LogLine::Joined { session_id } => tracing::debug!(%session_id, "joined"),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::core::inquiry::{self, LiveCall, Which};
+use b2bua::core::inquiry::{self, LiveCall, Which, WouldBe};
 use b2bua::outcome::Cause;
 use numbering::{AppId, Number};
 
@@ -188,13 +188,29 @@ impl Sources {
             None => format!("{x} is no number of this platform"),
         }];
         if app.is_some() {
-            steps.push(match &id {
-                Some(id) => format!("{caller} reaches it by binding {id}"),
-                None => format!("{caller} has no binding on it"),
+            steps.push(match (&id, &found.outcome) {
+                (Some(id), _) => format!("{caller} reaches it by binding {id}"),
+                (None, Ok(WouldBe::Asked { .. })) => "it is shared by extensions".to_owned(),
+                (None, _) => format!("{caller} has no binding on it"),
             });
         }
         match found.outcome {
-            Ok(would) => {
+            Ok(WouldBe::Asked { width, prompt }) => {
+                let prompt = prompt.as_deref().unwrap_or("no prompt");
+                steps.push(format!("the caller is asked for an extension of {width} digits: {prompt}"));
+                Why {
+                    connects: true,
+                    reason: "ask_extension".to_owned(),
+                    message: "The caller is asked for an extension.".to_owned(),
+                    state_code: 0,
+                    app,
+                    subscription_id: None,
+                    callee: None,
+                    trunk: None,
+                    steps,
+                }
+            }
+            Ok(WouldBe::Connected(would)) => {
                 let prompt = |what: &str, name: &Option<Arc<str>>| match name {
                     Some(name) => format!("{what}: {name}"),
                     None => format!("{what}: none"),

@@ -37,6 +37,10 @@ pub(super) struct Record<'a> {
     pub(super) callee: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller_is: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    extension: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digits: Option<Cow<'a, str>>,
     pub(super) call_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarded: Option<u64>,
@@ -96,6 +100,8 @@ impl<'a> Record<'a> {
                 Party::A => Cow::Borrowed("A"),
                 Party::B => Cow::Borrowed("B"),
             }),
+            extension: cdr.extension.map(|extension| Cow::Owned(extension.to_string())),
+            digits: cdr.digits.as_deref().map(Cow::Borrowed),
             call_in: time(cdr.call_in),
             forwarded: cdr.forwarded.map(time),
             alerting: cdr.alerting.map(time),
@@ -159,6 +165,12 @@ struct Line<'a> {
     /// Which party of the binding called: `A` or `B`.
     #[serde(skip_serializing_if = "Option::is_none")]
     caller_is: Option<&'a str>,
+    /// Of the binding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extension: Option<&'a str>,
+    /// What the caller typed last where it was asked for an extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digits: Option<&'a str>,
     call_in_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     forward_time: Option<String>,
@@ -220,6 +232,8 @@ impl<'a> Line<'a> {
             x: record.x.map(number),
             callee: record.callee.map(number),
             caller_is: record.caller_is.as_deref(),
+            extension: record.extension.as_deref(),
+            digits: record.digits.as_deref(),
             call_in_time: time(record.call_in),
             forward_time: record.forwarded.map(time),
             alerting_time: record.alerting.map(time),

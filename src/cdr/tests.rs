@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use b2bua::outcome::Cause;
 use media::{LegTotals, Side, Totals};
-use numbering::{Number, Party, SubscriptionId};
+use numbering::{Extension, Number, Party, SubscriptionId};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -40,6 +40,8 @@ fn full(session_id: &str) -> Cdr {
         caller: Some(n(8_613_800_000_001)),
         x: Some(n(8_617_000_000_001)),
         callee: Some(n(8_613_800_000_002)),
+        extension: Extension::new(4, 42),
+        digits: Some("0042".into()),
         user_text: Some("order \"7\"\\\n名".into()),
         call_in: ms(1000),
         forwarded: Some(ms(1001)),
@@ -67,6 +69,8 @@ fn bare(session_id: &str) -> Cdr {
         caller: None,
         x: None,
         callee: None,
+        extension: None,
+        digits: None,
         user_text: None,
         forwarded: None,
         alerting: None,
@@ -257,6 +261,8 @@ fn a_line_says_everything_and_the_spool_keeps_it() {
                 {"leg": "callee", "received": 11, "sent": 12, "lost": 13, "refused": 14, "jitter_us": 4},
             ]),
         ),
+        ("extension", "0042".into()),
+        ("digits", "0042".into()),
         ("user_data", "order \"7\"\\\n名".into()),
     ] {
         assert_eq!(line[key], value, "{key}");

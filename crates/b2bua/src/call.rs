@@ -1,8 +1,9 @@
 //! A call through X: what happens on one leg becomes what shall happen on the other, and what both hear.
 //!
 //! ```text
-//!              refuse ─▶ Refusing ─prompt over─╮
-//!                                              ▼
+//!       ask ─▶ Asking   refuse ─▶ Refusing ─prompt over─╮
+//!               │ typed                                 ▼
+//!   Dialling ◀──┘
 //!   Dialling ──B answers──▶ Greeting ──both heard the tone──▶ Talking ──BYE, time──▶ Over
 //!      └──────── B refuses, A gives up, no answer ────────────────────────────────────▲
 //! ```
@@ -26,6 +27,11 @@ use crate::outcome::{Cause, RefusalPrompt};
 use crate::routes::{Candidate, RouteId};
 use crate::settings::{App, Settings, TrunkId};
 
+mod asking;
+
+use asking::Stage;
+pub(crate) use asking::{Asking, Typed, Way};
+
 /// A prompt that should have ended by now and has not is not waited for any longer than this.
 const PROMPT_GRACE: Duration = Duration::from_secs(5);
 
@@ -34,6 +40,8 @@ const PROMPT_GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Plan {
     pub(crate) app: AppId,
     pub(crate) x: Number,
+    /// Who calls, as B is shown it.
+    pub(crate) shown: Number,
     pub(crate) callee: Number,
     pub(crate) trunk_out: TrunkId,
     /// Where the trunk takes calls: those that have not been tried, the next one first.
@@ -48,6 +56,27 @@ pub(crate) struct Plan {
     pub(crate) longest: (Duration, Cause),
     pub(crate) record: bool,
     pub(crate) max_forwards: u8,
+}
+
+/// Why nobody is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TurnedAway {
+    pub(crate) cause: Cause,
+    /// What the caller hears in place of the app's prompt for the cause.
+    pub(crate) prompt: Option<Arc<Prompt>>,
+}
+
+impl From<Cause> for TurnedAway {
+    fn from(cause: Cause) -> TurnedAway {
+        TurnedAway { cause, prompt: None }
+    }
+}
+
+impl TurnedAway {
+    /// What the caller of an app's X hears.
+    pub(crate) fn prompt<'a>(&'a self, app: Option<&'a App>) -> Option<&'a Arc<Prompt>> {
+        self.prompt.as_ref().or_else(|| app.and_then(|app| prompt_of(app, self.cause)))
+    }
 }
 
 /// The media session of a call.
@@ -77,6 +106,11 @@ enum Phase {
         cause: Cause,
         prompt: Arc<Prompt>,
         give_up: Duration,
+    },
+    /// A is asked for an extension.
+    Asking {
+        asking: Asking,
+        stage: Stage,
     },
     Dialling {
         plan: Plan,
@@ -156,7 +190,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Calls B, or refuses the caller: after a prompt where there is one and media to play it.
-    pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Plan, Cause>) -> Call {
+    pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Way, TurnedAway>) -> Call {
         let Arrival { key, settings, leg, media, cdr } = arrival;
         let phase = Phase::Over { media_open: false };
         let mut call = Call { key, settings, a: leg, b: None, route: None, media: None, phase, cdr, armed: None };
@@ -164,9 +198,10 @@ impl Call {
             call.open_media(cx, media);
         }
         match (verdict, media) {
-            (Ok(plan), Some(_)) => call.invite(cx, plan),
+            (Ok(Way::Dial(plan)), Some(_)) => call.invite(cx, plan),
+            (Ok(Way::Ask(asking)), Some(_)) => call.ask(cx, asking),
             (Ok(_), None) => call.turn_away(cx, Cause::NoPorts),
-            (Err(cause), _) => call.turn_away(cx, cause),
+            (Err(turned_away), _) => call.turn_away_by(cx, turned_away, None),
         }
         call
     }
@@ -190,6 +225,7 @@ impl Call {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let own = match &self.phase {
             Phase::Refusing { give_up, .. } => Some(*give_up),
+            Phase::Asking { stage, .. } => stage.deadline(),
             Phase::Dialling { no_answer_at, .. } => Some(*no_answer_at),
             Phase::Greeting { waiting, ends_at, .. } if waiting.contains(&Waiting::OnHold) => Some(*ends_at),
             Phase::Greeting { ends_at, give_up, .. } => Some(*ends_at.min(give_up)),
@@ -217,6 +253,7 @@ impl Call {
                 let cause = *cause;
                 self.end(cx, cause, None);
             }
+            Phase::Asking { .. } => self.on_asking_time(cx),
             Phase::Dialling { no_answer_at, .. } if now >= *no_answer_at => {
                 self.end(cx, Cause::NoAnswer, None);
             }
@@ -275,7 +312,8 @@ impl Call {
             self.cdr.alerting = Some(cx.now);
             cx.out.push_back(Output::Log(LogLine::Alerting { session_id: Arc::clone(&self.cdr.session_id) }));
         }
-        let early_media = self.a.early_media();
+        let (early_media, hears_us) = (self.a.early_media(), self.a.hears_us());
+        let ringback = self.settings.app(plan.app).and_then(|app| app.prompts.ringback.clone());
         let announcement = plan.announcement.clone().filter(|_| early_media != EarlyMedia::Never);
         // Early media that the caller cannot be let hear is none.
         let audible = far.is_some() && early_media != EarlyMedia::Never;
@@ -288,6 +326,13 @@ impl Call {
                 (Heard::Announcement { far_media }, Step::Announce(prompt))
             }
             (Heard::Nothing | Heard::Ringing, None, true) => (Heard::FarMedia, Step::FarMedia),
+            // Its own network makes no ringback any more.
+            (Heard::Nothing, None, false) if hears_us => match (progress, ringback) {
+                (Progress::Ringing, Some(ringback)) => (Heard::Ringback, Step::Ringback(ringback)),
+                (Progress::Ringing | Progress::Forwarded | Progress::Queued | Progress::Session, _) => {
+                    (Heard::Nothing, Step::Nothing)
+                }
+            },
             (Heard::Nothing, None, false) => match progress {
                 Progress::Ringing => (Heard::Ringing, Step::Tell(progress)),
                 Progress::Forwarded | Progress::Queued => (Heard::Nothing, Step::Tell(progress)),
@@ -319,6 +364,9 @@ impl Call {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
                 self.announce(cx, &prompt, audible);
             }
+            Step::Ringback(prompt) => {
+                self.hear(cx, Side::A, Hear::Prompt { prompt, repeat: Repeat::Loop, then: Then::Nothing });
+            }
             Step::FollowOn => self.tell(cx, Command::Follow { side: Side::A, then: Then::Peer }),
             Step::FarMedia => {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
@@ -340,6 +388,7 @@ impl Call {
     /// A party's media is settled later than usual, or has moved.
     fn on_media_known(&mut self, cx: &mut Context<'_>, side: Side, media: media::Remote) {
         match &mut self.phase {
+            Phase::Asking { .. } => self.on_caller_hears(cx),
             Phase::Dialling { far, .. } if side == Side::B => *far = Some(media),
             Phase::Dialling { plan, heard, .. } => {
                 let &mut Heard::Asked { far_media } = heard else { return };
@@ -382,8 +431,13 @@ impl Call {
 
     /// A party pressed a digit, and its media does not carry it to the other: as an event of the other's media, or as INFO.
     fn on_digit(&mut self, cx: &mut Context<'_>, side: Side, digit: Digit, ms: u16) {
-        if !matches!(self.phase, Phase::Talking { .. }) {
-            return;
+        match self.phase {
+            Phase::Talking { .. } => {}
+            Phase::Asking { .. } => {
+                self.on_typed_by_info(cx, digit, ms);
+                return;
+            }
+            Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Over { .. } => return,
         }
         let settings = Arc::clone(&self.settings);
         let to = side.other();
@@ -399,7 +453,11 @@ impl Call {
         let over = Phase::Over { media_open: true };
         let plan = match std::mem::replace(&mut self.phase, over) {
             Phase::Dialling { plan, .. } => plan,
-            kept @ (Phase::Refusing { .. } | Phase::Greeting { .. } | Phase::Talking { .. } | Phase::Over { .. }) => {
+            kept @ (Phase::Refusing { .. }
+            | Phase::Asking { .. }
+            | Phase::Greeting { .. }
+            | Phase::Talking { .. }
+            | Phase::Over { .. }) => {
                 self.phase = kept;
                 return;
             }
@@ -408,15 +466,21 @@ impl Call {
         self.cdr.status_b = 200;
         cx.out.push_back(Output::Log(LogLine::Answered { session_id: Arc::clone(&self.cdr.session_id) }));
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
+        let was_answered = self.a.was_answered();
         self.tell_a(cx, LegCommand::Answer);
         let ends_at = cx.now + plan.longest.0;
         let give_up = patience(cx, plan.hint_tone.as_ref());
         self.phase = Phase::Greeting { plan, ends_at, waiting: [Waiting::ForAck; 2], give_up };
         self.hear(cx, Side::A, Hear::Nothing);
+        // Whoever has typed an extension has acknowledged the answer before.
+        if was_answered {
+            self.on_acknowledged(cx);
+        }
     }
 
-    /// A has our 200: both hear the tone, at the same time.
+    /// A has our 200: both hear the tone, at the same time; or A is asked for an extension.
     fn on_acknowledged(&mut self, cx: &mut Context<'_>) {
+        self.on_caller_hears(cx);
         let known = [self.a.media(), self.b.as_ref().and_then(Leg::media)];
         let Phase::Greeting { plan, waiting, give_up, .. } = &mut self.phase else { return };
         let tone = plan.hint_tone.clone();
@@ -441,7 +505,11 @@ impl Call {
         let over = Phase::Over { media_open: true };
         let (plan, ends_at) = match std::mem::replace(&mut self.phase, over) {
             Phase::Greeting { plan, ends_at, .. } => (plan, ends_at),
-            kept @ (Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Talking { .. } | Phase::Over { .. }) => {
+            kept @ (Phase::Refusing { .. }
+            | Phase::Asking { .. }
+            | Phase::Dialling { .. }
+            | Phase::Talking { .. }
+            | Phase::Over { .. }) => {
                 self.phase = kept;
                 return;
             }
@@ -485,6 +553,7 @@ impl Call {
                 true
             }
             kept @ (Phase::Refusing { .. }
+            | Phase::Asking { .. }
             | Phase::Dialling { .. }
             | Phase::Greeting { .. }
             | Phase::Talking { .. }
@@ -509,7 +578,7 @@ impl Call {
             // B's network has said why in its own words.
             self.end(cx, cause, Some(Side::B));
         } else {
-            self.turn_away_by(cx, cause, Some(Side::B));
+            self.turn_away_by(cx, cause.into(), Some(Side::B));
         }
     }
 
@@ -521,6 +590,7 @@ impl Call {
         let cause = match &self.phase {
             // Why the call was refused says more than that the caller did not listen to the end.
             Phase::Refusing { cause, .. } => *cause,
+            Phase::Asking { .. } => Cause::LeftWhileTyping,
             Phase::Greeting { .. } | Phase::Talking { .. } if !gave_up => Cause::HungUp,
             // Also where B has answered, but A had not acknowledged what it must before it can be told.
             Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } if self.cdr.alerting.is_some() => {
@@ -544,11 +614,15 @@ impl Call {
                 if cause == Cause::BadAnswer {
                     self.cdr.status_b = 200;
                 }
-                self.turn_away_by(cx, cause, None);
+                self.turn_away(cx, cause);
             }
             (Phase::Over { .. }, _) => {}
             (
-                Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. },
+                Phase::Refusing { .. }
+                | Phase::Asking { .. }
+                | Phase::Dialling { .. }
+                | Phase::Greeting { .. }
+                | Phase::Talking { .. },
                 Side::A | Side::B,
             ) => self.end(cx, cause, None),
         }
@@ -561,11 +635,12 @@ impl Call {
         match event {
             Event::PromptEnded { side, prompt } => self.on_prompt_ended(cx, side, &prompt),
             Event::Digit { side, digit, ms } => self.on_digit(cx, side, digit, ms),
-            Event::Pressed { .. } | Event::Released { .. } => {}
+            Event::Pressed { digit, by, .. } => self.on_pressed(cx, digit, by),
+            Event::Released { by, .. } => self.on_let_go(cx, by),
             // Silence before the answer is what ringing sounds like.
             Event::Dead => match &self.phase {
                 Phase::Greeting { .. } | Phase::Talking { .. } => self.end(cx, Cause::DeadMedia, None),
-                Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Over { .. } => {}
+                Phase::Refusing { .. } | Phase::Asking { .. } | Phase::Dialling { .. } | Phase::Over { .. } => {}
             },
             Event::Closed(totals) => {
                 self.cdr.media = *totals;
@@ -589,6 +664,7 @@ impl Call {
                     self.end(cx, cause, None);
                 }
             }
+            Phase::Asking { .. } => self.on_asking_prompt_ended(cx, prompt),
             Phase::Dialling { heard, .. } => match *heard {
                 // Said once more: the prompt may have ended while the word of what follows it was on its way.
                 Heard::Announcement { far_media: true } => {
@@ -638,7 +714,7 @@ impl Call {
         };
         self.route = Some((candidate.id, Answered(false)));
         let (mut x, mut callee) = (Vec::new(), Vec::new());
-        trunk.write.write(plan.x, &mut x);
+        trunk.write.write(plan.shown, &mut x);
         trunk.write.write(plan.callee, &mut callee);
         let parties = Parties {
             x,
@@ -660,12 +736,13 @@ impl Call {
     }
 
     fn turn_away(&mut self, cx: &mut Context<'_>, cause: Cause) {
-        self.turn_away_by(cx, cause, None);
+        self.turn_away_by(cx, cause.into(), None);
     }
 
-    /// Refuses A, after the app's prompt where there is one and A can hear it.
-    fn turn_away_by(&mut self, cx: &mut Context<'_>, cause: Cause, by: Option<Side>) {
-        let prompt = self.app().and_then(|app| prompt_of(app, cause)).cloned();
+    /// Refuses A, after a prompt where there is one and A can hear it.
+    fn turn_away_by(&mut self, cx: &mut Context<'_>, turned_away: TurnedAway, by: Option<Side>) {
+        let prompt = turned_away.prompt(self.app()).cloned();
+        let cause = turned_away.cause;
         let audible = self.media.is_some() && self.a.media().is_some();
         let Some(prompt) = prompt.filter(|_| audible) else {
             self.end(cx, cause, by);
@@ -783,6 +860,8 @@ fn patience(cx: &Context<'_>, tone: Option<&Arc<Prompt>>) -> Duration {
 enum Step {
     Announce(Arc<Prompt>),
     FarMedia,
+    /// Ringback of ours, since A is asked for its extension by us and hears us already.
+    Ringback(Arc<Prompt>),
     /// B's early media once the announcement is over.
     FollowOn,
     /// Our offer, since it made none.
@@ -792,7 +871,7 @@ enum Step {
 }
 
 /// The prompt of an app for a cause, where both have one.
-pub(crate) fn prompt_of(app: &App, cause: Cause) -> Option<&Arc<Prompt>> {
+fn prompt_of(app: &App, cause: Cause) -> Option<&Arc<Prompt>> {
     let prompt = match cause.row().prompt? {
         RefusalPrompt::NoBinding => &app.prompts.no_binding,
         RefusalPrompt::NoPermission => &app.prompts.no_permission,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media::{Side, Totals};
-use numbering::{AppId, Binding, Number, Party, SubscriptionId};
+use numbering::{AppId, Binding, Extension, Number, Party, SubscriptionId};
 
 use crate::outcome::Cause;
 use crate::settings::Settings;
@@ -34,6 +34,10 @@ pub struct Cdr {
     pub x: Option<Number>,
     /// Who was called for X.
     pub callee: Option<Number>,
+    /// The extension of the binding.
+    pub extension: Option<Extension>,
+    /// What the caller typed last where it was asked for an extension.
+    pub digits: Option<Box<str>>,
     /// The customer's own text from the binding.
     pub user_text: Option<Box<str>>,
     /// INVITE from A.
@@ -93,6 +97,8 @@ impl Cdr {
             caller,
             x,
             callee: None,
+            extension: None,
+            digits: None,
             user_text: None,
             call_in: now,
             forwarded: None,
@@ -117,6 +123,10 @@ impl Cdr {
 
     pub(crate) fn set_binding(&mut self, binding: &Binding) {
         self.binding = Some(binding.id());
+        self.extension = match binding {
+            Binding::Axe(axe) => Some(axe.extension),
+            Binding::Axb(_) | Binding::Ax(_) => None,
+        };
         self.user_text = binding.user_text(self.caller_is).map(Into::into);
     }
 }

@@ -25,7 +25,7 @@ use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmi
 use slab::Slab;
 
 use self::admission::NewCall;
-use crate::call::Call;
+use crate::call::{Call, Typed};
 use crate::cdr::Cdr;
 use crate::intake::{Complaint, check, check_extensions};
 use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
@@ -144,6 +144,8 @@ pub(crate) struct Context<'a> {
     pub(crate) unix_at_epoch: Duration,
     /// The call ended in this step: it is to be taken off the counts.
     pub(crate) has_ended: bool,
+    /// An extension was typed in this step: it is to be looked up.
+    pub(crate) typed: Option<Typed>,
 }
 
 impl<'a> Context<'a> {
@@ -333,9 +335,7 @@ impl Core {
             && self.waiting.len() == 0
             && self.out.is_empty()
             && self.ports.in_use() == 0
-            && self.live.calls == 0
-            && self.live.by_trunk.is_empty()
-            && self.live.by_number.is_empty()
+            && self.live.has_nobody()
     }
 
     /// No call is in progress (old transactions may still linger).
@@ -708,11 +708,15 @@ impl Core {
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
             has_ended: false,
+            typed: None,
         };
         work(call, &mut cx);
-        let has_ended = cx.has_ended;
+        let (has_ended, typed) = (cx.has_ended, cx.typed);
         self.current = None;
         self.settle(now, key, has_ended);
+        if let Some(typed) = typed {
+            self.on_typed(now, key, typed);
+        }
     }
 
     /// Lets a leg work, and tells its call what came of it.

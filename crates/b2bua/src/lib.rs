@@ -13,6 +13,7 @@
 
 mod call;
 pub mod cdr;
+mod collect;
 pub mod core;
 mod info;
 mod intake;

@@ -15,6 +15,8 @@ pub(crate) struct Live {
     pub(crate) calls: u32,
     pub(crate) by_trunk: HashMap<Arc<str>, u32>,
     pub(crate) by_number: HashMap<Number, u32>,
+    /// By who calls and who is called.
+    by_party: HashMap<Number, u32>,
     pub(crate) by_session: HashMap<Arc<str>, CallKey>,
 }
 
@@ -35,6 +37,9 @@ impl Live {
         // Refused calls do not make X busy.
         if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
             *self.by_number.entry(x).or_insert(0) += 1;
+            for party in [cdr.caller, cdr.callee].into_iter().flatten() {
+                *self.by_party.entry(party).or_insert(0) += 1;
+            }
         }
     }
 
@@ -47,7 +52,19 @@ impl Live {
         // Refused calls do not make X busy.
         if let (Some(x), Some(_)) = (cdr.x, &cdr.trunk_out) {
             take_one(&mut self.by_number, &x);
+            for party in [cdr.caller, cdr.callee].into_iter().flatten() {
+                take_one(&mut self.by_party, &party);
+            }
         }
+    }
+
+    /// Whether somebody is in a call, or is being called.
+    pub(crate) fn is_engaged(&self, party: Number) -> bool {
+        self.by_party.contains_key(&party)
+    }
+
+    pub(crate) fn has_nobody(&self) -> bool {
+        self.calls == 0 && self.by_trunk.is_empty() && self.by_number.is_empty() && self.by_party.is_empty()
     }
 
     pub(crate) fn of_trunk(&self, name: &Arc<str>) -> u32 {

@@ -177,6 +177,13 @@ pub enum LogLine {
         /// Where to.
         trunk_out: Arc<str>,
     },
+    /// A caller has typed an extension, or nothing.
+    Typed {
+        /// Of the call.
+        session_id: Arc<str>,
+        /// How many digits.
+        digits: usize,
+    },
     /// B rings (or sends early media).
     Alerting {
         /// Of the call.

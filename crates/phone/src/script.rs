@@ -213,6 +213,8 @@ pub enum Act {
     },
     /// A digit in RTP (RFC 4733).
     Press(char, Duration),
+    /// A digit's two tones in the voice (in-band DTMF).
+    Tones(char, Duration),
     /// BYE; a caller may also send it in an early dialog (RFC 3261 §15).
     Bye,
 }

@@ -19,7 +19,8 @@ use b2bua::settings::{
 };
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{
-    AppId, Axb, Binding, Bindings, CallDirection, Number, ReadRule, SubscriptionId, VirtualNumber, Voice, WriteRule,
+    AppId, Ax, Axb, Axe, Binding, Bindings, CallDirection, Extension, Mode, Number, ReadRule, Rules, SubscriptionId,
+    Temporary, VirtualNumber, Voice, WriteRule,
 };
 use phone::{Known, Script, Sound};
 use sip::transaction::{Timers, Transport};
@@ -85,8 +86,10 @@ pub struct Setup {
     pub settings: Settings,
     /// A–X–B.
     pub binding: Axb,
-    /// Other bindings.
-    pub more_bindings: Vec<Axb>,
+    /// Bindings that stand in its place, of the kind that the app has.
+    pub instead: Vec<Binding>,
+    /// What the app's bindings obey.
+    pub rules: Rules,
     /// The X numbers.
     pub numbers: Vec<VirtualNumber>,
     /// Targets at which nobody answers.
@@ -108,7 +111,8 @@ impl Setup {
             media_link: Link::default(),
             settings: settings(),
             binding,
-            more_bindings: Vec::new(),
+            instead: Vec::new(),
+            rules: Rules::default(),
             numbers: vec![VirtualNumber::new(x, app, Some("carrier-b".into()))],
             silent: Vec::new(),
             phones: vec![
@@ -145,6 +149,53 @@ impl Setup {
         config.script = script;
         self.phones.push(config);
         self
+    }
+
+    /// X belongs to A alone (AX); whom A reaches through it is `temporary`, for a minute.
+    #[must_use]
+    pub fn ax(mut self, temporary: Option<&str>) -> Setup {
+        let Axb { app, a, x, .. } = self.binding;
+        let temporary = temporary.map(|number| Temporary {
+            callee: Number::parse(number).expect("a constant in global form"),
+            ends: 60_000,
+            user_text: None,
+        });
+        self.rules.mode = Mode::Ax;
+        self.instead = vec![Binding::Ax(Box::new(Ax { temporary, ..Ax::new(SubscriptionId(2), app, a, x) }))];
+        self
+    }
+
+    /// A is reached through X and this extension (AXE), of whose width those of the app are.
+    #[must_use]
+    pub fn axe(mut self, extension: &str) -> Setup {
+        let Axb { app, a, x, .. } = self.binding;
+        let extension = Extension::parse(extension).expect("a constant of one to four digits");
+        self.rules = Rules { mode: Mode::Axe, extension_width: extension.width(), ..self.rules };
+        let id = SubscriptionId(3 + self.instead.len() as u128);
+        self.instead.push(Binding::Axe(Box::new(Axe::new(id, app, a, x, extension))));
+        self
+    }
+
+    /// The last of the bindings of [`Setup::axe`], to be changed.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn last_axe(&mut self) -> &mut Axe {
+        match self.instead.last_mut() {
+            Some(Binding::Axe(axe)) => axe,
+            other => panic!("no binding with an extension: {other:?}"),
+        }
+    }
+
+    /// The binding of [`Setup::ax`], to be changed.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn last_ax(&mut self) -> &mut Ax {
+        match self.instead.last_mut() {
+            Some(Binding::Ax(ax)) => ax,
+            other => panic!("no binding of one user: {other:?}"),
+        }
     }
 
     /// How SIP travels.
@@ -242,12 +293,13 @@ impl Setup {
     #[must_use]
     pub fn world(self) -> World {
         let (mut bindings, table) = Bindings::new(numbering::Limits::default());
-        let all = std::iter::once(self.binding.clone()).chain(self.more_bindings.iter().cloned());
+        let pair = self.instead.is_empty().then(|| Binding::Axb(self.binding.clone()));
+        bindings.set_rules(AppId(0), self.rules.clone());
         for number in &self.numbers {
             bindings.add_number(number.clone()).expect("the numbers of a set-up are different");
         }
-        for axb in all {
-            bindings.bind(Binding::Axb(axb)).expect("the bindings of a set-up do not contradict each other");
+        for binding in pair.into_iter().chain(self.instead.iter().cloned()) {
+            bindings.bind(binding).expect("the bindings of a set-up do not contradict each other");
         }
         let settings = Arc::new(self.settings.clone());
         let mut core = Core::new(Arc::clone(&settings), table, self.seed ^ 0xc07e);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use numbering::{AppId, Number, SubscriptionId};
 
 use super::Core;
-use crate::call::Plan;
+use crate::call::{Plan, Way};
 use crate::cdr::Cdr;
 use crate::outcome::Cause;
 use crate::settings::Settings;
@@ -53,11 +53,25 @@ pub struct Which {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Why {
     /// `Err`: it would be refused.
-    pub outcome: Result<WouldConnect, Cause>,
+    pub outcome: Result<WouldBe, Cause>,
     /// Whose X it is.
     pub app: Option<AppId>,
     /// The binding that says so, where there is one.
     pub binding: Option<SubscriptionId>,
+}
+
+/// A call that would not be refused.
+#[derive(Clone, PartialEq, Debug)]
+pub enum WouldBe {
+    /// Somebody would ring.
+    Connected(WouldConnect),
+    /// The caller would be asked for an extension of so many digits.
+    Asked {
+        /// How many.
+        width: u8,
+        /// The prompt that would ask.
+        prompt: Option<Arc<str>>,
+    },
 }
 
 /// A call that would be connected.
@@ -112,7 +126,7 @@ impl Core {
         let trunk = of_x().and_then(|name| settings.trunk_named(&name)).or_else(|| first_caller(&settings))?;
         let mut cdr = Cdr::begun(now, "".into(), Arc::clone(&settings.trunk(trunk).name), caller, Some(x));
         let outcome = self.decide(&settings, trunk, caller, Some(x), &mut cdr);
-        let outcome = outcome.map(|plan| would_connect(&settings, plan));
+        let outcome = outcome.map(|way| would_be(&settings, way)).map_err(|turned_away| turned_away.cause);
         Some(Why { outcome, app: cdr.app, binding: cdr.binding })
     }
 }
@@ -137,6 +151,15 @@ fn live(cdr: &Cdr) -> LiveCall {
 fn first_caller(settings: &Settings) -> Option<crate::settings::TrunkId> {
     let first = settings.trunks.iter().find(|trunk| !trunk.sources.is_empty())?;
     settings.trunk_named(&first.name)
+}
+
+fn would_be(settings: &Settings, way: Way) -> WouldBe {
+    match way {
+        Way::Dial(plan) => WouldBe::Connected(would_connect(settings, plan)),
+        Way::Ask(asking) => {
+            WouldBe::Asked { width: asking.width, prompt: asking.prompt.map(|prompt| Arc::clone(&prompt.name)) }
+        }
+    }
 }
 
 fn would_connect(settings: &Settings, plan: Plan) -> WouldConnect {

@@ -356,6 +356,8 @@ impl Leg {
     pub(crate) fn early_media(&self) -> EarlyMedia {
         match &self.state {
             State::Invited(state) => state.early_media(),
+            // Answered to be asked for an extension, while the other one is called.
+            State::Up(state) if state.media().is_some() => EarlyMedia::Ready,
             State::Refused(_)
             | State::Calling(_)
             | State::Cancelling(_)
@@ -364,6 +366,24 @@ impl Leg {
             | State::Releasing(_)
             | State::Ended => EarlyMedia::Never,
         }
+    }
+
+    /// The caller hears us already: it has been answered, or told that early media follows.
+    pub(crate) fn hears_us(&self) -> bool {
+        match &self.state {
+            State::Invited(state) => state.hears_us(),
+            State::Up(_) => true,
+            State::Refused(_)
+            | State::Calling(_)
+            | State::Cancelling(_)
+            | State::ReleaseOnAck(_)
+            | State::Releasing(_)
+            | State::Ended => false,
+        }
+    }
+
+    pub(crate) fn trunk(&self) -> TrunkId {
+        self.line.trunk
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
