@@ -612,6 +612,7 @@ mod tests {
             caller: None,
             x: None,
             callee: None,
+            asked: None,
             extension: None,
             digits: None,
             user_text: None,

@@ -42,6 +42,8 @@ pub(super) struct Record<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     digits: Option<Cow<'a, str>>,
     pub(super) call_in: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarded: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +105,7 @@ impl<'a> Record<'a> {
             extension: cdr.extension.map(|extension| Cow::Owned(extension.to_string())),
             digits: cdr.digits.as_deref().map(Cow::Borrowed),
             call_in: time(cdr.call_in),
+            asked: cdr.asked.map(time),
             forwarded: cdr.forwarded.map(time),
             alerting: cdr.alerting.map(time),
             answered: cdr.answered.map(time),
@@ -172,6 +175,9 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     digits: Option<&'a str>,
     call_in_time: String,
+    /// The caller heard the question for an extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forward_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,6 +241,7 @@ impl<'a> Line<'a> {
             extension: record.extension.as_deref(),
             digits: record.digits.as_deref(),
             call_in_time: time(record.call_in),
+            ask_time: record.asked.map(time),
             forward_time: record.forwarded.map(time),
             alerting_time: record.alerting.map(time),
             answer_time: record.answered.map(time),

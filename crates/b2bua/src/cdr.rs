@@ -42,6 +42,8 @@ pub struct Cdr {
     pub user_text: Option<Box<str>>,
     /// INVITE from A.
     pub call_in: Duration,
+    /// The caller was let hear the question for an extension: answered, or by early media.
+    pub asked: Option<Duration>,
     /// INVITE to B.
     pub forwarded: Option<Duration>,
     /// First 18x of B.
@@ -101,6 +103,7 @@ impl Cdr {
             digits: None,
             user_text: None,
             call_in: now,
+            asked: None,
             forwarded: None,
             alerting: None,
             answered: None,

@@ -26,7 +26,34 @@ fn types(script: Script, from: u64, digits: &str) -> Script {
 #[test]
 fn a_caller_types_the_extension_and_a_rings() {
     let setup = setup().b(types(Script::default(), 3_000, "42"));
-    let world = story_of(setup, B, Cause::HungUp, &expect![[r#""#]]);
+    let world = story_of(
+        setup,
+        B,
+        Cause::HungUp,
+        &expect![[r#"
+        0.000  B ─▶ X          INVITE X          From: B
+        0.000  B ◀─ X          100
+        0.000  B ◀─ X          200 (sdp)         ♪ enter extension to B
+        0.000  B ─▶ X          ACK
+        3.000  B ─▶ X          INFO              dtmf-relay
+        3.000  B ◀─ X          200 to INFO
+        3.300  B ─▶ X          INFO              dtmf-relay
+        3.300  B ◀─ X          200 to INFO
+        3.300         X ─▶ A   INVITE A          From: X  ♪ silence to B
+        3.340                                    ♪ ringback to B, over and over
+        3.340         X ◀─ A   180
+        5.300         X ◀─ A   200 (sdp)
+        5.300         X ─▶ A   ACK               ♪ silence to B; hint tone to both
+        6.500                                    ♪ joined
+        9.300         X ◀─ A   BYE
+        9.300         X ─▶ A   200 to BYE
+        9.300  B ◀─ X          BYE               Reason: Q.850;cause=16
+        9.300  B ─▶ X          200 to BYE
+        9.300  CDR  hung_up by A, rang 1.960, talked 4.000, B 200, A 200
+               A heard  hint tone 1.200, B 2.800
+               B heard  enter extension 2.500, ringback 1.980, hint tone 1.200, A 2.800
+    "#]],
+    );
     let cdr = &world.cdrs()[0];
     assert_eq!(cdr.digits.as_deref(), Some("42"));
     assert_eq!(cdr.extension.map(|extension| extension.to_string()).as_deref(), Some("42"));
@@ -36,7 +63,34 @@ fn a_caller_types_the_extension_and_a_rings() {
 #[test]
 fn the_width_ends_it_at_once_and_a_digit_silences_the_prompt() {
     let setup = setup().b(types(Script::default(), 500, "42"));
-    story_of(setup, B, Cause::HungUp, &expect![[r#""#]]);
+    story_of(
+        setup,
+        B,
+        Cause::HungUp,
+        &expect![[r#"
+        0.000  B ─▶ X          INVITE X          From: B
+        0.000  B ◀─ X          100
+        0.000  B ◀─ X          200 (sdp)         ♪ enter extension to B
+        0.000  B ─▶ X          ACK
+        0.500  B ─▶ X          INFO              dtmf-relay
+        0.500  B ◀─ X          200 to INFO       ♪ silence to B
+        0.800  B ─▶ X          INFO              dtmf-relay
+        0.800  B ◀─ X          200 to INFO
+        0.800         X ─▶ A   INVITE A          From: X
+        0.840                                    ♪ ringback to B, over and over
+        0.840         X ◀─ A   180
+        2.800         X ◀─ A   200 (sdp)
+        2.800         X ─▶ A   ACK               ♪ silence to B; hint tone to both
+        4.000                                    ♪ joined
+        6.800         X ◀─ A   BYE
+        6.800         X ─▶ A   200 to BYE
+        6.800  B ◀─ X          BYE               Reason: Q.850;cause=16
+        6.800  B ─▶ X          200 to BYE
+        6.800  CDR  hung_up by A, rang 1.960, talked 4.000, B 200, A 200
+               A heard  hint tone 1.200, B 2.800
+               B heard  enter extension 0.520, ringback 1.980, hint tone 1.200, A 2.800
+    "#]],
+    );
 }
 
 #[test]
@@ -47,13 +101,72 @@ fn in_early_media_nobody_is_answered_before_a() {
     let script = [early(1_000, '4'), early(1_300, '2')]
         .into_iter()
         .fold(Script::default(), |script, (when, act)| script.does(when, act));
-    story_of(setup.b(script), B, Cause::HungUp, &expect![[r#""#]]);
+    story_of(
+        setup.b(script),
+        B,
+        Cause::HungUp,
+        &expect![[r#"
+        0.000  B ─▶ X          INVITE X          From: B
+        0.000  B ◀─ X          100
+        0.000  B ◀─ X          183 (sdp)         ♪ enter extension to B
+        1.000  B ─▶ X          INFO              dtmf
+        1.000  B ◀─ X          200 to INFO       ♪ silence to B
+        1.300  B ─▶ X          INFO              dtmf
+        1.300  B ◀─ X          200 to INFO
+        1.300         X ─▶ A   INVITE A          From: X
+        1.340                                    ♪ ringback to B, over and over
+        1.340         X ◀─ A   180
+        3.300         X ◀─ A   200 (sdp)
+        3.300         X ─▶ A   ACK
+        3.300  B ◀─ X          200 (sdp)         ♪ silence to B; hint tone to both
+        3.300  B ─▶ X          ACK
+        4.500                                    ♪ joined
+        7.300         X ◀─ A   BYE
+        7.300         X ─▶ A   200 to BYE
+        7.300  B ◀─ X          BYE               Reason: Q.850;cause=16
+        7.300  B ─▶ X          200 to BYE
+        7.300  CDR  hung_up by A, rang 1.960, talked 4.000, B 200, A 200
+               A heard  hint tone 1.200, B 2.800
+               B heard  enter extension 1.020, ringback 1.980, hint tone 1.200, A 2.800
+    "#]],
+    );
 }
 
 #[test]
 fn a_wrong_extension_may_be_typed_again() {
     let setup = setup().b(types(types(Script::default(), 3_000, "43"), 6_000, "42"));
-    let world = story_of(setup, B, Cause::HungUp, &expect![[r#""#]]);
+    let world = story_of(
+        setup,
+        B,
+        Cause::HungUp,
+        &expect![[r#"
+         0.000  B ─▶ X          INVITE X          From: B
+         0.000  B ◀─ X          100
+         0.000  B ◀─ X          200 (sdp)         ♪ enter extension to B
+         0.000  B ─▶ X          ACK
+         3.000  B ─▶ X          INFO              dtmf-relay
+         3.000  B ◀─ X          200 to INFO
+         3.300  B ─▶ X          INFO              dtmf-relay
+         3.300  B ◀─ X          200 to INFO       ♪ wrong extension to B
+         6.000  B ─▶ X          INFO              dtmf-relay
+         6.000  B ◀─ X          200 to INFO
+         6.300  B ─▶ X          INFO              dtmf-relay
+         6.300  B ◀─ X          200 to INFO
+         6.300         X ─▶ A   INVITE A          From: X  ♪ silence to B
+         6.340                                    ♪ ringback to B, over and over
+         6.340         X ◀─ A   180
+         8.300         X ◀─ A   200 (sdp)
+         8.300         X ─▶ A   ACK               ♪ silence to B; hint tone to both
+         9.500                                    ♪ joined
+        12.300         X ◀─ A   BYE
+        12.300         X ─▶ A   200 to BYE
+        12.300  B ◀─ X          BYE               Reason: Q.850;cause=16
+        12.300  B ─▶ X          200 to BYE
+        12.300  CDR  hung_up by A, rang 1.960, talked 4.000, B 200, A 200
+                A heard  hint tone 1.200, B 2.800
+                B heard  enter extension 2.500, wrong extension 1.600, ringback 1.980, hint tone 1.200, A 2.800
+    "#]],
+    );
     assert_eq!(world.cdrs()[0].digits.as_deref(), Some("42"), "what was typed last");
 }
 
@@ -83,7 +196,44 @@ fn star_begins_anew_and_hash_ends() {
     setup.last_axe().extension = numbering::Extension::parse("0042").unwrap();
     setup.rules.extension_width = 4;
     let script = types(Script::default(), 3_000, "17*0042");
-    story_of(setup.b(script), B, Cause::HungUp, &expect![[r#""#]]);
+    story_of(
+        setup.b(script),
+        B,
+        Cause::HungUp,
+        &expect![[r#"
+         0.000  B ─▶ X          INVITE X          From: B
+         0.000  B ◀─ X          100
+         0.000  B ◀─ X          200 (sdp)         ♪ enter extension to B
+         0.000  B ─▶ X          ACK
+         3.000  B ─▶ X          INFO              dtmf-relay
+         3.000  B ◀─ X          200 to INFO
+         3.300  B ─▶ X          INFO              dtmf-relay
+         3.300  B ◀─ X          200 to INFO
+         3.600  B ─▶ X          INFO              dtmf-relay
+         3.600  B ◀─ X          200 to INFO
+         3.900  B ─▶ X          INFO              dtmf-relay
+         3.900  B ◀─ X          200 to INFO
+         4.200  B ─▶ X          INFO              dtmf-relay
+         4.200  B ◀─ X          200 to INFO
+         4.500  B ─▶ X          INFO              dtmf-relay
+         4.500  B ◀─ X          200 to INFO
+         4.800  B ─▶ X          INFO              dtmf-relay
+         4.800  B ◀─ X          200 to INFO
+         4.800         X ─▶ A   INVITE A          From: X  ♪ silence to B
+         4.840                                    ♪ ringback to B, over and over
+         4.840         X ◀─ A   180
+         6.800         X ◀─ A   200 (sdp)
+         6.800         X ─▶ A   ACK               ♪ silence to B; hint tone to both
+         8.000                                    ♪ joined
+        10.800         X ◀─ A   BYE
+        10.800         X ─▶ A   200 to BYE
+        10.800  B ◀─ X          BYE               Reason: Q.850;cause=16
+        10.800  B ─▶ X          200 to BYE
+        10.800  CDR  hung_up by A, rang 1.960, talked 4.000, B 200, A 200
+                A heard  hint tone 1.200, B 2.800
+                B heard  enter extension 2.500, ringback 1.980, hint tone 1.200, A 2.800
+    "#]],
+    );
 }
 
 #[test]
@@ -98,7 +248,36 @@ fn a_s_early_media_is_heard_by_a_caller_who_was_answered() {
     let mut script = Script::answers(ms(3_000)).hangs_up(ms(3_000));
     script.early_media_after = Some(ms(500));
     let setup = setup().a(script).b(types(Script::default(), 3_000, "42"));
-    story_of(setup, B, Cause::HungUp, &expect![[r#""#]]);
+    story_of(
+        setup,
+        B,
+        Cause::HungUp,
+        &expect![[r#"
+        0.000  B ─▶ X          INVITE X          From: B
+        0.000  B ◀─ X          100
+        0.000  B ◀─ X          200 (sdp)         ♪ enter extension to B
+        0.000  B ─▶ X          ACK
+        3.000  B ─▶ X          INFO              dtmf-relay
+        3.000  B ◀─ X          200 to INFO
+        3.300  B ─▶ X          INFO              dtmf-relay
+        3.300  B ◀─ X          200 to INFO
+        3.300         X ─▶ A   INVITE A          From: X  ♪ silence to B
+        3.340                                    ♪ ringback to B, over and over
+        3.340         X ◀─ A   180
+        3.800                                    ♪ B hears the other
+        3.800         X ◀─ A   183 (sdp)
+        6.300         X ◀─ A   200 (sdp)
+        6.300         X ─▶ A   ACK               ♪ silence to B; hint tone to both
+        7.500                                    ♪ joined
+        9.300         X ◀─ A   BYE
+        9.300         X ─▶ A   200 to BYE
+        9.300  B ◀─ X          BYE               Reason: Q.850;cause=16
+        9.300  B ─▶ X          200 to BYE
+        9.300  CDR  hung_up by A, rang 2.960, talked 3.000, B 200, A 200
+               A heard  hint tone 1.200, B 1.800
+               B heard  enter extension 2.500, ringback 0.480, A's network 2.500, hint tone 1.200, A 1.800
+    "#]],
+    );
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl Call {
             AskExtension::Answered => EarlyMedia::Never,
         };
         self.phase = Phase::Asking { asking, stage: Stage::Opening };
+        self.cdr.asked = Some(cx.now);
         match early {
             EarlyMedia::Never => self.tell_a(cx, LegCommand::Answer),
             EarlyMedia::Ready | EarlyMedia::OnOffer => {
