@@ -132,6 +132,7 @@ impl Platform {
                     self.ended += 1;
                 }
                 Output::Ending(cdr) => drop(black_box(cdr)),
+                Output::Told(event) => drop(black_box(event)),
                 Output::Reached { binding, caller } => drop(black_box((binding, caller))),
                 Output::Log(line) => drop(black_box(line)),
             }

@@ -612,6 +612,8 @@ mod tests {
             caller: None,
             x: None,
             callee: None,
+            mode: None,
+            shown: None,
             asked: None,
             extension: None,
             digits: None,

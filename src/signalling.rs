@@ -428,6 +428,8 @@ impl Loop {
             }
             // TODO: registry
             Output::Reached { .. } => {}
+            // TODO: outbox
+            Output::Told(event) => drop(event),
             Output::Log(line) => log(&line),
         }
     }

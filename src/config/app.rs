@@ -143,6 +143,7 @@ fn app(
         no_answer: section.or("no_answer", defaults.no_answer, value::duration(signalling::NO_ANSWER), report),
         safety_ceiling,
         second_call: SecondCall::default(),
+        is_told: false,
         prompts: prompts(section, language, library, report),
         named: HashMap::new(),
     }

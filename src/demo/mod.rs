@@ -196,6 +196,7 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
             | Output::Transmit(_)
             | Output::Ending(_)
             | Output::Reached { .. }
+            | Output::Told(_)
             | Output::Log(_) => None,
         };
         if let Some(told) = told {

@@ -67,6 +67,7 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
         no_answer: seconds(settings.no_answer_seconds),
         safety_ceiling: seconds(settings.safety_ceiling_seconds).min(base.settings.timers.safety_ceiling),
         second_call: SecondCall::default(),
+        is_told: false,
         prompts: AppPrompts {
             ringback: role("ringback"),
             busy: role("busy"),

@@ -20,6 +20,7 @@ use sip::transaction::ClientId;
 
 use crate::cdr::{Cdr, Recording};
 use crate::core::{Context, Output, SessionId, flow_to};
+use crate::event::{CallEvent, OnwardCall, What};
 use crate::leg::{CallKey, EarlyMedia, Leg, LegCommand, LegEvent, LegKey, Parties, Place, Progress};
 use crate::observe::LogLine;
 use crate::offer_answer::OfferAnswer;
@@ -197,6 +198,7 @@ impl Call {
         if let Some(media) = media {
             call.open_media(cx, media);
         }
+        call.tell_customer(cx, |cdr| What::CallIn { caller: cdr.caller, called: cdr.x });
         match (verdict, media) {
             (Ok(Way::Dial(plan)), Some(_)) => call.invite(cx, plan),
             (Ok(Way::Ask(asking)), Some(_)) => call.ask(cx, asking),
@@ -307,11 +309,15 @@ impl Call {
     }
 
     fn on_progressed(&mut self, cx: &mut Context<'_>, progress: Progress, far: Option<media::Remote>) {
-        let Phase::Dialling { plan, heard, far: known_far, .. } = &mut self.phase else { return };
+        if !matches!(self.phase, Phase::Dialling { .. }) {
+            return;
+        }
         if self.cdr.alerting.is_none() && (progress == Progress::Ringing || far.is_some()) {
             self.cdr.alerting = Some(cx.now);
+            self.tell_customer(cx, |cdr| What::Alerting(OnwardCall::of(cdr)));
             cx.out.push_back(Output::Log(LogLine::Alerting { session_id: Arc::clone(&self.cdr.session_id) }));
         }
+        let Phase::Dialling { plan, heard, far: known_far, .. } = &mut self.phase else { return };
         let (early_media, hears_us) = (self.a.early_media(), self.a.hears_us());
         let ringback = self.settings.app(plan.app).and_then(|app| app.prompts.ringback.clone());
         let announcement = plan.announcement.clone().filter(|_| early_media != EarlyMedia::Never);
@@ -464,6 +470,7 @@ impl Call {
         };
         self.cdr.answered = Some(cx.now);
         self.cdr.status_b = 200;
+        self.tell_customer(cx, |cdr| What::Answer(OnwardCall::of(cdr)));
         cx.out.push_back(Output::Log(LogLine::Answered { session_id: Arc::clone(&self.cdr.session_id) }));
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
         let was_answered = self.a.was_answered();
@@ -729,7 +736,10 @@ impl Call {
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
         let owner = LegKey { call: self.key, side: Side::B };
         self.b = Some(Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, parties, offer));
-        self.cdr.forwarded.get_or_insert(cx.now);
+        if self.cdr.forwarded.is_none() {
+            self.cdr.forwarded = Some(cx.now);
+            self.tell_customer(cx, |cdr| What::CallOut(OnwardCall::of(cdr)));
+        }
         let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
         let no_answer_at = cx.now + no_answer;
         self.phase = Phase::Dialling { plan, no_answer_at, heard: Heard::Nothing, far: None };
@@ -774,6 +784,7 @@ impl Call {
             b.command(&mut cx.io(&settings), LegCommand::Release(cause));
         }
         cx.has_ended = true;
+        self.tell_customer(cx, |cdr| What::Disconnect { caller: cdr.caller, called: cdr.callee.or(cdr.x), cause });
         cx.out.push_back(Output::Log(LogLine::Ended {
             session_id: Arc::clone(&self.cdr.session_id),
             caller: self.cdr.caller,
@@ -787,6 +798,14 @@ impl Call {
             self.tell(cx, Command::Close);
         } else {
             self.report(cx);
+        }
+    }
+
+    /// The customer of this call wants to know, or does not.
+    fn tell_customer(&self, cx: &mut Context<'_>, what: impl FnOnce(&Cdr) -> What) {
+        if self.app().is_some_and(|app| app.is_told) {
+            let event = CallEvent::of(&self.cdr, cx.now, what(&self.cdr));
+            cx.out.extend(event.map(|event| Output::Told(Box::new(event))));
         }
     }
 

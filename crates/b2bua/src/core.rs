@@ -27,6 +27,7 @@ use slab::Slab;
 use self::admission::NewCall;
 use crate::call::{Call, Typed};
 use crate::cdr::Cdr;
+use crate::event::CallEvent;
 use crate::intake::{Complaint, check, check_extensions};
 use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
 use crate::live::{Bucket, Live};
@@ -78,6 +79,8 @@ pub enum Output {
         /// Who calls.
         caller: Number,
     },
+    /// Something that the customer wants to know. Before anybody outside does: what is put out behind it is not done yet.
+    Told(Box<CallEvent>),
     /// Something to log.
     Log(LogLine),
 }

@@ -15,6 +15,7 @@ mod call;
 pub mod cdr;
 mod collect;
 pub mod core;
+pub mod event;
 mod info;
 mod intake;
 pub mod leg;

@@ -196,6 +196,8 @@ pub struct App {
     pub safety_ceiling: Duration,
     /// What becomes of a call to an A who is in another already (AX and AXE).
     pub second_call: SecondCall,
+    /// It wants to know what happens to its calls: [`crate::core::Output::Told`].
+    pub is_told: bool,
     /// The app's prompts.
     pub prompts: AppPrompts,
     /// Prompts that bindings name.

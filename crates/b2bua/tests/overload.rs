@@ -41,6 +41,7 @@ fn outputs(core: &mut Core) -> (Vec<String>, Vec<LogLine>) {
             Output::OpenMedia { .. }
             | Output::Media { .. }
             | Output::Reached { .. }
+            | Output::Told(_)
             | Output::Ending(_)
             | Output::Ended(_) => {}
         }

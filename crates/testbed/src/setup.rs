@@ -349,6 +349,7 @@ fn settings() -> Settings {
         no_answer: Duration::from_secs(60),
         safety_ceiling: SAFETY_CEILING,
         second_call: SecondCall::default(),
+        is_told: false,
         prompts: AppPrompts {
             ringback: named("ringback.wav"),
             busy: named("busy.wav"),

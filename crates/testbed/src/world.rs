@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
+use b2bua::event::CallEvent;
 use b2bua::settings::{Settings, Target};
 use bytes::Bytes;
 use media::session::Session;
@@ -130,6 +131,7 @@ pub struct World {
     pub(crate) looked_up: BTreeSet<std::net::IpAddr>,
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) logs: Vec<String>,
+    pub(crate) told: Vec<CallEvent>,
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
     pub(crate) events: Vec<(Duration, PhoneId, PhoneEvent)>,
     pub(crate) sent: BTreeSet<Sent>,
@@ -178,6 +180,7 @@ impl World {
             looked_up: BTreeSet::new(),
             cdrs: Vec::new(),
             logs: Vec::new(),
+            told: Vec::new(),
             recordings: BTreeMap::new(),
             events: Vec::new(),
             sent: BTreeSet::new(),
@@ -308,6 +311,12 @@ impl World {
         self.end_all();
         let violations = self.violations();
         assert!(violations.is_empty(), "{}", violations.join("\n"));
+    }
+
+    /// What the customer has been told.
+    #[must_use]
+    pub fn told(&self) -> &[CallEvent] {
+        &self.told
     }
 
     // ---- what a story asks ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ use numbering::{Extension, Number};
 use super::{Call, PROMPT_GRACE, Phase, Plan, TurnedAway, duration_of, prompt_of};
 use crate::collect::{Collect, Step};
 use crate::core::{Context, Output};
+use crate::event::What;
 use crate::leg::{EarlyMedia, LegCommand, Progress};
 use crate::observe::LogLine;
 use crate::outcome::Cause;
@@ -167,6 +168,7 @@ impl Call {
         let Asking { x, max_forwards, .. } = asking;
         self.phase = Phase::Asking { asking, stage: Stage::Judging { collect } };
         let is_empty = digits.is_empty();
+        self.tell_customer(cx, |_| What::Collected { digits: digits.clone() });
         self.cdr.digits = Some(digits);
         match extension {
             Some(extension) => cx.typed = Some(Typed { x, extension, max_forwards }),

@@ -265,10 +265,12 @@ impl Core {
         let last_minute = named(binding.last_minute()).or_else(|| app.prompts.last_minute.clone()).filter(|_| bounded);
         // Only A, who is protected, may be shown who calls; whom A calls never is.
         let revealed = cdr.caller.filter(|_| party == Party::B && binding.shows_caller() && out.shows_caller);
+        let shown = revealed.unwrap_or_else(|| binding.shown());
+        cdr.shown = Some(shown);
         Ok(Way::Dial(Plan {
             app: binding.app(),
             x,
-            shown: revealed.unwrap_or_else(|| binding.shown()),
+            shown,
             callee,
             trunk_out,
             routes: routes.into(),
