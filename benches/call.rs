@@ -132,7 +132,7 @@ impl Platform {
                     self.ended += 1;
                 }
                 Output::Ending(cdr) => drop(black_box(cdr)),
-                Output::Reached { binding, caller } => drop(black_box((binding, caller))),
+                Output::Reached { binding, a, caller } => drop(black_box((binding, a, caller))),
                 Output::Log(line) => drop(black_box(line)),
             }
         }
