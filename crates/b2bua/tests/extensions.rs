@@ -522,7 +522,8 @@ fn digits_count_once_however_they_come() {
     let press = |at, key| (When::Up(ms(at)), Act::Press(key, ms(100)));
     let tones = |at, key| (When::Up(ms(at)), Act::Tones(key, ms(100)));
     let info = |at, key| (When::Up(ms(at)), Act::InfoDigit { digit: key, relay: true });
-    let ways: [(&str, &[fn(u64, char) -> (When, Act)]); 5] = [
+    type Way = fn(u64, char) -> (When, Act);
+    let ways: [(&str, &[Way]); 5] = [
         ("events", &[press]),
         ("tones", &[tones]),
         ("INFO", &[info]),
