@@ -133,7 +133,7 @@ impl Platform {
                 }
                 Output::Ending(cdr) => drop(black_box(cdr)),
                 Output::Told(event) => drop(black_box(event)),
-                Output::Reached { binding, caller } => drop(black_box((binding, caller))),
+                Output::Reached { binding, a, caller } => drop(black_box((binding, a, caller))),
                 Output::Log(line) => drop(black_box(line)),
             }
         }

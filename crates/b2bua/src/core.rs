@@ -76,6 +76,8 @@ pub enum Output {
     Reached {
         /// The binding.
         binding: SubscriptionId,
+        /// Its A.
+        a: Number,
         /// Who calls.
         caller: Number,
     },

@@ -5,9 +5,9 @@
 //! opens a socket, reads a clock or allocates per packet.
 //!
 //! ```text
-//!   A's socket ─▶ Latch ─▶ (TelephoneEvent) ─▶ Recorder ─▶ Splice ─▶ B's socket
-//!                                                  ▲
-//!   B's socket ─▶ Latch ─▶ (TelephoneEvent) ───────┴─────▶ Splice ─▶ A's socket      a prompt takes the place of the peer
+//!   A's socket ─▶ Latch ─▶ (TelephoneEvent, Tones) ─▶ Recorder ─▶ Splice ─▶ B's socket
+//!                                                         ▲
+//!   B's socket ─▶ Latch ─▶ (TelephoneEvent, Tones) ───────┴─────▶ Splice ─▶ A's socket      a prompt takes the place of the peer
 //! ```
 
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 mod digits;
 pub mod g711;
+mod inband_dtmf;
 pub mod latch;
 mod leg;
 pub mod ports;
@@ -220,7 +221,9 @@ pub enum Command {
         ms: u16,
     },
     /// Begin or cease to collect what this side presses, as telephone-events and as tones (in-band DTMF): each digit is told
-    /// as it is pressed ([`Event::Pressed`]), and no [`Event::Digit`] comes of it.
+    /// as it is pressed ([`Event::Pressed`]), and no [`Event::Digit`] comes of it. What is held when collection begins is no
+    /// part of it, and of what is held when it ends nothing more is told. All else goes on: events and audio are passed on,
+    /// recorded and watched for as before.
     Collect {
         /// Who presses.
         side: Side,

@@ -19,7 +19,7 @@ use crate::binding::{
 };
 use crate::number::{Kind, Number};
 use crate::pool::{Pool, Rules, Standing, Wish};
-use crate::table::{Cell, Table};
+use crate::table::{Cell, Own, Table};
 
 /// Longest call that a binding may name, in minutes (product rule M1.8).
 const MAX_MINUTES: u16 = 1_440;
@@ -59,6 +59,10 @@ pub enum BindError {
     ForeignX,
     /// X is suspended, unavailable or frozen (1012102).
     NumberState(NumberState),
+    /// X is no 700 number, and only those may serve ([`Bindings::set_only_700`]).
+    Not700,
+    /// X is a 700 number of 11 digits, which nobody dials: of an app without extensions the 15 digits are X (product rule M4).
+    Managed700,
     /// The number is bound on this X already (1012010).
     NumberTaken(Number),
     /// X belongs to another A (1011005).
@@ -83,7 +87,7 @@ pub enum BindError {
     MaxMinutes,
     /// There is no binding, or X, of this name.
     NotFound,
-    /// There is a binding, or an X, of this name already.
+    /// There is a binding, or an X, of this name already; or an extension that is dialled by it.
     Exists,
     /// X still has bindings.
     InUse,
@@ -99,6 +103,8 @@ impl BindError {
             BindError::UnknownX => "unknown_x",
             BindError::ForeignX => "foreign_x",
             BindError::NumberState(_) => "number_state",
+            BindError::Not700 => "not_700",
+            BindError::Managed700 => "managed_700",
             BindError::NumberTaken(_) => "number_taken",
             BindError::XTaken => "x_taken",
             BindError::TooManyX => "too_many_x",
@@ -124,6 +130,10 @@ impl fmt::Display for BindError {
             BindError::UnknownX => f.write_str("x is no number of this platform"),
             BindError::ForeignX => f.write_str("x belongs to another app"),
             BindError::NumberState(state) => write!(f, "x does not serve now: its state is {}", state.code()),
+            BindError::Not700 => f.write_str("x is no 700 number, and only those may serve (only_700)"),
+            BindError::Managed700 => f.write_str(
+                "x is a 700 number of 11 digits, which serves with extensions (axe) only: name all 15 digits",
+            ),
             BindError::NumberTaken(number) => write!(f, "{number} is bound on this x already"),
             BindError::XTaken => f.write_str("this x belongs to another a"),
             BindError::TooManyX => write!(f, "a has {MAX_X_OF_A} x already"),
@@ -148,11 +158,15 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 /// The rules that a binding must obey whatever else is bound (product rules M1, M2, M3 and M5). `owner` tells whose X a number
-/// is.
+/// is, `is_virtual` whether one leads to an X.
 ///
 /// # Errors
 /// In this order: `UnknownX`, `ForeignX`, `SameParty`, `MaxMinutes`, `PartyIsVirtual`, `ServiceNumber`.
-pub(crate) fn check_alone(binding: &Binding, owner: impl Fn(Number) -> Option<AppId>) -> Result<(), BindError> {
+pub(crate) fn check_alone(
+    binding: &Binding,
+    owner: impl Fn(Number) -> Option<AppId>,
+    is_virtual: impl Fn(Number) -> bool,
+) -> Result<(), BindError> {
     if owner(binding.x()).ok_or(BindError::UnknownX)? != binding.app() {
         return Err(BindError::ForeignX);
     }
@@ -174,7 +188,7 @@ pub(crate) fn check_alone(binding: &Binding, owner: impl Fn(Number) -> Option<Ap
     }
     for (party, may_serve) in [(Some(a), false), (other, may_serve)] {
         let Some(party) = party else { continue };
-        if owner(party).is_some() {
+        if is_virtual(party) {
             return Err(BindError::PartyIsVirtual(party));
         }
         match party.kind() {
@@ -228,7 +242,6 @@ pub struct Bindings {
     pub(crate) by_x: HashMap<Number, Carried>,
     /// The X of each A, of A–X alone, in the order of the ids.
     by_a: HashMap<(AppId, Number), Vec<SubscriptionId>>,
-    rules: HashMap<AppId, Rules>,
     pool: Pool,
     /// What ends, and when: milliseconds of UNIX time.
     due: BTreeSet<(u64, SubscriptionId)>,
@@ -277,7 +290,6 @@ impl Bindings {
             by_id: BTreeMap::new(),
             by_x: HashMap::new(),
             by_a: HashMap::new(),
-            rules: HashMap::new(),
             pool: Pool::default(),
             due: BTreeSet::new(),
             journal: None,
@@ -294,15 +306,40 @@ impl Bindings {
         self.table.clone()
     }
 
-    /// What an app's bindings obey from now on; without it, [`Rules::default`].
+    /// What an app's bindings obey from now on; without it, [`Rules::default`]. Apps are places: the table has room for each up
+    /// to the largest.
     pub fn set_rules(&mut self, app: AppId, rules: Rules) {
-        self.rules.insert(app, rules);
+        self.set_all_rules([(app, rules)]);
+    }
+
+    /// The same of several apps, in one step for calls.
+    pub fn set_all_rules(&mut self, all: impl IntoIterator<Item = (AppId, Rules)>) {
+        let old = self.table.shared.rules.load_full();
+        let mut new = Vec::clone(&old);
+        for (app, rules) in all {
+            let place = usize::try_from(app.0).expect("a place of 32 bits");
+            if new.len() <= place {
+                new.resize(place + 1, Rules::default());
+            }
+            new[place] = rules;
+        }
+        if new != *old {
+            self.table.shared.rules.store(Arc::new(new));
+        }
     }
 
     /// What an app's bindings obey.
     #[must_use]
     pub fn rules(&self, app: AppId) -> Rules {
-        self.rules.get(&app).cloned().unwrap_or_default()
+        self.table.rules(app)
+    }
+
+    /// Says whether no other X than one of the 700 segment may serve, from the next call on. Others then keep what they carry and
+    /// connect nobody; they are not given away, and nothing is bound on them.
+    pub fn set_only_700(&mut self, only_700: bool) {
+        if self.table.shared.only_700.swap(only_700, Ordering::Relaxed) != only_700 {
+            self.place_all();
+        }
     }
 
     // ---- time -------------------------------------------------------------------------------------------------
@@ -389,8 +426,23 @@ impl Bindings {
     /// Adds an X, effective for the next call. It may be a party of bindings made before; they stand.
     ///
     /// # Errors
-    /// [`BindError::Exists`], [`BindError::Full`].
+    /// [`BindError::Not700`], [`BindError::Managed700`], [`BindError::Exists`], [`BindError::Full`].
     pub fn add_number(&mut self, number: VirtualNumber) -> Result<(), BindError> {
+        if !self.table.may_serve(number.number) {
+            return Err(BindError::Not700);
+        }
+        self.check_dialled(number.number, number.app)?;
+        if self.extension_dialled_by(number.number).is_some() {
+            return Err(BindError::Exists);
+        }
+        self.restore_number(number)
+    }
+
+    /// Adds an X that was one before the start: what it is does not matter any more.
+    ///
+    /// # Errors
+    /// [`BindError::Exists`], [`BindError::Full`].
+    pub fn restore_number(&mut self, number: VirtualNumber) -> Result<(), BindError> {
         if self.by_x.contains_key(&number.number) {
             return Err(BindError::Exists);
         }
@@ -404,14 +456,18 @@ impl Bindings {
     /// Changes an X: its app only while it has no bindings.
     ///
     /// # Errors
-    /// [`BindError::NotFound`], [`BindError::Configured`], [`BindError::InUse`].
+    /// [`BindError::NotFound`], [`BindError::Configured`], [`BindError::InUse`]; [`BindError::Managed700`] where it gets another
+    /// app.
     pub fn change_number(&mut self, number: VirtualNumber) -> Result<(), BindError> {
         let carried = self.by_x.get(&number.number).ok_or(BindError::NotFound)?;
         if carried.is_configured {
             return Err(BindError::Configured);
         }
-        if !carried.ids.is_empty() && self.table.app_of(number.number) != Some(number.app) {
-            return Err(BindError::InUse);
+        if self.table.app_of(number.number) != Some(number.app) {
+            if !carried.ids.is_empty() {
+                return Err(BindError::InUse);
+            }
+            self.check_dialled(number.number, number.app)?;
         }
         self.put_number(number, false);
         Ok(())
@@ -431,6 +487,23 @@ impl Bindings {
         }
         self.take_number(x);
         Ok(())
+    }
+
+    /// Somebody can dial X in an app: a managed 700 number is dialled with an extension only.
+    fn check_dialled(&self, x: Number, app: AppId) -> Result<(), BindError> {
+        let is_dialled = !x.is_managed_700() || self.rules(app).mode == Mode::Axe;
+        if is_dialled { Ok(()) } else { Err(BindError::Managed700) }
+    }
+
+    /// The binding with an extension that a number of 15 digits leads to, whatever its app's rules say now.
+    pub(crate) fn extension_dialled_by(&self, number: Number) -> Option<Arc<Binding>> {
+        let (managed, tail) = number.managed_700()?;
+        (1..=4).find_map(|width| self.of_extension(managed, Extension::new(width, tail)?))
+    }
+
+    /// An extension of X is dialled by a number that is an X of its own: nobody would reach it.
+    fn is_shadowed(&self, x: Number, extension: Extension) -> bool {
+        x.with_tail(extension.value()).is_some_and(|dialled| self.by_x.contains_key(&dialled))
     }
 
     /// Lets an X without bindings rest until then, in milliseconds of UNIX time: a rest that began before a restart. One with
@@ -454,8 +527,9 @@ impl Bindings {
             Mode::Axe => u32::from(Extension::last(rules.extension_width)),
         };
         let is_free = |x: &Number| match rules.mode {
-            Mode::Axb => parties.iter().all(|party| self.holder(*x, party.as_u64()).is_none()),
-            Mode::Ax | Mode::Axe => true,
+            Mode::Axb => !x.is_managed_700() && parties.iter().all(|party| self.holder(*x, party.as_u64()).is_none()),
+            Mode::Ax => !x.is_managed_700(),
+            Mode::Axe => true,
         };
         self.pool.candidates(app, wish, full).take(PASSED_OVER).find(is_free).ok_or(BindError::NoneFree)
     }
@@ -466,7 +540,7 @@ impl Bindings {
     /// [`BindError::NoneFree`].
     pub fn allocate_beside(&self, app: AppId, wish: Wish, extension: Extension) -> Result<Number, BindError> {
         let full = u32::from(Extension::last(extension.width()));
-        let is_free = |x: &Number| self.of_extension(*x, extension).is_none();
+        let is_free = |x: &Number| self.of_extension(*x, extension).is_none() && !self.is_shadowed(*x, extension);
         self.pool.candidates(app, wish, full).take(PASSED_OVER).find(is_free).ok_or(BindError::NoneFree)
     }
 
@@ -477,8 +551,14 @@ impl Bindings {
     pub fn allocate_extension(&mut self, x: Number) -> Result<Extension, BindError> {
         let app = self.table.app_of(x).ok_or(BindError::UnknownX)?;
         let width = self.rules(app).extension_width;
-        let carried = self.by_x.get_mut(&x).ok_or(BindError::UnknownX)?;
-        carried.standing.extensions.next(width).ok_or(BindError::NoneFree)
+        for _ in 0..Extension::last(width) {
+            let carried = self.by_x.get_mut(&x).ok_or(BindError::UnknownX)?;
+            let extension = carried.standing.extensions.next(width).ok_or(BindError::NoneFree)?;
+            if !self.is_shadowed(x, extension) {
+                return Ok(extension);
+            }
+        }
+        Err(BindError::NoneFree)
     }
 
     // ---- bindings ---------------------------------------------------------------------------------------------
@@ -487,11 +567,12 @@ impl Bindings {
     ///
     /// # Errors
     /// A rule that it breaks, in this order: `UnknownX`, `ForeignX`, `SameParty`, `MaxMinutes`, `PartyIsVirtual`,
-    /// `ServiceNumber`, `Exists`, `NumberState`, what is taken, `TooManyPairs`, `Full`. Nothing has changed then.
+    /// `ServiceNumber`, `Exists`, `NumberState`, `Not700`, `Managed700`, what is taken, `TooManyPairs`, `Full`. Nothing has
+    /// changed then.
     pub fn bind(&mut self, binding: Binding) -> Result<(), BindError> {
-        check_alone(&binding, |x| self.table.app_of(x))?;
+        check_alone(&binding, |x| self.table.app_of(x), |party| self.table.is_virtual(party))?;
         self.check_name(binding.id())?;
-        self.check_state(binding.x())?;
+        self.check_x(&binding)?;
         self.check_room(&binding)?;
         self.put(binding, false);
         Ok(())
@@ -506,20 +587,24 @@ impl Bindings {
     /// Puts every X into its place in the pool.
     pub fn end_filling(&mut self) {
         self.is_filling = false;
+        self.place_all();
+    }
+
+    fn place_all(&mut self) {
         let all: Vec<Number> = self.by_x.keys().copied().collect();
         for x in all {
             self.set_standing(x, |_| {});
         }
     }
 
-    /// Makes a binding that was made before the start: the state of its X does not matter, nor that a party has become an X
+    /// Makes a binding that was made before the start: whether its X serves does not matter, nor that a party has become an X
     /// since ([`Bindings::add_number`]).
     ///
     /// # Errors
     /// As for [`Bindings::bind`].
     pub fn restore(&mut self, binding: Binding) -> Result<(), BindError> {
         let x = binding.x();
-        check_alone(&binding, |number| if number == x { self.table.app_of(x) } else { None })?;
+        check_alone(&binding, |x| self.table.app_of(x), |party| party == x)?;
         self.check_name(binding.id())?;
         self.check_room(&binding)?;
         self.put(binding, false);
@@ -542,11 +627,18 @@ impl Bindings {
         Ok(())
     }
 
-    fn check_state(&self, x: Number) -> Result<(), BindError> {
+    /// Its X takes new bindings, of this kind.
+    fn check_x(&self, binding: &Binding) -> Result<(), BindError> {
+        let x = binding.x();
         match self.table.virtual_number(x).map_or(NumberState::Normal, |x| x.state) {
-            NumberState::Normal => Ok(()),
-            state => Err(BindError::NumberState(state)),
+            NumberState::Normal => {}
+            state => return Err(BindError::NumberState(state)),
         }
+        if !self.table.may_serve(x) {
+            return Err(BindError::Not700);
+        }
+        let is_dialled = !x.is_managed_700() || binding.mode() == Mode::Axe;
+        if is_dialled { Ok(()) } else { Err(BindError::Managed700) }
     }
 
     /// Ends a binding. From the moment that this returns nobody reaches anybody by it; calls in progress go on.
@@ -568,7 +660,8 @@ impl Bindings {
     }
 
     /// Changes a binding in one step: at every instant the old relation or the new one holds, never both and never
-    /// neither (转绑). Returns the binding as it is now. Its id, its app, its X and its kind stay whatever `change` says.
+    /// neither (转绑). Returns the binding as it is now. Its id, its app, its X and its kind stay whatever `change` says. Who
+    /// called its A last is nothing to a new A.
     ///
     /// # Errors
     /// [`BindError::NotFound`], [`BindError::Configured`], then the rules as for [`Bindings::bind`]; the old relation then
@@ -582,15 +675,29 @@ impl Bindings {
         if names(&new) != names(&old) {
             return Err(BindError::NotFound);
         }
-        check_alone(&new, |x| self.table.app_of(x))?;
+        if let Binding::Axe(axe) = &mut new
+            && axe.a != old.a()
+        {
+            axe.last_caller = None;
+        }
+        check_alone(&new, |x| self.table.app_of(x), |party| self.table.is_virtual(party))?;
         self.check_free(&new, Some(id))?;
         self.replace(id, new).ok_or(BindError::NotFound)
     }
 
-    /// Somebody has called A by this binding with an extension. `false`: there is no such binding any more.
-    pub fn note_caller(&mut self, id: SubscriptionId, caller: LastCaller) -> bool {
-        let Some(binding) = self.get(id) else { return false };
+    /// Somebody has called this A by this binding with an extension, and can be called back. `false`: nothing has changed, since
+    /// the binding has ended or is another A's by now, or since the caller is nobody to be called back: A, a virtual number, a
+    /// service number, an emergency or a foreign number. Who calls says so himself, and A would call there in our name.
+    pub fn note_caller(&mut self, id: SubscriptionId, a: Number, caller: LastCaller) -> bool {
+        let can_be_called = match caller.number.kind() {
+            Kind::Mobile | Kind::Fixed { .. } | Kind::Protected700 => !self.table.is_virtual(caller.number),
+            Kind::Service400 | Kind::Service95 | Kind::Other => false,
+        };
+        let Some(binding) = self.get(id).filter(|_| can_be_called && caller.number != a) else { return false };
         let Binding::Axe(axe) = &*binding else { return false };
+        if axe.a != a {
+            return false;
+        }
         let new = Binding::Axe(Box::new(Axe { last_caller: Some(caller), ..(**axe).clone() }));
         self.replace(id, new).is_some()
     }
@@ -647,7 +754,7 @@ impl Bindings {
     /// The binding of an extension of X.
     #[must_use]
     pub fn of_extension(&self, x: Number, extension: Extension) -> Option<Arc<Binding>> {
-        self.holder(x, extension_key(extension))
+        self.table.of_extension(x, extension)
     }
 
     /// The A–X of an A in an app, in the order of their ids; at most [`MAX_X_OF_A`].
@@ -732,7 +839,7 @@ impl Bindings {
                 }
             }
             Binding::Axe(axe) => {
-                if is_other(extension_key(axe.extension)) {
+                if is_other(extension_key(axe.extension)) || self.is_shadowed(x, axe.extension) {
                     return Err(BindError::ExtensionTaken(axe.extension));
                 }
             }
@@ -752,7 +859,9 @@ impl Bindings {
             self.pool.withdraw(was, &mut carried.standing);
         }
         carried.is_configured = is_configured;
-        self.pool.place(&number, &mut carried.standing, carried.ids.len(), self.now);
+        if self.table.may_serve(x) {
+            self.pool.place(&number, &mut carried.standing, carried.ids.len(), self.now);
+        }
         self.table.shared.numbers.pin().insert(x, Arc::clone(&number));
         self.note(is_configured, || Entry::Number { was, is: Some(number) });
     }
@@ -779,6 +888,9 @@ impl Bindings {
                 pairs.insert((x, key), Arc::clone(&cell));
             }
         }
+        if binding.mode() == Mode::Axe {
+            self.list_of_a(x, binding.a(), (id, Arc::clone(&cell)));
+        }
         let binding = Arc::new(binding);
         cell.store(Some(Arc::clone(&binding)));
         self.index(&binding);
@@ -803,7 +915,7 @@ impl Bindings {
     pub(crate) fn take(&mut self, id: SubscriptionId) -> Option<Arc<Binding>> {
         let (binding, is_configured) = self.withdraw(id)?;
         let x = binding.x();
-        let cool_off = self.rules.get(&binding.app()).map_or(0, |rules| rules.cool_off);
+        let cool_off = self.rules(binding.app()).cool_off;
         if cool_off != 0 && self.pairs_of(x) == 0 {
             let until = self.now.saturating_add(cool_off);
             self.set_standing(x, |standing| standing.rests_until = until);
@@ -822,6 +934,9 @@ impl Bindings {
             for key in binding.keys() {
                 pairs.remove(&(x, key));
             }
+        }
+        if binding.mode() == Mode::Axe {
+            self.unlist_of_a(x, binding.a(), id);
         }
         self.unindex(&binding);
         self.unlist(x, place);
@@ -849,7 +964,12 @@ impl Bindings {
         let new = Arc::new(binding);
         let (were, are) = (old.keys(), new.keys());
         let x = new.x();
+        // Only pairs change their ids: the file's are of no other kind.
+        let moves = new.mode() == Mode::Axe && new.a() != old.a();
         self.unindex(&old);
+        if moves {
+            self.list_of_a(x, new.a(), (id, Arc::clone(&cell)));
+        }
         {
             let pairs = self.table.shared.pairs.pin();
             for key in are.iter().filter(|key| !were.contains(key)) {
@@ -859,6 +979,9 @@ impl Bindings {
             for key in were.iter().filter(|key| !are.contains(key)) {
                 pairs.remove(&(x, *key));
             }
+        }
+        if moves {
+            self.unlist_of_a(x, old.a(), id);
         }
         self.index(&new);
         if new.id() != id {
@@ -871,6 +994,28 @@ impl Bindings {
         }
         self.note(is_configured, || Entry::Binding { was: Some(old), is: Some(Arc::clone(&new)) });
         Some(new)
+    }
+
+    /// Lets the A of an A–X–E find it, before the store that makes it A's.
+    fn list_of_a(&self, x: Number, a: Number, own: Own) {
+        let lists = self.table.shared.of_a.pin();
+        let mut list = lists.get(&(x, a)).map_or_else(Vec::new, |list| list.to_vec());
+        let place = list.partition_point(|(id, _)| *id > own.0);
+        list.insert(place, own);
+        lists.insert((x, a), list.into());
+    }
+
+    /// Forgets that, after the store that makes it A's no more.
+    fn unlist_of_a(&self, x: Number, a: Number, id: SubscriptionId) {
+        let lists = self.table.shared.of_a.pin();
+        let left: Vec<Own> = lists
+            .get(&(x, a))
+            .map_or_else(Vec::new, |list| list.iter().filter(|(own, _)| *own != id).cloned().collect());
+        if left.is_empty() {
+            lists.remove(&(x, a));
+        } else {
+            lists.insert((x, a), left.into());
+        }
     }
 
     /// What a binding is found by beside the table.
@@ -920,7 +1065,7 @@ impl Bindings {
         let Some(carried) = self.by_x.get_mut(&x) else { return };
         self.pool.withdraw(&number, &mut carried.standing);
         change(&mut carried.standing);
-        if self.is_filling {
+        if self.is_filling || !self.table.may_serve(x) {
             return;
         }
         self.pool.place(&number, &mut carried.standing, carried.ids.len(), self.now);

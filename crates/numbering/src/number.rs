@@ -202,6 +202,12 @@ impl Number {
         matches!(self.kind(), Kind::Protected700)
     }
 
+    /// It is one of the 11 digits of the 700 segment that are managed: an X that is dialled with four more behind it.
+    #[must_use]
+    pub fn is_managed_700(self) -> bool {
+        self.national().is_some_and(|national| national.digits == 11) && self.is_700()
+    }
+
     /// Of a 700 number of 15 digits: the 11 that are managed, and the four behind them.
     #[must_use]
     pub fn managed_700(self) -> Option<(Number, u16)> {
@@ -216,8 +222,7 @@ impl Number {
     /// A managed 700 number of 11 digits with four behind it (0-9999); `None` for any other number.
     #[must_use]
     pub fn with_tail(self, tail: u16) -> Option<Number> {
-        let national = self.national().filter(|national| national.digits == 11)?;
-        if !matches!(national.class(), Class::Protected700) || tail > 9_999 {
+        if !self.is_managed_700() || tail > 9_999 {
             return None;
         }
         Number::from_u64(self.as_u64() * 10_000 + u64::from(tail))

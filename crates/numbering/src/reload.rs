@@ -103,6 +103,9 @@ impl Bindings {
         if let Some(place) = numbers.iter().position(|number| is_other(number.number)) {
             return Err((place, BindError::Exists));
         }
+        if let Some(place) = numbers.iter().position(|number| self.extension_dialled_by(number.number).is_some()) {
+            return Err((place, BindError::Exists));
+        }
         for number in numbers {
             let moved = self.table.app_of(number.number).is_some_and(|app| app != number.app);
             if moved && self.of_number(number.number).any(|binding| !self.is_configured(binding.id())) {
@@ -120,7 +123,8 @@ impl Bindings {
         let held = self.get(axb.id);
         // What the API has made an X since the pair was made may stay its party.
         if held.as_deref() != Some(binding) {
-            let is_virtual = |party: &Number| self.by_x.get(party).is_some_and(|carried| !carried.is_configured);
+            let is_apis = |x: Number| self.by_x.get(&x).is_some_and(|carried| !carried.is_configured);
+            let is_virtual = |party: &Number| leads_to(*party).any(is_apis);
             if let Some(party) = [axb.a, axb.b].into_iter().find(is_virtual) {
                 return Err(BindError::PartyIsVirtual(party));
             }
@@ -201,6 +205,11 @@ impl Bindings {
     }
 }
 
+/// The X that a number may lead to: itself, and of 15 digits of the 700 segment the 11 that are managed.
+fn leads_to(number: Number) -> impl Iterator<Item = Number> {
+    [Some(number), number.managed_700().map(|(managed, _)| managed)].into_iter().flatten()
+}
+
 /// How much the file may say.
 struct Room<'a> {
     numbers: usize,
@@ -252,9 +261,13 @@ impl Wanted {
         left: &mut HashMap<Number, usize>,
     ) -> Result<(), BindError> {
         let Binding::Axb(axb) = binding else { return Err(BindError::InUse) };
-        check_alone(binding, |x| self.numbers.get(&x).copied())?;
+        let is_virtual = |party| leads_to(party).any(|x| self.numbers.contains_key(&x));
+        check_alone(binding, |x| self.numbers.get(&x).copied(), is_virtual)?;
         if !self.ids.insert(axb.id) {
             return Err(BindError::Exists);
+        }
+        if axb.x.is_managed_700() {
+            return Err(BindError::Managed700);
         }
         for party in [axb.a, axb.b] {
             if !parties.insert((axb.x, party)) {

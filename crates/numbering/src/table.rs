@@ -23,6 +23,9 @@
 //!
 //! A decision takes effect when it loads the cell, or, where there is no key, when it looks for the key. At every
 //! instant a transferred pair is bound the old way or the new way: never both, never neither.
+//!
+//! An A–X–E stands under its extension alone. Its A, who calls X to call back, may have several on one X; a list leads to the
+//! cells of all of them, and is to them what a key is to a pair's: kept in the same order, and believed as little.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,7 +33,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::binding::{
-    AppId, Axe, Binding, CallBack, Extension, Key, LastCaller, Mode, Party, VirtualNumber, extension_key,
+    AppId, Axe, Binding, CallBack, Extension, Key, LastCaller, Mode, Party, SubscriptionId, VirtualNumber,
+    extension_key,
 };
 use crate::number::Number;
 use crate::pool::Rules;
@@ -124,6 +128,9 @@ pub enum Decision {
 /// What both keys of a pair lead to. Empty: not yet or no longer bound.
 pub(crate) type Cell = ArcSwapOption<Binding>;
 
+/// One of the A–X–E that an A has on an X; the newest, which is the largest id, stands first.
+pub(crate) type Own = (SubscriptionId, Arc<Cell>);
+
 /// Reads of all bindings, without a lock. Cheap to clone; every clone sees the same table.
 ///
 /// Made by [`crate::Bindings::new`] together with its one writer.
@@ -136,13 +143,13 @@ pub(crate) struct Shared {
     /// (X, party) → the pair's cell; see [`Binding::keys`].
     pub(crate) pairs: papaya::HashMap<(Number, Key), Arc<Cell>>,
     pub(crate) numbers: papaya::HashMap<Number, Arc<VirtualNumber>>,
-    /// (X, A) → the cells of A's A–X–E on X, the newest first: A is called back by any of them.
-    pub(crate) of_a: papaya::HashMap<(Number, Number), Arc<[Arc<Cell>]>>,
+    /// (X, A) → A's A–X–E on X: A calls back by any of them. Never an empty list.
+    pub(crate) of_a: papaya::HashMap<(Number, Number), Arc<[Own]>>,
     /// By [`AppId`]; what is not there yet obeys [`Rules::default`].
     pub(crate) rules: ArcSwap<Vec<Rules>>,
     /// No other number than one of the 700 segment may serve.
     pub(crate) only_700: AtomicBool,
-    /// Written by the one writer.
+    /// How many there are. Written by the one writer, as all the others.
     pub(crate) bindings: AtomicUsize,
 }
 
@@ -163,7 +170,8 @@ impl Table {
     /// Who is reached when `caller` dials `dialled`. A withheld or unreadable caller is `None`.
     ///
     /// A number of 15 digits of the 700 segment that is no X itself, and whose first 11 are an X with extensions, carries the
-    /// extension in its last four (product rule M4): nobody is asked.
+    /// extension in its last four (product rule M4): nobody is asked. Shorter extensions have zeros in front there, so that
+    /// `…0042` dials the `42` of an app whose extensions have two digits, and nothing dials `…0142`.
     ///
     /// The first that applies decides:
     ///
@@ -207,11 +215,11 @@ impl Table {
             if rules.mode != Mode::Axe {
                 return refuse(&number, Refusal::NotBound, None);
             }
-            let own = caller.map(|caller| self.live_of_a(x, caller, now)).unwrap_or_default();
-            if own.is_empty() {
-                return Decision::Ask { app: number.app, x, width: rules.extension_width };
-            }
-            return call_back(&number, &rules, own, now);
+            return self.called_back(&number, x, caller, now).unwrap_or(Decision::Ask {
+                app: number.app,
+                x,
+                width: rules.extension_width,
+            });
         };
         let is_fixed_line = caller.is_some_and(Number::is_fixed_line);
         let (direction, is_on, is_party, callee) = match &*binding {
@@ -258,23 +266,26 @@ impl Table {
         caller: Option<Number>,
         now: u64,
     ) -> Decision {
-        let found = extension.and_then(|extension| self.at(number.number, extension_key(extension)));
+        let found = extension.and_then(|extension| self.of_extension(number.number, extension));
         let Some(binding) = found.filter(|binding| is_live(binding, now)) else {
             return refuse(number, Refusal::UnknownExtension, None);
         };
         if caller == Some(binding.a()) {
-            return call_back(number, &self.rules(number.app), vec![binding], now);
+            return call_back(number, &self.rules(number.app), Back::of(binding, now));
         }
         let callee = binding.a();
         Decision::Connect { binding, caller: Party::B, callee }
     }
 
-    /// The bindings with extensions that A has on X, the newest first.
-    fn live_of_a(&self, x: Number, a: Number, now: u64) -> Vec<Arc<Binding>> {
-        let cells = self.shared.of_a.pin().get(&(x, a)).cloned();
-        let all = cells.iter().flat_map(|cells| cells.iter()).filter_map(|cell| cell.load_full());
+    /// What becomes of a call to X without an extension, where the caller has one of X; `None`: has none.
+    fn called_back(&self, number: &VirtualNumber, x: Number, caller: Option<Number>, now: u64) -> Option<Decision> {
+        let a = caller?;
+        let own = self.shared.of_a.pin().get(&(x, a)).cloned()?;
+        let live = own.iter().filter_map(|(_, cell)| cell.load_full());
         // A cell whose A has changed since it was looked up is another's.
-        all.filter(|binding| binding.a() == a && is_live(binding, now)).collect()
+        let live = live.filter(|binding| binding.a() == a && is_live(binding, now));
+        let back = live.map(|binding| Back::of(binding, now)).reduce(Back::or)?;
+        Some(call_back(number, &self.rules(number.app), back))
     }
 
     /// The X that a number leads to, and the four digits that were dialled behind it.
@@ -287,13 +298,14 @@ impl Table {
         (self.rules(number.app).mode == Mode::Axe).then_some((number, Some(tail)))
     }
 
-    /// Whether a number leads to an X: one of the pool, or one of 15 digits whose extension stands in it.
+    /// Whether a number leads to an X: one of the pool, or one of 15 digits that begins with one of the pool and carries an
+    /// extension, bound or not.
     #[must_use]
     pub fn is_virtual(&self, number: Number) -> bool {
         self.dialled(number).is_some()
     }
 
-    /// Whether calls go through an X, and new bindings may be made on it.
+    /// Whether calls go through an X.
     fn serves(&self, number: &VirtualNumber) -> bool {
         number.state.carries_calls() && self.may_serve(number.number)
     }
@@ -327,6 +339,12 @@ impl Table {
         Some((binding, party))
     }
 
+    /// The binding of an extension of X. Who has come by a key that another extension has left, or will have, finds none.
+    pub(crate) fn of_extension(&self, x: Number, extension: Extension) -> Option<Arc<Binding>> {
+        let found = self.at(x, extension_key(extension))?;
+        axe(&found).is_some_and(|axe| axe.extension == extension).then_some(found)
+    }
+
     pub(crate) fn at(&self, x: Number, key: Key) -> Option<Arc<Binding>> {
         self.shared.pairs.pin().get(&(x, key))?.load_full()
     }
@@ -355,11 +373,6 @@ impl Table {
         self.shared.numbers.len()
     }
 
-    /// Whose an X is that a number leads to.
-    pub(crate) fn owner(&self, number: Number) -> Option<AppId> {
-        Some(self.dialled(number)?.0.app)
-    }
-
     pub(crate) fn app_of(&self, x: Number) -> Option<AppId> {
         Some(self.shared.numbers.pin().get(&x)?.app)
     }
@@ -380,13 +393,30 @@ fn axe(binding: &Binding) -> Option<&Axe> {
     }
 }
 
-/// Whom A reaches by the X of these bindings of A's, the newest first: who called by any of them last, else whom the newest
-/// names, else whom the app names.
-fn call_back(number: &VirtualNumber, rules: &Rules, own: Vec<Arc<Binding>>, now: u64) -> Decision {
-    let called = |binding: &Arc<Binding>| axe(binding)?.call_back_to(now);
-    let last: Option<(LastCaller, Arc<Binding>)> =
-        own.iter().filter_map(|binding| Some((called(binding)?, Arc::clone(binding)))).max_by_key(|(last, _)| last.at);
-    let Some(newest) = own.into_iter().next() else { return refuse(number, Refusal::NotBound, None) };
+/// What A's bindings on an X say of calling back.
+struct Back {
+    newest: Arc<Binding>,
+    /// Who called last by any of them, and by which.
+    last: Option<(LastCaller, Arc<Binding>)>,
+}
+
+impl Back {
+    fn of(binding: Arc<Binding>, now: u64) -> Back {
+        let last = axe(&binding).and_then(|axe| axe.call_back_to(now)).map(|last| (last, Arc::clone(&binding)));
+        Back { newest: binding, last }
+    }
+
+    /// With what an older binding says: of two who called at the same millisecond the newer binding's counts.
+    fn or(self, older: Back) -> Back {
+        let at = |back: &Option<(LastCaller, _)>| back.as_ref().map(|(last, _)| last.at);
+        let last = if at(&older.last) > at(&self.last) { older.last } else { self.last };
+        Back { newest: self.newest, last }
+    }
+}
+
+/// Whom A reaches by calling X: who called by any of A's bindings last, else whom the newest of them names, else whom the app
+/// names.
+fn call_back(number: &VirtualNumber, rules: &Rules, Back { newest, last }: Back) -> Decision {
     if newest.a().is_fixed_line() {
         return refuse(number, Refusal::FixedLineCaller, Some(newest));
     }
@@ -398,7 +428,8 @@ fn call_back(number: &VirtualNumber, rules: &Rules, own: Vec<Arc<Binding>>, now:
         Some(CallBack::App) => rules.call_back,
         Some(CallBack::Tone(_)) | None => None,
     };
-    match named {
+    // The app's number may be A's own.
+    match named.filter(|callee| *callee != newest.a()) {
         Some(callee) => Decision::Connect { binding: newest, caller: Party::A, callee },
         None => refuse(number, Refusal::NoCallBack, Some(newest)),
     }

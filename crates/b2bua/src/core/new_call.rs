@@ -116,7 +116,7 @@ impl Core {
         if let (Some(binding), Some(caller), Some(Party::B), Some(_)) =
             (cdr.binding, cdr.caller, cdr.caller_is, cdr.extension)
         {
-            self.out.push_back(Output::Reached { binding, caller });
+            self.out.push_back(Output::Reached { binding, a: plan.callee, caller });
         }
         if let (Some(caller), Some(trunk_out)) = (cdr.caller, &cdr.trunk_out) {
             self.out.push_back(Output::Log(LogLine::Dialling {

@@ -182,7 +182,9 @@ impl Call {
     fn prompt_ends(&self) -> Vec<(u64, Side)> {
         let end = |(at, event): &(Duration, Event)| match event {
             Event::PromptEnded { side, .. } => Some((at.as_millis() as u64, *side)),
-            Event::Digit { .. } | Event::Dead | Event::Closed(_) => None,
+            Event::Digit { .. } | Event::Pressed { .. } | Event::Released { .. } | Event::Dead | Event::Closed(_) => {
+                None
+            }
         };
         self.events.iter().filter_map(end).collect()
     }

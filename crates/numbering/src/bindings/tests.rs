@@ -7,6 +7,7 @@ use super::*;
 use crate::binding::{Area, Axb, Axe, CallBack, CallDirection, Extension, Party, Temporary, TimeUnit, Voice};
 use crate::table::{Decision, Refusal};
 
+mod calls;
 mod journal;
 mod kinds;
 mod pool;
@@ -157,6 +158,8 @@ struct Picture {
     numbers: BTreeMap<Number, Known>,
     of_number: BTreeMap<Number, BTreeSet<SubscriptionId>>,
     of_a: BTreeMap<(AppId, Number), Vec<SubscriptionId>>,
+    /// The A–X–E that an A has on an X, the newest first.
+    own: BTreeMap<(Number, Number), Vec<SubscriptionId>>,
     keys: BTreeMap<(Number, Key), SubscriptionId>,
     due: BTreeSet<(u64, SubscriptionId)>,
     next_due: Option<u64>,
@@ -179,6 +182,12 @@ fn picture(bindings: &Bindings) -> Picture {
         let ids = bindings.of_a(*app, *a).map(|binding| binding.id()).collect();
         ((*app, *a), ids)
     });
+    let own = table.shared.of_a.pin();
+    let own = own.iter().map(|(key, list)| {
+        let is_its = |(id, cell): &crate::table::Own| cell.load().as_ref().is_some_and(|held| held.id() == *id);
+        assert!(list.iter().all(is_its), "a list leads to another binding");
+        (*key, list.iter().map(|(id, _)| *id).collect())
+    });
     let keys = table.shared.pairs.pin();
     let keys = keys.iter().map(|(key, cell)| (*key, cell.load().as_ref().expect("a key leads to nothing").id()));
     let mut free = BTreeMap::new();
@@ -193,6 +202,7 @@ fn picture(bindings: &Bindings) -> Picture {
         of_number: numbers.keys().map(|x| (*x, bindings.of_number(*x).map(|held| held.id()).collect())).collect(),
         numbers,
         of_a: of_a.collect(),
+        own: own.collect(),
         keys: keys.collect(),
         due: bindings.due.clone(),
         next_due: bindings.next_due(),
@@ -214,12 +224,18 @@ fn pool() -> (Bindings, Table) {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Said {
     Connect(SubscriptionId, Party, Number),
+    Ask(AppId, Number, u8),
     Refuse(Refusal, Option<AppId>, Option<SubscriptionId>),
 }
 
 fn said(table: &Table, x: Number, caller: Option<Number>) -> Said {
-    match table.decide(x, caller) {
+    in_short(table.decide(x, caller))
+}
+
+fn in_short(decision: Decision) -> Said {
+    match decision {
         Decision::Connect { binding, caller, callee } => Said::Connect(binding.id(), caller, callee),
+        Decision::Ask { app, x, width } => Said::Ask(app, x, width),
         Decision::Refuse { refusal, app, binding } => Said::Refuse(refusal, app, binding.map(|binding| binding.id())),
     }
 }
@@ -258,7 +274,7 @@ fn the_decision_carries_the_whole_binding() {
     bindings.bind(Binding::Axb(full.clone())).unwrap();
     match table.decide(x(1), Some(m(2))) {
         Decision::Connect { binding, .. } => assert_eq!(*binding, Binding::Axb(full)),
-        other => panic!("{other:?}"),
+        other @ (Decision::Ask { .. } | Decision::Refuse { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -369,7 +385,7 @@ fn a_call_keeps_its_binding_when_the_binding_ends() {
     bindings.unbind(SubscriptionId(1)).unwrap();
     match call {
         Decision::Connect { binding, .. } => assert_eq!(pair(&binding).b, m(2)),
-        other => panic!("{other:?}"),
+        other @ (Decision::Ask { .. } | Decision::Refuse { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -547,6 +563,8 @@ fn every_error_has_its_label_and_prints_masked() {
         BindError::InUse,
         BindError::Configured,
         BindError::NumberState(NumberState::Frozen),
+        BindError::Not700,
+        BindError::Managed700,
         BindError::XTaken,
         BindError::TooManyX,
         BindError::ExtensionTaken(Extension::new(1, 1).unwrap()),
@@ -561,8 +579,9 @@ fn every_error_has_its_label_and_prints_masked() {
     let (mut bindings, table) = pool();
     bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
     let decision = table.decide(x(1), Some(m(1)));
-    let printed = format!("{bindings:?} {table:?} {decision:?} {:?}", bindings.get(SubscriptionId(1)));
-    for number in [m(1), m(2), x(1)] {
+    let last_caller = LastCaller { number: m(3), at: 1 };
+    let printed = format!("{bindings:?} {table:?} {decision:?} {last_caller:?} {:?}", bindings.get(SubscriptionId(1)));
+    for number in [m(1), m(2), m(3), x(1)] {
         assert!(!printed.contains(&number.digits().as_str()[2..]), "{printed}");
     }
 }

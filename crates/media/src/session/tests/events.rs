@@ -105,7 +105,9 @@ fn told(call: &Call) -> Vec<(char, u16)> {
             assert_eq!(*side, A);
             Some((digit.reveal(), *ms))
         }
-        Event::PromptEnded { .. } | Event::Dead | Event::Closed(_) => None,
+        Event::PromptEnded { .. } | Event::Pressed { .. } | Event::Released { .. } | Event::Dead | Event::Closed(_) => {
+            None
+        }
     };
     call.events.iter().filter_map(digit).collect()
 }

@@ -403,6 +403,8 @@ fn every_error_can_be_met() {
     }
     bindings.change_number(state(7, NumberState::Frozen)).unwrap();
     bindings.replace_all(vec![virtual_number(x(20), APP)], vec![]).unwrap();
+    let mut only_700 = many().0;
+    only_700.set_only_700(true);
     let (mut small, _) = Bindings::new(Limits { pairs_per_number: 1, numbers: 1, bindings: 1 });
     small.add_number(virtual_number(x(1), APP)).unwrap();
     small.bind(bound(1, m(1), x(1), m(2))).unwrap();
@@ -414,6 +416,8 @@ fn every_error_can_be_met() {
         bindings.bind(bound(9, m(1), x(8), m(2))).unwrap_err(),
         bindings.bind(bound(9, m(1), x(9), m(2))).unwrap_err(),
         bindings.bind(bound(9, m(1), x(7), m(2))).unwrap_err(),
+        only_700.bind(bound(9, m(1), x(1), m(2))).unwrap_err(),
+        only_700.add_number(virtual_number(number("+8670012345678"), OTHER_APP)).unwrap_err(),
         bindings.bind(bound(9, m(1), x(1), m(4))).unwrap_err(),
         bindings.bind(whole(ax(9, m(3), x(2)))).unwrap_err(),
         five.bind(whole(ax(9, m(1), x(6)))).unwrap_err(),
@@ -435,6 +439,8 @@ fn every_error_can_be_met() {
         "unknown_x",
         "foreign_x",
         "number_state",
+        "not_700",
+        "managed_700",
         "number_taken",
         "x_taken",
         "too_many_x",

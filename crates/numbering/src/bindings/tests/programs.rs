@@ -3,14 +3,14 @@
 
 use super::*;
 
-const LIMITS: Limits = Limits { pairs_per_number: 3, numbers: 8, bindings: 22 };
+const LIMITS: Limits = Limits { pairs_per_number: 3, numbers: 9, bindings: 24 };
 const SERVICE: &str = "+864001234567";
 
 fn rules() -> [(AppId, Rules); 3] {
     [
         (APP, Rules { mode: Mode::Axb, cool_off: 40, ..Rules::default() }),
         (AX_APP, Rules { mode: Mode::Ax, ..Rules::default() }),
-        (AXE_APP, Rules { mode: Mode::Axe, cool_off: 25, extension_width: 1, call_back: None }),
+        (AXE_APP, Rules { mode: Mode::Axe, cool_off: 25, extension_width: 1, call_back: Some(m(7)) }),
     ]
 }
 
@@ -30,9 +30,29 @@ fn service() -> Number {
     number(SERVICE)
 }
 
-/// Every X that there may be: of the API, of the file.
+/// 11 digits of the 700 segment.
+fn managed() -> Number {
+    number("+8670012345678")
+}
+
+/// The same with four digits behind them.
+fn tailed(tail: u16) -> Number {
+    managed().with_tail(tail).unwrap()
+}
+
+/// Every X that there may be: of the API, of the file; one of 11 digits of the 700 segment, and one of 15 that begins so.
 fn every_x() -> impl Iterator<Item = Number> {
-    (1..=6).chain(11..=13).map(x)
+    (1..=6).chain(11..=13).map(x).chain([managed(), tailed(3)])
+}
+
+/// What leads to none, but may to an extension.
+fn every_dialled() -> impl Iterator<Item = Number> {
+    every_x().chain([0, 1, 2, 7, 12, 999].map(tailed))
+}
+
+/// Somebody who can be called back; X that have left the pool are fixed lines.
+fn is_known_kind(caller: Number) -> bool {
+    caller != service() && caller != number("+85223456789") && caller != number("+86110")
 }
 
 impl Random {
@@ -50,14 +70,17 @@ impl Random {
             1 if self.rarely() => service(),
             2 if self.below(3) == 0 => x(5),
             3 if self.rarely() => x(12),
+            3 if self.below(4) == 0 => tailed(self.below(5) as u16),
             n => m(n),
         }
     }
 
     fn any_x(&mut self) -> Number {
-        match self.below(12) {
+        match self.below(16) {
             n @ 0..=8 => x(1 + n % 6),
-            n => x(2 + n),
+            n @ 9..=11 => x(2 + n),
+            12 => tailed(3),
+            _ => managed(),
         }
     }
 
@@ -67,11 +90,9 @@ impl Random {
             _ => NumberState::Normal,
         };
         let area = self.of(&[None, Some(area("010")), Some(area("0755")), Some(area("0755"))]);
-        VirtualNumber {
-            area,
-            state,
-            ..virtual_number(x, self.of(&[APP, APP, APP, OTHER_APP, AX_APP, AX_APP, AXE_APP, AXE_APP]))
-        }
+        let app = self.of(&[APP, APP, APP, OTHER_APP, AX_APP, AX_APP, AXE_APP, AXE_APP]);
+        let app = if x.is_managed_700() && self.below(4) != 0 { AXE_APP } else { app };
+        VirtualNumber { area, state, ..virtual_number(x, app) }
     }
 
     fn id(&mut self) -> SubscriptionId {
@@ -80,6 +101,17 @@ impl Random {
 
     fn ends(&mut self, now: u64) -> u64 {
         if self.below(3) == 0 { now + self.below(100) } else { 0 }
+    }
+
+    /// Who called about a minute ago, which is as long as it counts.
+    fn caller(&mut self, now: u64) -> LastCaller {
+        let number = match self.below(8) {
+            0 => number("+85223456789"),
+            1 => number("+86110"),
+            2 => service(),
+            _ => self.someone(),
+        };
+        LastCaller { number, at: now - 60_000 + self.below(40) }
     }
 
     /// One of a kind, with the number limits of each rule at times overstepped.
@@ -101,8 +133,15 @@ impl Random {
             Mode::Axe => {
                 let value = 1 + self.below(9) as u16;
                 let extension = Extension::new(if self.rarely() { 2 } else { 1 }, value).unwrap();
-                let call_back = if self.rarely() { CallBack::Number(self.someone()) } else { CallBack::App };
-                extended(Axe { app, ends, call_back, ..axe(id.0, a, x, extension) })
+                let call_back = match self.below(12) {
+                    0 => CallBack::Number(self.someone()),
+                    1..=3 => CallBack::Tone("tone".into()),
+                    _ => CallBack::App,
+                };
+                let (unit, call_back_for) = (TimeUnit::Minutes, self.below(2) as u32);
+                let last_caller = self.maybe(|random| random.caller(now));
+                let terms = Axe { unit, call_back_for, last_caller, ..axe(id.0, a, x, extension) };
+                extended(Axe { app, ends, call_back, ..terms })
             }
         }
     }
@@ -112,6 +151,7 @@ impl Random {
 #[derive(Clone, Default)]
 struct World {
     now: u64,
+    only_700: bool,
     /// And whether it stands in the file.
     numbers: BTreeMap<Number, (VirtualNumber, bool)>,
     bindings: BTreeMap<SubscriptionId, (Binding, bool)>,
@@ -143,10 +183,32 @@ impl World {
         self.numbers.get(&x).map(|(number, _)| number.app)
     }
 
+    /// The X that a number leads to, and the extension that stands in it.
+    fn dialled(&self, number: Number) -> Option<(Number, Option<u16>)> {
+        let value = number.as_u64();
+        let tail = (value / 10_000 == managed().as_u64()).then_some((value % 10_000) as u16);
+        match (self.numbers.get(&number), self.numbers.get(&managed()), tail) {
+            (Some(_), _, _) => Some((number, None)),
+            (None, Some((held, _)), Some(tail)) => {
+                assert_eq!(held.app, AXE_APP);
+                Some((managed(), Some(tail)))
+            }
+            (None, _, _) => None,
+        }
+    }
+
+    fn may_serve(&self, x: Number) -> bool {
+        !self.only_700 || [managed(), tailed(3)].contains(&x)
+    }
+
+    /// Whether an extension of an X is dialled by a number that is an X.
+    fn is_shadowed(&self, axe: &Axe) -> bool {
+        axe.x == managed() && self.numbers.contains_key(&tailed(axe.extension.value()))
+    }
+
     /// The rules in the order in which they are looked at; `own` is the binding that is changed.
     fn refusal(&self, binding: &Binding, own: Option<SubscriptionId>, heeds_state: bool) -> Option<BindError> {
-        let is_x = |number: &Number| self.numbers.contains_key(number);
-        self.refusal_where(binding, own, heeds_state, is_x)
+        self.refusal_where(binding, own, heeds_state, |number: &Number| self.dialled(*number).is_some())
     }
 
     fn refusal_where(
@@ -181,6 +243,12 @@ impl World {
         if heeds_state && number.state != NumberState::Normal {
             return Some(BindError::NumberState(number.state));
         }
+        if heeds_state && !self.may_serve(x) {
+            return Some(BindError::Not700);
+        }
+        if heeds_state && x == managed() && mode != Mode::Axe {
+            return Some(BindError::Managed700);
+        }
         let beside: Vec<&Binding> = self.on(x).filter(|other| Some(other.id()) != own).collect();
         let taken = match binding {
             _ if mode != Mode::Ax && beside.iter().any(|other| other.mode() != mode) => Some(BindError::InUse),
@@ -199,7 +267,8 @@ impl World {
             Binding::Axe(axe) => {
                 let is_same =
                     |other: &&Binding| matches!(other, Binding::Axe(other) if other.extension == axe.extension);
-                beside.into_iter().any(|other| is_same(&other)).then_some(BindError::ExtensionTaken(axe.extension))
+                let is_taken = beside.into_iter().any(|other| is_same(&other)) || self.is_shadowed(axe);
+                is_taken.then_some(BindError::ExtensionTaken(axe.extension))
             }
         };
         if taken.is_some() || own.is_some() {
@@ -211,25 +280,54 @@ impl World {
         (self.bindings.len() >= LIMITS.bindings).then_some(BindError::Full)
     }
 
-    fn decide(&self, x: Number, caller: Option<Number>) -> Said {
-        let Some((number, _)) = self.numbers.get(&x) else { return UNKNOWN };
-        if [NumberState::Suspended, NumberState::Unavailable].contains(&number.state) {
-            return Said::Refuse(Refusal::NumberUnusable, Some(number.app), None);
+    fn decide(&self, dialled: Number, caller: Option<Number>, now: u64) -> Said {
+        let Some((x, tail)) = self.dialled(dialled) else { return UNKNOWN };
+        let app = self.numbers[&x].0.app;
+        let is_suspended = [NumberState::Suspended, NumberState::Unavailable].contains(&self.numbers[&x].0.state);
+        if is_suspended || !self.may_serve(x) {
+            return Said::Refuse(Refusal::NumberUnusable, Some(app), None);
         }
-        let found = self.on(x).find(|binding| match binding {
+        let is_live = |binding: &&Binding| match binding {
+            Binding::Axb(axb) => axb.ends == 0 || axb.ends > now,
+            Binding::Ax(_) => true,
+            Binding::Axe(axe) => axe.ends == 0 || axe.ends > now,
+        };
+        let extended = self.on(x).filter(is_live).filter_map(|binding| match binding {
+            Binding::Axe(axe) => Some(&**axe),
+            Binding::Axb(_) | Binding::Ax(_) => None,
+        });
+        if let Some(tail) = tail {
+            let is_it = |axe: &&Axe| axe.extension.width() == 1 && axe.extension.value() == tail;
+            return match extended.into_iter().find(is_it) {
+                None => Said::Refuse(Refusal::UnknownExtension, Some(app), None),
+                Some(axe) if caller == Some(axe.a) => self.call_back(app, vec![axe], now),
+                Some(axe) => Said::Connect(axe.id, Party::B, axe.a),
+            };
+        }
+        let found = self.on(x).filter(is_live).find(|binding| match binding {
             Binding::Axb(axb) => caller == Some(axb.a) || caller == Some(axb.b),
             Binding::Ax(_) => true,
             Binding::Axe(_) => false,
         });
-        let Some(binding) = found else { return not_bound(number.app) };
+        let own: Vec<&Axe> = extended.filter(|axe| caller == Some(axe.a)).collect();
+        let Some(binding) = found else {
+            return match (app == AXE_APP, own.is_empty()) {
+                (false, _) => not_bound(app),
+                (true, true) => Said::Ask(app, x, 1),
+                (true, false) => self.call_back(app, own, now),
+            };
+        };
         let is_a = caller == Some(binding.a());
-        let is_fixed = caller.is_some_and(|caller| caller == fixed() || every_x().any(|x| x == caller));
+        let is_fixed = caller.is_some_and(|caller| caller == fixed() || caller.digits().as_str().starts_with("86755"));
         let (direction, is_on, other) = match binding {
             Binding::Axb(axb) => (axb.direction, true, Some(axb.b)),
-            Binding::Ax(ax) => (ax.direction, ax.is_on, ax.temporary.as_ref().map(|temporary| temporary.callee)),
+            Binding::Ax(ax) => {
+                let temporary = ax.temporary.as_ref().filter(|temporary| temporary.ends > now);
+                (ax.direction, ax.is_on, temporary.map(|temporary| temporary.callee))
+            }
             Binding::Axe(_) => unreachable!(),
         };
-        let refused = |refusal| Said::Refuse(refusal, Some(number.app), Some(binding.id()));
+        let refused = |refusal| Said::Refuse(refusal, Some(app), Some(binding.id()));
         if !is_on {
             refused(Refusal::SwitchedOff)
         } else if is_fixed && (is_a || binding.mode() == Mode::Axb) {
@@ -243,6 +341,28 @@ impl World {
         }
     }
 
+    /// Whom A of these reaches by their X.
+    fn call_back(&self, app: AppId, own: Vec<&Axe>, now: u64) -> Said {
+        let newest = own.iter().max_by_key(|axe| axe.id).unwrap();
+        if newest.a.digits().as_str().starts_with("86755") {
+            return Said::Refuse(Refusal::FixedLineCaller, Some(app), Some(newest.id));
+        }
+        let still = |axe: &&&Axe| axe.last_caller.is_some_and(|last| axe.call_back_for == 0 || last.at + 60_000 > now);
+        let last = own.iter().filter(still).max_by_key(|axe| (axe.last_caller.unwrap().at, axe.id));
+        if let Some(axe) = last {
+            return Said::Connect(axe.id, Party::A, axe.last_caller.unwrap().number);
+        }
+        let named = match newest.call_back {
+            CallBack::App => rules_of(app).call_back,
+            CallBack::Number(named) => Some(named),
+            CallBack::Tone(_) => None,
+        };
+        match named.filter(|named| *named != newest.a) {
+            Some(named) => Said::Connect(newest.id, Party::A, named),
+            None => Said::Refuse(Refusal::NoCallBack, Some(app), Some(newest.id)),
+        }
+    }
+
     fn rests(&self, x: Number) -> Option<u64> {
         self.rests.get(&x).copied().filter(|until| *until > self.now)
     }
@@ -252,6 +372,7 @@ impl World {
         let is_free = |number: &&VirtualNumber| {
             number.app == app
                 && number.state == NumberState::Normal
+                && self.may_serve(number.number)
                 && (area.is_none() || number.area == area)
                 && self.rests(number.number).is_none()
         };
@@ -301,6 +422,7 @@ impl World {
         }
         let mut of_a: BTreeMap<(AppId, Number), Vec<SubscriptionId>> = BTreeMap::new();
         let mut keys = BTreeMap::new();
+        let mut own: BTreeMap<(Number, Number), Vec<SubscriptionId>> = BTreeMap::new();
         for (binding, _) in self.bindings.values() {
             let (id, x) = (binding.id(), binding.x());
             match binding {
@@ -309,10 +431,13 @@ impl World {
                     keys.extend([((x, ax.a.as_u64()), id), ((x, x.as_u64()), id)]);
                     of_a.entry((ax.app, ax.a)).or_default().push(id);
                 }
-                Binding::Axe(axe) => drop(keys.insert((x, extension_key(axe.extension)), id)),
+                Binding::Axe(axe) => {
+                    keys.insert((x, extension_key(axe.extension)), id);
+                    own.entry((x, axe.a)).or_default().insert(0, id);
+                }
             }
         }
-        let serves = |x: &Number| self.numbers[x].0.state == NumberState::Normal;
+        let serves = |x: &Number| self.numbers[x].0.state == NumberState::Normal && self.may_serve(*x);
         let rested = self.numbers.keys().filter(|x| serves(x)).filter_map(|x| self.rests(*x)).min();
         let mut free = BTreeMap::new();
         for app in [APP, OTHER_APP, AX_APP, AXE_APP] {
@@ -326,6 +451,7 @@ impl World {
             numbers,
             of_number,
             of_a,
+            own,
             keys,
             next_due: due.first().map(|(at, _)| *at).into_iter().chain(rested).min(),
             due,
@@ -339,8 +465,11 @@ impl World {
         assert_eq!(picture(bindings), self.picture());
         let callers = (1..14).map(m).chain([fixed(), service(), x(5), x(12)]).map(Some).chain([None]);
         for caller in callers {
-            for x in every_x() {
-                assert_eq!(said(&bindings.table, x, caller), self.decide(x, caller), "{caller:?} dials {x:?}");
+            for x in every_dialled() {
+                for now in [0, self.now] {
+                    let said = in_short(bindings.table.decide_at(x, caller, now));
+                    assert_eq!(said, self.decide(x, caller, now), "{caller:?} dials {x:?} at {now}");
+                }
             }
         }
     }
@@ -375,15 +504,32 @@ impl World {
         match self.numbers.get(&x) {
             None => Some(BindError::NotFound),
             Some((_, true)) => Some(BindError::Configured),
-            Some((now, _)) => (app != Some(now.app) && self.on(x).count() != 0).then_some(BindError::InUse),
+            Some((now, _)) if app != Some(now.app) && self.on(x).count() != 0 => Some(BindError::InUse),
+            Some(_) => app.filter(|app| x == managed() && *app != AXE_APP).map(|_| BindError::Managed700),
         }
+    }
+
+    /// What a number that is to be added is refused.
+    fn new_number_refusal(&self, number: &VirtualNumber) -> Option<BindError> {
+        let x = number.number;
+        if !self.may_serve(x) {
+            return Some(BindError::Not700);
+        }
+        if x == managed() && number.app != AXE_APP {
+            return Some(BindError::Managed700);
+        }
+        let dials = |binding: &Binding| matches!(binding, Binding::Axe(axe) if tailed(axe.extension.value()) == x);
+        if self.on(managed()).any(dials) || self.numbers.contains_key(&x) {
+            return Some(BindError::Exists);
+        }
+        (self.numbers.len() >= LIMITS.numbers).then_some(BindError::Full)
     }
 }
 
 /// One thing that the API, or the clock, does.
 fn step(random: &mut Random, bindings: &mut Bindings, world: &mut World) {
     let now = world.now;
-    match random.below(22) {
+    match random.below(26) {
         kind @ 0..=6 => {
             let (id, x) = (random.id(), random.any_x());
             let app = if random.rarely() { OTHER_APP } else { world.app_of(x).unwrap_or(APP) };
@@ -422,7 +568,12 @@ fn step(random: &mut Random, bindings: &mut Bindings, world: &mut World) {
                 if names(old) != names(new) { Some(BindError::NotFound) } else { world.refusal(new, Some(id), false) }
             });
             assert_eq!(result.as_ref().err(), refusal.as_ref(), "{old:?} {new:?}");
-            if let (Ok(is), Some(new)) = (result, new) {
+            if let (Ok(is), Some(mut new)) = (result, new) {
+                if let Binding::Axe(axe) = &mut new
+                    && Some(axe.a) != old.map(|old| old.a())
+                {
+                    axe.last_caller = None;
+                }
                 assert_eq!(*is, new);
                 world.bindings.insert(id, (new, false));
             }
@@ -458,10 +609,7 @@ fn step(random: &mut Random, bindings: &mut Bindings, world: &mut World) {
             if refusal.is_none() {
                 world.numbers.insert(x, (number.clone(), false));
             }
-            let refusal = match world.numbers.contains_key(&x) {
-                true => Some(BindError::Exists),
-                false => (world.numbers.len() >= LIMITS.numbers).then_some(BindError::Full),
-            };
+            let refusal = world.new_number_refusal(&number);
             assert_eq!(bindings.add_number(number.clone()).err(), refusal);
             if refusal.is_none() {
                 world.numbers.insert(x, (number, false));
@@ -490,6 +638,25 @@ fn step(random: &mut Random, bindings: &mut Bindings, world: &mut World) {
                 }
             }
             assert_eq!(bindings.handle_time(world.now), ended);
+        }
+        20..=22 => {
+            let id = random.id();
+            let a = world.bindings.get(&id).map_or(m(1), |(binding, _)| binding.a());
+            let a = if random.rarely() { random.someone() } else { a };
+            let caller = random.caller(now);
+            let can_be_called = is_known_kind(caller.number) && world.dialled(caller.number).is_none();
+            let is_noted = match world.bindings.get_mut(&id) {
+                Some((Binding::Axe(axe), _)) if axe.a == a && caller.number != a && can_be_called => {
+                    axe.last_caller = Some(caller);
+                    true
+                }
+                Some(_) | None => false,
+            };
+            assert_eq!(bindings.note_caller(id, a, caller), is_noted);
+        }
+        23 => {
+            world.only_700 = !world.only_700 && random.below(6) == 0;
+            bindings.set_only_700(world.only_700);
         }
         _ => allocate(random, bindings, world),
     }
@@ -521,12 +688,20 @@ fn allocate(random: &mut Random, bindings: &mut Bindings, world: &mut World) {
             axe.x = x;
             let width = rules_of(app).extension_width;
             let is_taken = |extension: Extension| {
-                world.on(x).any(|binding| matches!(binding, Binding::Axe(axe) if axe.extension == extension))
+                let is_it = |binding: &Binding| matches!(binding, Binding::Axe(axe) if axe.extension == extension);
+                world.on(x).any(is_it) || world.is_shadowed(&Axe { x, extension, ..(**axe).clone() })
             };
             let free = (1..=Extension::last(width)).filter(|value| !is_taken(Extension::new(width, *value).unwrap()));
             let free: Vec<u16> = free.collect();
             // What is left of another kind on it is the bind's to find.
-            axe.extension = bindings.allocate_extension(x).unwrap();
+            match bindings.allocate_extension(x) {
+                Ok(extension) => axe.extension = extension,
+                Err(error) => {
+                    // An X of its own has the only one that was left.
+                    assert_eq!((error, free), (BindError::NoneFree, vec![]));
+                    return;
+                }
+            }
             assert!(axe.extension.width() == width && free.contains(&axe.extension.value()), "{:?}", axe.extension);
         }
     }
@@ -593,7 +768,7 @@ fn reload(random: &mut Random, bindings: &mut Bindings, world: &mut World) -> bo
     for binding in list {
         // A party that the API has made an X since may stay.
         let stands = world.bindings.get(&binding.id()).is_some_and(|(held, file)| *file && *held == binding);
-        let is_x = |number: &Number| after.numbers.contains_key(number) && !(stands && is_apis.contains(number));
+        let is_x = |number: &Number| after.dialled(*number).is_some_and(|(x, _)| !(stands && is_apis.contains(&x)));
         // The file's pairs are on the file's numbers.
         let is_files = !is_apis.contains(&binding.x());
         let refusal = after.refusal_where(&binding, None, false, is_x);
@@ -675,13 +850,14 @@ impl Written {
     /// As after a restart: the file, then what was written.
     fn assert_restarts_as(&self, world: &World) {
         let (mut bindings, _table) = empty();
+        bindings.set_only_700(world.only_700);
         bindings.handle_time(world.now);
         let file = |is_configured: &bool| *is_configured;
         let numbers = world.numbers.values().filter(|(_, of_file)| file(of_file)).map(|(number, _)| number.clone());
         let pairs = world.bindings.values().filter(|(_, of_file)| file(of_file)).map(|(binding, _)| binding.clone());
         bindings.replace_all(numbers.collect(), pairs.collect()).unwrap();
         for number in self.numbers.values() {
-            bindings.add_number(number.clone()).unwrap();
+            bindings.restore_number(number.clone()).unwrap();
         }
         for binding in self.bindings.values() {
             bindings.restore(binding.clone()).unwrap();
@@ -711,13 +887,16 @@ struct Met {
     entries: usize,
     kinds: [usize; 3],
     configured: usize,
+    callers: usize,
+    dialled: usize,
+    only_700: usize,
     rests: usize,
 }
 
 fn program(seed: u64, met: &mut Met) {
     let mut random = Random(seed);
     let (mut bindings, _table) = empty();
-    let mut world = World { now: 1_000, ..World::default() };
+    let mut world = World { now: 1_000_000, ..World::default() };
     bindings.handle_time(world.now);
     bindings.keep_journal();
     let mut written = Written::default();
@@ -766,7 +945,12 @@ fn program(seed: u64, met: &mut Met) {
         for (binding, of_file) in world.bindings.values() {
             met.kinds[Mode::ALL.iter().position(|mode| *mode == binding.mode()).unwrap()] += 1;
             met.configured += usize::from(*of_file);
+            if let Binding::Axe(axe) = binding {
+                met.callers += usize::from(axe.last_caller.is_some());
+                met.dialled += usize::from(axe.x == managed());
+            }
         }
+        met.only_700 += usize::from(world.only_700);
         met.rests += world.numbers.keys().filter(|x| world.rests(**x).is_some()).count();
         // The end of what the file says is not in the journal, and is not taken back.
         let is_kept =
@@ -775,9 +959,9 @@ fn program(seed: u64, met: &mut Met) {
             let back = steps.split_off(random.below(steps.len() as u64) as usize);
             let entries: Vec<Entry> = back.iter().flat_map(|(_, entries)| entries.clone()).collect();
             met.undone += entries.len();
-            let now = world.now;
+            let (now, only_700) = (world.now, world.only_700);
             world = back.into_iter().next().unwrap().0;
-            world.now = now;
+            (world.now, world.only_700) = (now, only_700);
             bindings.undo(entries);
             assert_eq!(bindings.take_journal(), [], "what is taken back is in the journal");
             world.assert_like(&bindings);
@@ -791,7 +975,7 @@ fn program(seed: u64, met: &mut Met) {
 #[test]
 fn random_programs_of_everything_do_as_the_world_does_and_are_written_and_taken_back() {
     let mut met = Met::default();
-    for seed in 0..80 {
+    for seed in 0..100 {
         program(seed, &mut met);
     }
     let enough = met.undone > 1_000
@@ -800,6 +984,9 @@ fn random_programs_of_everything_do_as_the_world_does_and_are_written_and_taken_
         && met.entries > 3_000
         && met.kinds.iter().all(|kind| *kind > 1_000)
         && met.configured > 1_000
+        && met.callers > 1_000
+        && met.dialled > 500
+        && met.only_700 > 50
         && met.rests > 500;
     assert!(enough, "{met:?}");
 }

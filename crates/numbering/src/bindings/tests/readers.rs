@@ -11,7 +11,7 @@ fn version(decision: &Decision) -> Option<u64> {
     match decision {
         Decision::Connect { binding, .. } => Some(pair(binding).user_text.as_deref().unwrap().parse().unwrap()),
         Decision::Refuse { refusal: Refusal::NotBound, .. } => None,
-        Decision::Refuse { refusal, .. } => panic!("{refusal:?}"),
+        other @ (Decision::Ask { .. } | Decision::Refuse { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -65,7 +65,7 @@ fn during_transfers_the_old_or_the_new_relation_holds_never_both_and_never_neith
         // Even versions have B = m(2), odd ones m(3).
         match stays {
             Decision::Connect { callee, .. } => assert_eq!(callee, m(2 + before % 2)),
-            Decision::Refuse { .. } => unreachable!(),
+            Decision::Ask { .. } | Decision::Refuse { .. } => unreachable!(),
         }
         let mut last = before;
         for b in [m(2), m(3), m(2)] {
@@ -144,7 +144,7 @@ fn a_of_an_a_x_is_a_at_every_instant_and_never_reaches_itself() {
                 Said::Connect(_, Party::B, callee) => {
                     assert!(callee != caller && callee != m(3) && callee != m(5), "{caller} reaches {callee}");
                 }
-                Said::Refuse(refusal, ..) => assert_eq!(refusal, Refusal::NotBound),
+                said @ (Said::Ask(..) | Said::Refuse(..)) => assert_eq!(said, not_bound(APP)),
             }
         }
     };
@@ -178,5 +178,96 @@ fn while_a_temporary_callee_is_replaced_a_reaches_the_old_or_the_new_one() {
     };
     beside_readers(&table, read, |version| {
         bindings.modify(SubscriptionId(1), |binding| *binding = of(version)).unwrap();
+    });
+}
+
+/// Of the binding 1 of `APP`, whose extensions have two digits, on X 1.
+fn extended_app() -> (Bindings, Table) {
+    let (mut bindings, table) = pool();
+    bindings.set_rules(APP, Rules { mode: Mode::Axe, extension_width: 2, ..Rules::default() });
+    (bindings, table)
+}
+
+#[test]
+fn while_an_extension_is_handed_to_and_fro_who_is_not_its_a_is_never_called_back() {
+    let (mut bindings, table) = extended_app();
+    bindings.bind(extended(axe(1, m(1), x(1), extension("07")))).unwrap();
+    // m(1) is called by m(11), m(2) by m(12); m(2) has another extension too.
+    bindings.bind(extended(Axe { call_back: CallBack::Number(m(22)), ..axe(2, m(2), x(1), extension("08")) })).unwrap();
+    let ask = Said::Ask(APP, x(1), 2);
+    let read = |table: &Table| {
+        match said(table, x(1), Some(m(1))) {
+            said @ Said::Ask(..) => assert_eq!(said, ask),
+            Said::Refuse(refusal, _, id) => {
+                assert_eq!((refusal, id), (Refusal::NoCallBack, Some(SubscriptionId(1))));
+            }
+            Said::Connect(id, party, callee) => {
+                assert_eq!((id, party, callee), (SubscriptionId(1), Party::A, m(11)));
+            }
+        }
+        match said(table, x(1), Some(m(2))) {
+            Said::Connect(SubscriptionId(2), Party::A, callee) => assert_eq!(callee, m(22)),
+            said => assert_eq!(said, Said::Connect(SubscriptionId(1), Party::A, m(12))),
+        }
+        assert_eq!(said(table, x(1), Some(m(3))), ask);
+        // Where the binding was the same before and after, A was A all the while, and nobody else was.
+        let held = || match table.decide_extension(x(1), extension("07"), Some(m(3)), 0) {
+            Decision::Connect { binding, caller: Party::B, callee } if callee == binding.a() => binding,
+            other => panic!("{other:?}"),
+        };
+        let before = held();
+        let between = [m(1), m(2)].map(|caller| said(table, x(1), Some(caller)));
+        if Arc::ptr_eq(&before, &held()) {
+            let is_first = before.a() == m(1);
+            assert_eq!(is_first, between[0] != ask, "{:?} is A, {between:?}", before.a());
+            if is_first {
+                assert_eq!(between[1], Said::Connect(SubscriptionId(2), Party::A, m(22)));
+            }
+        }
+    };
+    beside_readers(&table, read, |version| {
+        let (from, to) = if version % 2 == 1 { (1, 2) } else { (2, 1) };
+        let called = LastCaller { number: m(10 + from), at: version };
+        assert!(bindings.note_caller(SubscriptionId(1), m(from), called));
+        let moved = bindings.modify(SubscriptionId(1), |binding| match binding {
+            Binding::Axe(axe) => axe.a = m(to),
+            other @ (Binding::Axb(_) | Binding::Ax(_)) => panic!("{other:?}"),
+        });
+        assert_eq!(moved.unwrap().a(), m(to));
+        // Who called the A of before comes too late.
+        assert!(!bindings.note_caller(SubscriptionId(1), m(from), called));
+    });
+}
+
+#[test]
+fn extensions_of_an_a_that_come_and_go_are_called_back_by_or_asked_for() {
+    let (mut bindings, table) = extended_app();
+    bindings
+        .bind(extended(Axe { call_back: CallBack::Number(m(100)), ..axe(0, m(1), x(1), extension("99")) }))
+        .unwrap();
+    let read = |table: &Table| {
+        // One stays, so that A is never asked; and the newer of two is the greater.
+        let mut last = 0;
+        for _ in 0..3 {
+            match said(table, x(1), Some(m(1))) {
+                Said::Connect(id, Party::A, callee) if callee == m(100) => assert_eq!(id, SubscriptionId(0)),
+                Said::Connect(id, Party::A, callee) => {
+                    assert_eq!(callee.as_u64() - m(1_000).as_u64(), id.0 as u64);
+                    assert!(id.0 >= last, "{id} was seen after {last}");
+                    last = id.0;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    beside_readers(&table, read, |version| {
+        let of = |id: u64| {
+            let call_back = CallBack::Number(m(1_000 + id));
+            extended(Axe { call_back, ..axe(id.into(), m(1), x(1), Extension::new(2, 1 + (id % 98) as u16).unwrap()) })
+        };
+        bindings.bind(of(version)).unwrap();
+        if version > 2 {
+            bindings.unbind(SubscriptionId((version - 2).into())).unwrap();
+        }
     });
 }
