@@ -113,6 +113,7 @@ impl Bench {
                 (id, Event::Closed(totals)) if id == session => return *totals,
                 (_, Event::Dead) => panic!("dead media"),
                 (_, Event::PromptEnded { .. } | Event::Digit { .. } | Event::Closed(_)) => {}
+                (_, Event::Pressed { .. } | Event::Released { .. }) => {}
             }
         }
     }
