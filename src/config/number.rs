@@ -177,7 +177,7 @@ pub(super) fn numbers(
             let problem = "is missing, and no trunk both calls and takes calls";
             section.complain("trunk", Fault::absence(problem, "write the trunk that its calls go out by"), report);
         }
-        // More than the table takes need not be made: the first that it does not take is complained of there.
+        // More than the table takes need not be made: it is complained of there.
         let range = range.filter(|_| out.numbers.len() <= Limits::default().numbers);
         let Some(range) = range else {
             out.doubtful = true;
@@ -281,7 +281,12 @@ pub(super) fn bindings(
     library: &mut Library,
     report: &mut Report<'_>,
 ) -> Vec<Axb> {
-    let (mut table, _) = Bindings::new(Limits::default());
+    let limits = Limits::default();
+    if numbers.numbers.len() > limits.numbers {
+        root.complain("number", Fault::new(BindError::Full.to_string(), "leave some out"), report);
+        return Vec::new();
+    }
+    let (mut table, _) = Bindings::new(limits);
     for number in &numbers.numbers {
         if let Err(error) = table.add_number(number.clone()) {
             root.complain("number", Fault::new(error.to_string(), "leave some out"), report);
