@@ -156,6 +156,12 @@ impl Books {
         self.base.settings.trunk_named(name).is_some()
     }
 
+    /// Whether only numbers of the 700 segment may be an X.
+    #[must_use]
+    pub fn only_700(&self) -> bool {
+        self.base.only_700
+    }
+
     /// Adds an application, or changes it; effective for the next call and the next request.
     ///
     /// # Errors

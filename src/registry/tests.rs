@@ -288,6 +288,46 @@ fn an_app_of_the_api_serves_at_once_and_after_a_restart_by_its_name() {
 }
 
 #[test]
+fn what_an_app_of_the_api_says_of_calls_to_extensions_reaches_calls_and_outlives_a_restart() {
+    use b2bua::settings::SecondCall;
+    let dir = tempfile::tempdir().unwrap();
+    let running = run(dir.path(), FILE);
+    let mut desks = AppSettings::new("desks".into(), Mode::Axe);
+    desks.language = "en".into();
+    desks.second_call = Some(SecondCall::Refuse);
+    desks.call_back_number = Some(m(9));
+    desks.prompts =
+        [("no_call_back".to_owned(), "zh/busy.wav".to_owned()), ("empty_extension".to_owned(), String::new())].into();
+    running.work(move |books| books.put_app(desks)).unwrap();
+    running.work(|books| books.put_app(AppSettings::new("one".into(), Mode::Ax))).unwrap();
+    let check = |running: &Running| {
+        let account = |name| Arc::clone(running.registry.accounts().named(name).unwrap());
+        let app = |name| running.settings().app(account(name).id).cloned().unwrap();
+        assert_eq!(account("desks").rules.call_back, Some(m(9)));
+        let name = |prompt: Option<Arc<media::Prompt>>| prompt.map(|prompt| prompt.name.to_string());
+        let (desks, one) = (app("desks"), app("one"));
+        assert_eq!((desks.second_call, one.second_call), (SecondCall::Refuse, SecondCall::Refuse));
+        assert_eq!(name(desks.prompts.enter_extension).as_deref(), Some("en/enter_extension.wav"));
+        assert_eq!(name(desks.prompts.wrong_extension).as_deref(), Some("en/wrong_extension.wav"));
+        assert_eq!(name(desks.prompts.empty_extension), None);
+        assert_eq!(name(desks.prompts.no_call_back).as_deref(), Some("zh/busy.wav"));
+        assert_eq!(name(one.prompts.no_callee).as_deref(), Some("zh/no_callee.wav"));
+    };
+    check(&running);
+    // What the file says of its own is taken by a reload, and leaves these alone.
+    let more = FILE.replace("name = \"shop\"", "name = \"shop\"\nsecond_call = \"refuse\"");
+    assert_ne!(more, FILE);
+    running.registry.reload(file(&more)).unwrap();
+    let shop = running.registry.accounts().named("shop").unwrap().id;
+    assert_eq!(running.settings().app(shop).unwrap().second_call, SecondCall::Refuse);
+    check(&running);
+    running.end();
+    let running = run(dir.path(), FILE);
+    check(&running);
+    running.end();
+}
+
+#[test]
 fn what_has_run_out_while_nothing_ran_is_not_taken_up_again() {
     let dir = tempfile::tempdir().unwrap();
     let running = run(dir.path(), FILE);
