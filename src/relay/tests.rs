@@ -112,7 +112,14 @@ impl Bench {
             match self.event() {
                 (id, Event::Closed(totals)) if id == session => return *totals,
                 (_, Event::Dead) => panic!("dead media"),
-                (_, Event::PromptEnded { .. } | Event::Digit { .. } | Event::Closed(_)) => {}
+                (
+                    _,
+                    Event::PromptEnded { .. }
+                    | Event::Digit { .. }
+                    | Event::Pressed { .. }
+                    | Event::Released { .. }
+                    | Event::Closed(_),
+                ) => {}
             }
         }
     }
