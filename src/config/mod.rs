@@ -109,7 +109,8 @@ impl Config {
     /// What the registry takes of it.
     #[must_use]
     pub fn into_file(self) -> File {
-        let base = Base { settings: self.settings, accounts: self.accounts, prompts: self.default_prompts };
+        let base =
+            Base { settings: self.settings, accounts: self.accounts, prompts: self.default_prompts, only_700: false };
         File { base, numbers: self.numbers, bindings: self.bindings.into_iter().map(Binding::Axb).collect() }
     }
 }

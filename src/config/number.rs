@@ -174,6 +174,7 @@ pub(super) fn bindings(
     report: &mut Report<'_>,
 ) -> Vec<Axb> {
     let (mut table, _) = Bindings::new(Limits::default());
+    table.set_all_rules(apps.accounts.iter().map(|account| (account.id, account.rules.clone())));
     for number in &numbers.numbers {
         if let Err(error) = table.add_number(number.clone()) {
             root.complain("number", Fault::new(error.to_string(), "leave some out"), report);
@@ -339,6 +340,8 @@ fn complain(section: &Section<'_>, axb: &Axb, error: BindError, lines: &Lines, r
         | BindError::NotFound
         | BindError::InUse
         | BindError::NumberState(_)
+        | BindError::Not700
+        | BindError::Managed700
         | BindError::XTaken
         | BindError::TooManyX
         | BindError::ExtensionTaken(_)

@@ -19,6 +19,8 @@ pub struct Base {
     pub accounts: Vec<Account>,
     /// The default set, for apps of the admin API: the file's folder may stand in for it.
     pub prompts: Arc<HashMap<String, Arc<Prompt>>>,
+    /// Only numbers of the 700 segment may be an X (product rule M4).
+    pub only_700: bool,
 }
 
 impl Base {

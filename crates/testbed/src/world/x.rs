@@ -45,9 +45,9 @@ impl World {
                 self.ladder.push(self.now, Entry::Ended(ladder::summary(&cdr, &names)));
                 self.cdrs.push(*cdr);
             }
-            Output::Reached { binding, caller } => {
+            Output::Reached { binding, a, caller } => {
                 let at = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
-                self.bindings.note_caller(binding, LastCaller { number: caller, at });
+                self.bindings.note_caller(binding, a, LastCaller { number: caller, at });
             }
             Output::Log(line) => self.logs.push(format!("{line:?}")),
         }
