@@ -287,6 +287,7 @@ pub(super) fn bindings(
         return Vec::new();
     }
     let (mut table, _) = Bindings::new(limits);
+    table.set_all_rules(apps.accounts.iter().map(|account| (account.id, account.rules.clone())));
     for number in &numbers.numbers {
         if let Err(error) = table.add_number(number.clone()) {
             root.complain("number", Fault::new(error.to_string(), "leave some out"), report);
@@ -452,6 +453,8 @@ fn complain(section: &Section<'_>, axb: &Axb, error: BindError, lines: &Lines, r
         | BindError::NotFound
         | BindError::InUse
         | BindError::NumberState(_)
+        | BindError::Not700
+        | BindError::Managed700
         | BindError::XTaken
         | BindError::TooManyX
         | BindError::ExtensionTaken(_)
