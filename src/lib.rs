@@ -23,6 +23,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod files;
+pub mod hep;
 pub mod metrics;
 pub mod prompts;
 pub mod recording;
