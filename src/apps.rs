@@ -10,8 +10,10 @@ use std::sync::Arc;
 use numbering::{AppId, Area, Number, Rules};
 
 mod settings;
+mod signature;
 
 pub use settings::{AppSettings, COOL_OFF, REQUESTS_PER_SECOND, ROLES, SettingsFault};
+pub use signature::{Generation, digest};
 
 /// A key that both sides know (`app_secret`). Its Debug shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]

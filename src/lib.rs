@@ -24,6 +24,7 @@ pub mod daemon;
 pub mod demo;
 pub mod files;
 pub mod metrics;
+pub mod notify;
 pub mod prompts;
 pub mod recording;
 pub mod registry;

@@ -1,0 +1,4 @@
+//! What customers' systems are told.
+
+pub mod guard;
+pub mod sign;
