@@ -323,7 +323,13 @@ impl Url {
         }
         let (host, port) = split_port(authority)?;
         let port = match port {
-            None => if is_https { 443 } else { 80 },
+            None => {
+                if is_https {
+                    443
+                } else {
+                    80
+                }
+            }
             // Digits only: a number may be parsed with a sign before it.
             Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().map_err(|_| UrlError::Port)?,
             Some(_) => return Err(UrlError::Port),
