@@ -133,7 +133,8 @@ impl Platform {
                 }
                 Output::Ending(cdr) => drop(black_box(cdr)),
                 Output::Told(event) => drop(black_box(event)),
-                Output::Reached { binding, a, caller } => drop(black_box((binding, a, caller))),
+                // Nobody has an extension here.
+                Output::Reached { .. } => {}
                 Output::Log(line) => drop(black_box(line)),
             }
         }

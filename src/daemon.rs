@@ -193,6 +193,7 @@ impl Daemon {
             relay,
             cdrs: cdrs.clone(),
             outbox: outbox.clone(),
+            callers: opened.callers(),
             clock,
             metrics,
             observer,

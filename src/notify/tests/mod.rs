@@ -43,7 +43,7 @@ fn account(place: u32, name: &str, mode: Mode) -> Account {
 }
 
 /// `food` wants to know everything, `quiet` nothing.
-fn accounts() -> Arc<ArcSwap<Accounts>> {
+pub(crate) fn accounts() -> Arc<ArcSwap<Accounts>> {
     let quiet = Account { notify: Urls::default(), ..account(1, "quiet", Mode::Axb) };
     Arc::new(ArcSwap::from_pointee(Accounts::new([account(0, "food", Mode::Axb), quiet])))
 }
