@@ -30,6 +30,7 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::hep;
 use crate::metrics::Metrics;
+use crate::notify::Outbox;
 use crate::registry::Callers;
 use crate::relay::Relay;
 use crate::transport::resolve::Found;
@@ -103,6 +104,8 @@ pub struct Parts {
     pub relay: Relay,
     /// Call detail records.
     pub cdrs: Cdrs,
+    /// What customers are told.
+    pub outbox: Outbox,
     /// Who has called A by an extension.
     pub callers: Callers,
     /// Time.
@@ -451,8 +454,8 @@ impl Loop {
                     hep.correlate(call_id, caller);
                 }
             }
-            // TODO: outbox
-            Output::Told(event) => drop(event),
+            // Before the message that belongs to it: what has happened has been written down first.
+            Output::Told(event) => self.parts.outbox.post_event(&event),
             Output::Log(line) => log(&line),
         }
     }

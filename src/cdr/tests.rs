@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::notify;
 use crate::recording::path_of;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -116,7 +117,7 @@ impl Site {
     }
 
     fn open(&self, keep: Duration) -> (Cdrs, JoinHandle<()>) {
-        Cdrs::open(&self.lines(), &self.store(), keep, self.clock, self.kept()).unwrap()
+        Cdrs::open(&self.lines(), &self.store(), keep, self.clock, self.kept(), None).unwrap()
     }
 
     /// Writes records by a process that ends well.
@@ -132,7 +133,7 @@ impl Site {
     /// What is left of a process that was killed before it wrote a line or a row: records in the spool.
     fn spool(&self, records: &[Cdr]) -> Vec<u64> {
         sqlite::make_folder(&self.store()).unwrap();
-        let (mut spool, _, _) = Spool::open(&self.store(), spool::SEGMENT).unwrap();
+        let (mut spool, _, _) = Spool::open(&self.store(), &SPOOL).unwrap();
         records.iter().map(|cdr| spool.put(&Record::of(cdr, &self.clock)).unwrap()).collect()
     }
 
@@ -287,7 +288,7 @@ fn what_a_crash_left_in_the_spool_comes_once() {
     // And in the middle of a line.
     write!(lines, "{told}\n{stored}\n{}", &told[..40]).unwrap();
     let mut ledger = Ledger::open(&site.store()).unwrap();
-    let stored = ledger::Entry::of(Record::of(&full("stored"), &site.clock), None, &site.kept());
+    let stored = ledger::Entry::of(Record::of(&full("stored"), &site.clock), None, &site.kept(), None);
     ledger.insert([&stored].into_iter()).unwrap();
     drop(ledger);
 
@@ -337,13 +338,13 @@ fn a_start_that_is_killed_too_gives_no_doubles() {
     let site = Site::new();
     let records: Vec<Cdr> = (0..50).map(|id| full(&format!("{id:02}"))).collect();
     site.spool(&records);
-    let spool = fs::read(site.store().join(spool::FILE)).unwrap();
+    let spool = fs::read(site.store().join(SPOOL.file)).unwrap();
     for _ in 0..3 {
         let (cdrs, thread) = site.open(DAY);
         drop(cdrs);
         thread.join().unwrap();
         // As if the mark had never been moved.
-        fs::write(site.store().join(spool::FILE), &spool).unwrap();
+        fs::write(site.store().join(SPOOL.file), &spool).unwrap();
     }
     let ids: Vec<String> = records.iter().map(|cdr| cdr.session_id.to_string()).collect();
     assert_eq!((site.told(), site.stored()), (ids.clone(), ids));
@@ -353,7 +354,7 @@ fn a_start_that_is_killed_too_gives_no_doubles() {
 fn a_record_of_the_spool_that_cannot_be_read_does_not_stand_in_the_way() {
     let site = Site::new();
     site.spool(&[full("0")]);
-    let (mut spool, _, _) = Spool::open(&site.store(), spool::SEGMENT).unwrap();
+    let (mut spool, _, _) = Spool::open(&site.store(), &SPOOL).unwrap();
     assert_eq!(spool.put(&"of another axbridge"), Some(2));
     assert_eq!(spool.put(&"of another axbridge"), Some(3));
     drop(spool);
@@ -364,6 +365,70 @@ fn a_record_of_the_spool_that_cannot_be_read_does_not_stand_in_the_way() {
     assert_eq!(site.stored(), ["0"]);
     let (cdrs, _) = site.open(DAY);
     assert_eq!(cdrs.counters().lost.load(Relaxed), 0);
+}
+
+/// What apps are told, the oldest first.
+fn fees(queue: &notify::Queue) -> Vec<(String, serde_json::Value)> {
+    let log = queue.log(&notify::LogQuery { limit: notify::PAGE, ..notify::LogQuery::default() }).unwrap();
+    let read = |fee: notify::Delivery| (fee.notice_id, serde_json::from_str(&fee.body).unwrap());
+    log.into_iter().rev().map(read).collect()
+}
+
+#[test]
+fn an_app_is_told_of_a_record_once_the_store_has_it() {
+    let site = Site::new();
+    let accounts = notify::tests::accounts();
+    let (outbox, queue, teller) = Outbox::open(&site.store(), site.clock, accounts, notify::Limits::default()).unwrap();
+    let path = path_of(&site.kept().dir, "20261123-a.wav").unwrap();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "voices").unwrap();
+    let open = || {
+        let outbox = Some(outbox.clone());
+        Cdrs::open(&site.lines(), &site.store(), DAY, site.clock, site.kept(), outbox).unwrap()
+    };
+    let (cdrs, thread) = open();
+    let blocker = refuse(&site);
+    let quiet = Cdr { app_name: Some("quiet".into()), ..full("q") };
+    for cdr in [full("a"), full("b"), bare("c"), quiet] {
+        cdrs.write(Box::new(cdr));
+    }
+    // It waits for the disk longer than anything here does.
+    until("the store has refused", || cdrs.counters().written.load(Relaxed) == 4);
+    drop(cdrs);
+    thread.join().unwrap();
+    assert_eq!(outbox.counters().posted[1].load(Relaxed), 0);
+    blocker.execute_batch("ROLLBACK").unwrap();
+    let spool = fs::read(site.store().join(SPOOL.file)).unwrap();
+    for _ in 0..3 {
+        // As if the mark had never been moved: it has been told, and we died before that was noted.
+        fs::write(site.store().join(SPOOL.file), &spool).unwrap();
+        let (cdrs, thread) = open();
+        drop(cdrs);
+        thread.join().unwrap();
+    }
+    drop(outbox);
+    until("both are told", || fees(&queue).len() == 2);
+    let fees = fees(&queue);
+    drop(queue);
+    teller.join().unwrap();
+    let [(first, a), (second, b)] = &fees[..] else { panic!("{fees:?}") };
+    assert_eq!((&**first, &**second), ("a-fee", "b-fee"));
+    assert_eq!(a["recordObjectName"], "20261123-a.wav");
+    assert_eq!((&a["recordFlag"], &b["recordFlag"]), (&1.into(), &0.into()));
+    assert!(b.get("recordObjectName").is_none(), "its recording has left no file");
+    for (field, value) in [
+        ("callerNum", "+8613800000001"),
+        ("calleeNum", "+8617000000001"),
+        ("fwdDisplayNum", "+8617000000001"),
+        ("fwdDstNum", "+8613800000002"),
+        ("extendNum", "0042"),
+        ("serviceType", "004"),
+        ("userData", "order \"7\"\\\n名"),
+        ("subscriptionId", &SubscriptionId(7).to_string()),
+    ] {
+        assert_eq!(a[field], value, "{field}");
+    }
+    assert_eq!((&a["direction"], &a["ulFailReason"], &a["fwdUnaswRsn"]), (&1.into(), &0.into(), &0.into()));
 }
 
 /// Somebody else writes the database: every commit is refused, as on a full disk.
@@ -450,7 +515,7 @@ fn a_full_spool_is_counted_and_the_records_go_on_without_it() {
 fn two_cannot_have_the_store() {
     let site = Site::new();
     let _kept = site.open(DAY);
-    let again = Cdrs::open(&site.lines(), &site.store(), DAY, site.clock, site.kept());
+    let again = Cdrs::open(&site.lines(), &site.store(), DAY, site.clock, site.kept(), None);
     assert!(matches!(again, Err(StoreError::InUse(_))));
 }
 
@@ -478,7 +543,7 @@ fn old_records_go_and_young_ones_stay() {
         let cdr = full(&id);
         let mut record = Record::of(&cdr, &site.clock);
         record.ended = unix;
-        ledger::Entry::of(record, None, &site.kept())
+        ledger::Entry::of(record, None, &site.kept(), None)
     };
     sqlite::make_folder(&site.store()).unwrap();
     let mut ledger = Ledger::open(&site.store()).unwrap();
@@ -632,7 +697,7 @@ fn what_was_handed_over_survives_a_kill() {
         let path = PathBuf::from(dir);
         let round = std::env::var("AXBRIDGE_CDR_ROUND").unwrap();
         let kept = Kept { dir: path.join("recordings"), min: Duration::ZERO };
-        let (cdrs, _) = Cdrs::open(&path.join("cdr.jsonl"), &path.join("data"), DAY, site.clock, kept).unwrap();
+        let (cdrs, _) = Cdrs::open(&path.join("cdr.jsonl"), &path.join("data"), DAY, site.clock, kept, None).unwrap();
         let mut out = std::io::stdout().lock();
         for id in 0_u64.. {
             let id = format!("{round}-{id}");

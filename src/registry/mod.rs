@@ -14,7 +14,7 @@
 //! store is read. Likewise whoever calls A by an extension is remembered at once ([`Callers`]), and written down with the commit
 //! of that turn or, where the disk does not take it, of a later one; nobody's work is refused for that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,11 +24,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use b2bua::settings::Settings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use numbering::{BindError, Binding, Bindings, Entry, SubscriptionId, Summary, VirtualNumber};
+use numbering::{
+    AppId, BindError, Binding, Bindings, Entry, Number, NumberState, SubscriptionId, Summary, VirtualNumber,
+};
 use tokio::sync::oneshot;
 
 use crate::apps::{Accounts, AppSettings};
 use crate::clock::Clock;
+use crate::notify::Outbox;
 use crate::store::{Change, Store, StoreError};
 
 mod books;
@@ -255,8 +258,10 @@ impl Books {
             return Err(ReloadError::Missed(name));
         }
         // The last that can refuse: all is taken from here on, or nothing has been.
+        let before = self.numbers_of_file();
         let replaced = self.bindings.replace_all(numbers, bindings);
         let summary = replaced.map_err(|(_, error)| ReloadError::Bindings(error))?;
+        self.note_numbers_of_file(before);
         self.set_base(base);
         Ok(summary)
     }
@@ -297,6 +302,8 @@ pub struct Opened {
     books: Books,
     store: Store,
     counters: Arc<Counters>,
+    accounts: Arc<ArcSwap<Accounts>>,
+    outbox: Option<Outbox>,
     /// What comes before the thread is there waits in it.
     orders: Sender<Order>,
     inbox: Receiver<Order>,
@@ -332,8 +339,20 @@ impl Opened {
         }
         books.bindings.keep_journal();
         let settings = books.renewed_settings(&[]).expect("new books have everything to tell");
+        let accounts = Arc::new(ArcSwap::new(Arc::clone(books.accounts())));
         let (orders, inbox) = bounded(QUEUE);
-        Ok(Opened { books, store, counters, orders, inbox, settings })
+        Ok(Opened { books, store, counters, accounts, outbox: None, orders, inbox, settings })
+    }
+
+    /// Every application, as it is at any time.
+    #[must_use]
+    pub fn accounts(&self) -> Arc<ArcSwap<Accounts>> {
+        Arc::clone(&self.accounts)
+    }
+
+    /// Customers are told by it of what becomes of their X.
+    pub fn tell(&mut self, outbox: Outbox) {
+        self.outbox = Some(outbox);
     }
 
     /// Where the signalling loop notes who calls A by an extension. One loop's.
@@ -347,9 +366,8 @@ impl Opened {
     /// # Errors
     /// There is no thread.
     pub fn spawn(self, clock: Clock, apply: Apply) -> std::io::Result<(Registry, Keeper)> {
-        let Opened { orders, inbox, .. } = &self;
-        let (orders, inbox) = (orders.clone(), inbox.clone());
-        let accounts = Arc::new(ArcSwap::new(Arc::clone(self.books.accounts())));
+        let Opened { orders, inbox, accounts, .. } = &self;
+        let (orders, inbox, accounts) = (orders.clone(), inbox.clone(), Arc::clone(accounts));
         let registry =
             Registry { orders: orders.clone(), accounts: Arc::clone(&accounts), counters: Arc::clone(&self.counters) };
         let owner = Owner {
@@ -357,6 +375,7 @@ impl Opened {
             store: self.store,
             settings: Arc::new(self.settings),
             accounts,
+            outbox: self.outbox,
             counters: self.counters,
             clock,
             apply,
@@ -451,6 +470,7 @@ struct Owner {
     store: Store,
     settings: Arc<Settings>,
     accounts: Arc<ArcSwap<Accounts>>,
+    outbox: Option<Outbox>,
     counters: Arc<Counters>,
     clock: Clock,
     apply: Apply,
@@ -604,8 +624,28 @@ impl Owner {
             self.accounts.store(Arc::clone(self.books.accounts()));
             (self.apply)(Arc::clone(&self.settings));
         }
+        self.tell(now, &done);
         for Done { answer, .. } in done {
             answer(true);
+        }
+    }
+
+    /// Customers learn what has become of their X: it is on the disk, and nobody who asked has heard of it yet.
+    fn tell(&mut self, now: Duration, done: &[Done]) {
+        let of_file = self.books.take_moved();
+        let Some(outbox) = &self.outbox else { return };
+        let of_api = done.iter().flat_map(|done| &done.entries).filter_map(|entry| match entry {
+            Entry::Number { was, is } => books::moved(was.as_deref()?, is.as_deref()),
+            Entry::Binding { .. } | Entry::Rest { .. } => None,
+        });
+        let mut told: BTreeMap<AppId, Vec<(Number, Option<NumberState>)>> = BTreeMap::new();
+        for (app, x, state) in of_file.into_iter().chain(of_api) {
+            told.entry(app).or_default().push((x, state));
+        }
+        for (app, states) in told {
+            if let Some(app) = self.books.name_of(app) {
+                outbox.post_numbers(app, now, &states);
+            }
         }
     }
 

@@ -676,3 +676,62 @@ fn rules_of_an_app_reach_calls_and_go_with_what_the_disk_does_not_take() {
     assert_eq!(width(&running), Some(3));
     running.end();
 }
+
+#[test]
+fn customers_are_told_what_becomes_of_their_x() {
+    use crate::notify;
+
+    let with_url = |text: &str| {
+        let mut file = file(text);
+        for account in &mut file.base.accounts {
+            account.notify.number_url = Some("http://127.0.0.1:9/num".into());
+        }
+        file
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, (bindings, _)) = (Clock::start(), Bindings::new(numbering::Limits::default()));
+    let mut opened = Opened::read(Store::open(dir.path()).unwrap(), with_url(FILE), bindings, clock, 7).unwrap();
+    let (outbox, queue, thread) =
+        Outbox::open(dir.path(), clock, opened.accounts(), notify::Limits::default()).unwrap();
+    opened.tell(outbox.clone());
+    let (registry, keeper) = opened.spawn(clock, Box::new(|_| {})).unwrap();
+    let told = |count: u64| -> Vec<String> {
+        for _ in 0..2000 {
+            if outbox.counters().posted[3].load(Relaxed) >= count {
+                break;
+            }
+            let _ = crossbeam_channel::after(Duration::from_millis(5)).recv();
+        }
+        let log = queue.log(&notify::LogQuery { limit: notify::PAGE, ..notify::LogQuery::default() }).unwrap();
+        log.into_iter().rev().map(|delivery| delivery.body).collect()
+    };
+    let with = |state| VirtualNumber { state, ..VirtualNumber::new(x(3), AppId(0), None) };
+    // What an app gets it is not told of; nor is what stays as it is.
+    let add = registry.transact_blocking(move |books| {
+        let shop = books.app_id("shop").unwrap();
+        books.bindings.add_number(VirtualNumber { app: shop, ..with(NumberState::Normal) })
+    });
+    assert_eq!(add, Ok(Ok(())));
+    for state in [NumberState::Normal, NumberState::Frozen] {
+        let change = registry.transact_blocking(move |books| books.bindings.change_number(with(state)));
+        assert_eq!(change, Ok(Ok(())));
+    }
+    assert_eq!(told(1), [r#"{"number":"+8675512340003","status":11}"#]);
+    assert_eq!(registry.transact_blocking(|books| books.bindings.remove_number(x(3))), Ok(Ok(())));
+    // The operator's file says what it likes of its own.
+    let file = FILE
+        .replace("x = \"+8675512340001\"", "x = \"+8675512340001\"\nstate = \"suspended\"")
+        .replace("[[number]]\nx = \"+8675512340002\"\napp = \"shop\"\n", "");
+    registry.reload(with_url(&file)).unwrap();
+    registry.reload(with_url(&file)).unwrap();
+    let expected = [
+        r#"{"number":"+8675512340003","status":11}"#,
+        r#"{"number":"+8675512340003","status":10,"cause":1}"#,
+        r#"{"number":"+8675512340001","status":9},{"number":"+8675512340002","status":10,"cause":1}"#,
+    ];
+    assert_eq!(told(3), expected);
+    drop(registry);
+    keeper.finish();
+    drop((outbox, queue));
+    thread.join().unwrap();
+}

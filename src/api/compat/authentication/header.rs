@@ -11,18 +11,10 @@
 use axum::http::{HeaderMap, HeaderName};
 
 use super::super::result::Code;
+use crate::apps::Generation;
 
 /// Attributes of one header that are looked at.
 const MAX_ATTRIBUTES: usize = 16;
-
-/// How a request is signed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Generation {
-    /// Until about 2024: SHA-256 over Nonce, Created and secret.
-    Wsse,
-    /// Since then: HMAC-SHA-256 over Nonce and Created.
-    Aksk,
-}
 
 /// The signature of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,16 +21,15 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use self::buckets::Buckets;
-pub use self::header::{Generation, Token};
+pub use self::header::Token;
 use self::lockout::Lockout;
 use self::nonces::Nonces;
 use super::result::Code;
-use crate::apps::{Account, Accounts, Secret};
+use crate::apps::{Account, Accounts};
+pub use crate::apps::{Generation, digest};
 
 /// How far `Created` may be from now where nothing else is set: wide, since the official Java demo labels local time `Z`.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -134,21 +133,6 @@ impl Gate {
             nonces_forgotten: self.nonces.forgotten(),
             locks: self.lockout.locks(),
             sources_forgotten: self.lockout.forgotten(),
-        }
-    }
-}
-
-/// The digest of a request.
-#[must_use]
-pub fn digest(generation: Generation, secret: &Secret, nonce: &str, created: &str) -> [u8; 32] {
-    match generation {
-        Generation::Wsse => {
-            let hash = Sha256::new().chain_update(nonce).chain_update(created).chain_update(secret.bytes());
-            hash.finalize().into()
-        }
-        Generation::Aksk => {
-            let hmac = Hmac::<Sha256>::new_from_slice(secret.bytes()).expect("a key of HMAC has any length");
-            hmac.chain_update(nonce).chain_update(created).finalize().into_bytes().into()
         }
     }
 }
