@@ -198,7 +198,7 @@ impl Guard {
 }
 
 /// What is wrong with a receiver's URL.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UrlError {
     /// More than [`MAX_URL`] bytes.
     TooLong,
@@ -323,7 +323,13 @@ impl Url {
         }
         let (host, port) = split_port(authority)?;
         let port = match port {
-            None => if is_https { 443 } else { 80 },
+            None => {
+                if is_https {
+                    443
+                } else {
+                    80
+                }
+            }
             // Digits only: a number may be parsed with a sign before it.
             Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().map_err(|_| UrlError::Port)?,
             Some(_) => return Err(UrlError::Port),

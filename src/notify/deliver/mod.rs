@@ -1,0 +1,4 @@
+//! Engine.
+
+mod breaker;
+mod lanes;
