@@ -56,8 +56,27 @@ pub struct Account {
     pub requests_per_second: u32,
     /// Where its mobile numbers are at home, by the digits that they begin with behind +86; the longest prefix wins.
     pub mobile_areas: Vec<(Box<str>, Area)>,
+    /// Where it is told what happens.
+    pub notify: Urls,
     /// It stands in the operator's file, and is changed there only.
     pub is_configured: bool,
+}
+
+/// Where an application is told what happens, each by `http` or `https`. Nothing is told where there is no URL.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Urls {
+    /// What happens to calls.
+    pub status_url: Option<Arc<str>>,
+    /// Records of calls.
+    pub fee_url: Option<Arc<str>>,
+    /// Text messages.
+    pub sms_url: Option<Arc<str>>,
+    /// What is to become of a text message is asked there.
+    pub sms_control_url: Option<Arc<str>>,
+    /// States of X.
+    pub number_url: Option<Arc<str>>,
+    /// How what it is told is signed.
+    pub signature: Generation,
 }
 
 impl Account {

@@ -61,7 +61,7 @@ impl Clock {
     /// UTC at `at`, as the customers' API spells times: `2026-11-23 20:36:05`.
     #[must_use]
     pub fn utc(&self, at: Duration) -> String {
-        self.timestamp(at).strftime("%Y-%m-%d %H:%M:%S").to_string()
+        utc(self.unix(at))
     }
 
     /// UTC at `at` in RFC 3339 with milliseconds: `2026-11-23T20:36:05.123Z`.
@@ -69,10 +69,12 @@ impl Clock {
     pub fn rfc3339(&self, at: Duration) -> String {
         rfc3339(self.unix(at))
     }
+}
 
-    fn timestamp(&self, at: Duration) -> Timestamp {
-        timestamp(self.unix(at))
-    }
+/// A time since 1970 as the customers' API spells it: `2026-11-23 20:36:05`.
+#[must_use]
+pub fn utc(unix: Duration) -> String {
+    timestamp(unix).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// A time since 1970 in RFC 3339 with milliseconds.

@@ -8,6 +8,7 @@
 //!                                        ├ relay        media threads: RTP
 //!                                        ├ recording    one thread: WAV files
 //!                                        ├ cdr          one thread: JSON lines, cdrs.db
+//!                                        ├ notify       one thread: outbox.db, what customers are told
 //!                                        ├ registry     one thread: bindings, numbers, apps; store: SQLite
 //!                                        ├ api          tokio, a runtime of its own: HTTP
 //!                                        └ metrics      tokio: /metrics
@@ -31,6 +32,7 @@ pub mod registry;
 pub mod relay;
 pub mod serve;
 pub mod signalling;
+mod spool;
 pub mod store;
 pub mod transport;
 

@@ -185,6 +185,7 @@ impl AppSettings {
             mobile_areas: areas
                 .filter_map(|(prefix, area)| Some((prefix.as_str().into(), Area::parse(area)?)))
                 .collect(),
+            notify: super::Urls::default(),
             is_configured: self.is_configured,
         }
     }

@@ -6,11 +6,12 @@ use sha2::{Digest, Sha256};
 use super::Secret;
 
 /// How a request is signed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Generation {
     /// Until about 2024: SHA-256 over Nonce, Created and secret.
     Wsse,
     /// Since then: HMAC-SHA-256 over Nonce and Created.
+    #[default]
     Aksk,
 }
 

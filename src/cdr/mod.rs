@@ -22,13 +22,13 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::clock::Clock;
 use crate::recording;
+use crate::spool::{self, Spool};
 use crate::store::{StoreError, sqlite};
 
 mod ledger;
 mod lines;
 mod record;
 mod search;
-mod spool;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -37,11 +37,13 @@ use ledger::Ledger;
 use lines::Lines;
 use record::Record;
 pub use search::{Cursor, Found, PAGE, Query, Search};
-use spool::Spool;
 use writer::Writer;
 
 /// Records that may wait for the disk.
 const QUEUE: usize = 65_536;
+
+/// A segment holds some ten thousand records, a minute and more of what one machine can carry.
+const SPOOL: spool::Kind = spool::Kind { file: "cdrs.spool", magic: *b"axcdrs-1", segment: 8 << 20 };
 
 /// Which recordings leave a file: those that are long enough (product rule C4) and that the disk has taken.
 #[derive(Clone, Debug)]
@@ -112,7 +114,7 @@ impl Cdrs {
     ) -> Result<(Cdrs, JoinHandle<()>), StoreError> {
         let lines = Lines::open(path).map_err(sqlite::at(path))?;
         sqlite::make_folder(store)?;
-        let (spool, mark, leftover) = Spool::open(store, spool::SEGMENT)?;
+        let (spool, mark, leftover) = Spool::open(store, &SPOOL)?;
         let ledger = Ledger::open(store)?;
         let counters = Arc::new(Counters::default());
         let mut writer = Writer::new(lines, ledger, mark, clock, recordings, keep, Arc::clone(&counters));

@@ -132,7 +132,7 @@ impl Site {
     /// What is left of a process that was killed before it wrote a line or a row: records in the spool.
     fn spool(&self, records: &[Cdr]) -> Vec<u64> {
         sqlite::make_folder(&self.store()).unwrap();
-        let (mut spool, _, _) = Spool::open(&self.store(), spool::SEGMENT).unwrap();
+        let (mut spool, _, _) = Spool::open(&self.store(), &SPOOL).unwrap();
         records.iter().map(|cdr| spool.put(&Record::of(cdr, &self.clock)).unwrap()).collect()
     }
 
@@ -337,13 +337,13 @@ fn a_start_that_is_killed_too_gives_no_doubles() {
     let site = Site::new();
     let records: Vec<Cdr> = (0..50).map(|id| full(&format!("{id:02}"))).collect();
     site.spool(&records);
-    let spool = fs::read(site.store().join(spool::FILE)).unwrap();
+    let spool = fs::read(site.store().join(SPOOL.file)).unwrap();
     for _ in 0..3 {
         let (cdrs, thread) = site.open(DAY);
         drop(cdrs);
         thread.join().unwrap();
         // As if the mark had never been moved.
-        fs::write(site.store().join(spool::FILE), &spool).unwrap();
+        fs::write(site.store().join(SPOOL.file), &spool).unwrap();
     }
     let ids: Vec<String> = records.iter().map(|cdr| cdr.session_id.to_string()).collect();
     assert_eq!((site.told(), site.stored()), (ids.clone(), ids));
@@ -353,7 +353,7 @@ fn a_start_that_is_killed_too_gives_no_doubles() {
 fn a_record_of_the_spool_that_cannot_be_read_does_not_stand_in_the_way() {
     let site = Site::new();
     site.spool(&[full("0")]);
-    let (mut spool, _, _) = Spool::open(&site.store(), spool::SEGMENT).unwrap();
+    let (mut spool, _, _) = Spool::open(&site.store(), &SPOOL).unwrap();
     assert_eq!(spool.put(&"of another axbridge"), Some(2));
     assert_eq!(spool.put(&"of another axbridge"), Some(3));
     drop(spool);

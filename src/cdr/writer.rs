@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, after};
 use super::ledger::{Entry, Ledger, SWEEP};
 use super::lines::Lines;
 use super::record::Record;
-use super::spool::{Leftover, Mark};
 use super::{Counters, Kept, Order, QUEUE};
 use crate::clock::Clock;
+use crate::spool::{Leftover, Mark};
 
 /// How long a record may wait for others.
 const LINGER: Duration = Duration::from_millis(20);

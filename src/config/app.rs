@@ -104,6 +104,7 @@ fn account(section: &Section<'_>, id: AppId, name: Arc<str>, folder: &Path, repo
             report,
         ),
         mobile_areas: section.list("mobile_areas", mobile_area, report).into_iter().flatten().collect(),
+        notify: crate::apps::Urls::default(),
         is_configured: true,
     }
 }

@@ -71,6 +71,7 @@ fn account(id: AppId, name: &str, mode: Mode) -> Account {
             ("1380010".into(), Area::parse("010").unwrap()),
             ("137".into(), Area::parse("021").unwrap()),
         ],
+        notify: crate::apps::Urls::default(),
         is_configured: false,
     }
 }

@@ -7,7 +7,7 @@
 //!        └─ every record up to this number is in the store       └─ put() ends with `len`: only then is it there
 //! ```
 //!
-//! A record costs a few stores to memory that the kernel keeps whatever becomes of us, and no call of the system. Whoever puts
+//! Each kind of record has a file of its own ([`Kind`]). A record costs a few stores to memory that the kernel keeps whatever becomes of us, and no call of the system. Whoever puts
 //! records goes on in the segment that has nothing which the store lacks; where neither is so, the spool is full. What the
 //! power takes, the sum finds out.
 
@@ -24,14 +24,16 @@ use serde::Serialize;
 
 use crate::store::{StoreError, sqlite};
 
-/// The spool's file.
-pub(super) const FILE: &str = "cdrs.spool";
-
-/// A segment: some ten thousand records, a minute and more of what one machine can carry.
-pub(super) const SEGMENT: usize = 8 << 20;
-
-/// What stands at the beginning of the file; another version of it has another one.
-const MAGIC: [u8; 8] = *b"axcdrs-1";
+/// What is spooled, and where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// The spool's file.
+    pub(crate) file: &'static str,
+    /// What stands at its beginning; another version of the records has another one.
+    pub(crate) magic: [u8; 8],
+    /// Bytes of a segment.
+    pub(crate) segment: usize,
+}
 
 /// The page with the mark.
 const PAGE: usize = 4096;
@@ -41,7 +43,7 @@ const HEAD: usize = 24;
 
 /// Where records are put, by one at a time.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     /// Both segments.
     map: MmapMut,
     segment: usize,
@@ -58,30 +60,31 @@ pub(super) struct Spool {
 
 /// Up to where the store has everything; moved by who writes into it.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     map: MmapMut,
     done: Arc<AtomicU64>,
 }
 
 /// What the last process left behind.
 #[derive(Debug, Default)]
-pub(super) struct Leftover {
+pub(crate) struct Leftover {
     /// Records that the store may lack, with their numbers, in their order.
-    pub(super) records: Vec<(u64, Vec<u8>)>,
+    pub(crate) records: Vec<(u64, Vec<u8>)>,
     /// Records that have come apart.
-    pub(super) torn: usize,
+    pub(crate) torn: usize,
     /// The number of the last one.
-    pub(super) last: u64,
+    pub(crate) last: u64,
 }
 
 impl Spool {
     /// Opens the spool in this folder, or makes it.
-    pub(super) fn open(dir: &Path, segment: usize) -> Result<(Spool, Mark, Leftover), StoreError> {
-        let path = dir.join(FILE);
+    pub(crate) fn open(dir: &Path, kind: &Kind) -> Result<(Spool, Mark, Leftover), StoreError> {
+        let Kind { file, magic, segment } = *kind;
+        let path = dir.join(file);
         let file = sqlite::lock(&path)?;
         reserve(&file, PAGE + 2 * segment).map_err(sqlite::at(&path))?;
         let mut mark = Mark { map: map(&file, 0..PAGE).map_err(sqlite::at(&path))?, done: Arc::default() };
-        mark.read().map_err(sqlite::at(&path))?;
+        mark.read(magic).map_err(sqlite::at(&path))?;
         let map = map(&file, PAGE..PAGE + 2 * segment).map_err(sqlite::at(&path))?;
         let done = Arc::clone(&mark.done);
         let already = done.load(Ordering::Relaxed);
@@ -98,14 +101,19 @@ impl Spool {
         Ok((spool, mark, leftover))
     }
 
-    /// Puts a record; its number, or nothing where there is no room.
-    pub(super) fn put(&mut self, record: &impl Serialize) -> Option<u64> {
+    /// Puts a record as JSON; its number, or nothing where there is no room.
+    pub(crate) fn put(&mut self, record: &impl Serialize) -> Option<u64> {
+        self.put_with(|room| Ok(serde_json::to_writer(room, record)?))
+    }
+
+    /// Puts what `write` writes, which it may be asked for twice; its number, or nothing where there is no room.
+    pub(crate) fn put_with(&mut self, write: impl Fn(&mut &mut [u8]) -> io::Result<()>) -> Option<u64> {
         let done = self.done.load(Ordering::Acquire);
         if self.offset > 0 && self.last[self.current] <= done {
             // The store has them all: the same few pages serve again.
             self.enter(self.current);
         }
-        if let Some(number) = self.append(record) {
+        if let Some(number) = self.append(&write) {
             return Some(number);
         }
         let other = 1 - self.current;
@@ -113,7 +121,7 @@ impl Spool {
             return None;
         }
         self.enter(other);
-        self.append(record)
+        self.append(&write)
     }
 
     /// Begins a segment whose records are all done.
@@ -125,7 +133,7 @@ impl Spool {
         fence(Ordering::Release);
     }
 
-    fn append(&mut self, record: &impl Serialize) -> Option<u64> {
+    fn append(&mut self, write: impl Fn(&mut &mut [u8]) -> io::Result<()>) -> Option<u64> {
         let number = self.next;
         let range = self.range(self.current);
         let room = self.map.get_mut(range)?.get_mut(self.offset..)?;
@@ -133,7 +141,7 @@ impl Spool {
         let all = body.len();
         let mut free = &mut *body;
         // It fails where the room ends.
-        serde_json::to_writer(&mut free, record).ok()?;
+        write(&mut free).ok()?;
         let len = all - free.len();
         head[8..16].copy_from_slice(&number.to_le_bytes());
         head[16..24].copy_from_slice(&sum(number, &body[..len]).to_le_bytes());
@@ -181,20 +189,20 @@ impl Spool {
 
 impl Mark {
     /// The store has every record up to this number.
-    pub(super) fn set(&mut self, done: u64) {
+    pub(crate) fn set(&mut self, done: u64) {
         self.map[8..16].copy_from_slice(&done.to_le_bytes());
         self.map[16..24].copy_from_slice(&(!done).to_le_bytes());
         // Only then may its segment be used again.
         self.done.store(done, Ordering::Release);
     }
 
-    fn read(&mut self) -> io::Result<()> {
+    fn read(&mut self, magic: [u8; 8]) -> io::Result<()> {
         let found = &self.map[..8];
         if found == [0; 8] {
-            self.map[..8].copy_from_slice(&MAGIC);
+            self.map[..8].copy_from_slice(&magic);
             return Ok(());
         }
-        if found != MAGIC {
+        if found != magic {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another axbridge has written it"));
         }
         let [done, check] = [word(&self.map[8..]), word(&self.map[16..])];
@@ -249,8 +257,10 @@ mod tests {
 
     use super::*;
 
+    const KIND: Kind = Kind { file: "tests.spool", magic: *b"axtest-1", segment: 4096 };
+
     fn open(dir: &TempDir) -> (Spool, Mark, Leftover) {
-        Spool::open(dir.path(), 4096).unwrap()
+        Spool::open(dir.path(), &KIND).unwrap()
     }
 
     fn left(dir: &TempDir) -> Vec<u64> {
@@ -346,7 +356,7 @@ mod tests {
         }
         let end = spool.offset;
         drop(spool);
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(KIND.file);
         let whole = std::fs::read(&path).unwrap();
         let begin = end - (HEAD + (body(3).len() + 2).next_multiple_of(8));
         for torn in begin..end {
@@ -384,13 +394,13 @@ mod tests {
     fn one_process_has_it_and_it_knows_its_kind() {
         let dir = TempDir::new().unwrap();
         let kept = open(&dir);
-        assert!(matches!(Spool::open(dir.path(), 4096), Err(StoreError::InUse(_))));
+        assert!(matches!(Spool::open(dir.path(), &KIND), Err(StoreError::InUse(_))));
         drop(kept);
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(KIND.file);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[7] = b'2';
         std::fs::write(&path, &bytes).unwrap();
-        assert!(matches!(Spool::open(dir.path(), 4096), Err(StoreError::Io(..))));
+        assert!(matches!(Spool::open(dir.path(), &KIND), Err(StoreError::Io(..))));
         // One that was only begun is made whole.
         std::fs::write(&path, [0; 10]).unwrap();
         assert!(left(&dir).is_empty());
