@@ -1,25 +1,38 @@
 //! Deliveries to customers' systems that behave, and to those that do not: real sockets on the loopback, our own TLS, DNS and
 //! proxy. What is judged is what has come and how often, never when.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axbridge::apps::{Generation, Secret, digest};
+use arc_swap::ArcSwap;
+use axbridge::apps::{Account, Accounts, Generation, Secret, Urls, digest};
 use axbridge::clock::Clock;
 use axbridge::config::Dns as Servers;
 use axbridge::notify::client::{Client, Failure, Line, MAX_ANSWER, Message, Proxy, Settings};
+use axbridge::notify::deliver::{self, Deliverer, NoAnswer};
 use axbridge::notify::guard::{Guard, Kind, Url, UrlError};
 use axbridge::notify::sign::Signer;
+use axbridge::notify::{self, Channel, Counters, Fee, LogQuery, Outbox, PAGE, Queue, State};
 use axbridge::transport::credentials::Authorities;
+use b2bua::event::{CallEvent, What};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use numbering::AppId;
+use rusqlite::OpenFlags;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::Value;
 use support::dns::{self, Dns};
 use support::pki::Authority;
-use support::receiver::{Act, Receiver};
+use support::receiver::{Act, Hit, Receiver};
 use support::{secure, until};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 mod support;
@@ -349,4 +362,404 @@ fn a_proxy_is_the_only_one_who_is_connected_to() {
     let refusing = Receiver::start(|_| Act::Answer(407, Vec::new()));
     let mut sender = Sender::new(Settings { proxy: Some(Proxy::parse(&refusing.url("")).unwrap()), ..through });
     assert_eq!(sender.deliver("https://receiver.test/"), Err(Failure::Proxy(Some(407))));
+}
+
+// ---- the whole way: posted, spooled, in the database, delivered ----------------------------------------------------
+
+/// An outbox in a folder, and who delivers from it.
+struct House {
+    outbox: Outbox,
+    queue: Queue,
+    writer: JoinHandle<()>,
+    accounts: Arc<ArcSwap<Accounts>>,
+    clock: Clock,
+    deliverer: Option<Deliverer>,
+}
+
+impl House {
+    fn open(dir: &Path, accounts: Vec<Account>) -> House {
+        let clock = Clock::start();
+        let accounts = Arc::new(ArcSwap::from_pointee(Accounts::new(accounts)));
+        let (outbox, queue, writer) =
+            Outbox::open(dir, clock, Arc::clone(&accounts), notify::Limits::default()).unwrap();
+        House { outbox, queue, writer, accounts, clock, deliverer: None }
+    }
+
+    fn deliver(&mut self, settings: Settings) {
+        let settings = deliver::Settings { client: settings, connections_per_app: WINDOW };
+        let accounts = Arc::clone(&self.accounts);
+        self.deliverer = Some(Deliverer::start(self.queue.clone(), accounts, settings, self.clock).unwrap());
+    }
+
+    /// `count` events of a call.
+    fn post_call(&self, app: &str, call: usize, count: usize) {
+        for step in 0..count {
+            self.outbox.post_event(&CallEvent {
+                app: app.into(),
+                session_id: format!("{app}-{call}").into(),
+                // An id goes by the millisecond.
+                at: Duration::from_millis(step as u64),
+                binding: None,
+                mode: None,
+                caller_is: None,
+                user_text: None,
+                what: What::Collected { digits: step.to_string().into() },
+            });
+        }
+    }
+
+    fn counts(&self) -> &Counters {
+        self.queue.counts()
+    }
+
+    fn delivered(&self) -> u64 {
+        self.counts().delivered.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    fn posted(&self) -> u64 {
+        self.counts().posted.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    fn close(self) {
+        if let Some(deliverer) = self.deliverer {
+            assert!(deliverer.finish());
+        }
+        drop((self.outbox, self.queue));
+        self.writer.join().unwrap();
+    }
+}
+
+const WINDOW: usize = 8;
+
+fn account(id: u32, name: &str, notify: Urls) -> Account {
+    Account {
+        id: AppId(id),
+        name: name.into(),
+        secret: Some(Secret::new(b"word")),
+        rules: numbering::Rules::default(),
+        recording: false,
+        requests_per_second: 100,
+        mobile_areas: Vec::new(),
+        is_configured: true,
+        notify,
+    }
+}
+
+fn told(url: String) -> Urls {
+    Urls { status_url: Some(url.into()), ..Urls::default() }
+}
+
+/// The step that an event of [`House::post_call`] tells, and the call that it is of.
+fn step_of(hit: &Hit) -> (String, usize) {
+    let body: Value = serde_json::from_slice(&hit.body).unwrap();
+    let info = &body["statusInfo"];
+    let call = info["sessionId"].as_str().unwrap().to_owned();
+    (call, info["digitInfo"].as_str().unwrap().parse().unwrap())
+}
+
+#[test]
+fn every_event_comes_once_and_those_of_a_call_in_their_order() {
+    let receiver = Receiver::start(|_| Act::ok());
+    let dir = TempDir::new().unwrap();
+    let mut house = House::open(dir.path(), vec![account(0, "a", told(receiver.url("/calls")))]);
+    house.deliver(settings());
+    for call in 0..100 {
+        house.post_call("a", call, 5);
+    }
+    until("all have come and are known to have", || (house.delivered() == 500).then_some(()));
+    let hits = receiver.hits();
+    assert_eq!(hits.len(), 500);
+    let mut steps: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for hit in &hits {
+        assert_eq!((hit.target.as_str(), hit.ids().len()), ("/calls", 1));
+        assert!(hit.headers["authorization"].starts_with("AKSK") && hit.headers.contains_key("x-aksk"));
+        let (call, step) = step_of(hit);
+        steps.entry(call).or_default().push(step);
+    }
+    assert_eq!(steps.len(), 100);
+    assert!(steps.values().all(|steps| steps == &[0, 1, 2, 3, 4]), "{steps:?}");
+    assert!(receiver.most_open() <= WINDOW);
+    house.close();
+}
+
+#[test]
+fn records_are_merged_and_each_stands_in_one_message() {
+    let receiver = Receiver::start(|_| Act::ok());
+    let dir = TempDir::new().unwrap();
+    let urls = Urls { fee_url: Some(receiver.url("/fees").into()), ..Urls::default() };
+    let mut house = House::open(dir.path(), vec![account(0, "a", urls)]);
+    for call in 0..120 {
+        house.outbox.post_fee(&Fee { app: "a".into(), session_id: format!("call-{call}"), ..Fee::default() });
+    }
+    // Nobody sends yet: all of them wait.
+    until("all are in the database", || (house.posted() == 120).then_some(()));
+    house.deliver(settings());
+    until("all have come and are known to have", || (house.delivered() == 120).then_some(()));
+    let hits = receiver.hits();
+    let mut sizes: Vec<usize> = hits.iter().map(|hit| hit.ids().len()).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [20, 50, 50]);
+    let mut told = BTreeSet::new();
+    for hit in &hits {
+        let body: Value = serde_json::from_slice(&hit.body).unwrap();
+        let records = body["feeLst"].as_array().unwrap();
+        assert_eq!((body["eventType"].as_str(), records.len()), (Some("fee"), hit.ids().len()));
+        told.extend(records.iter().map(|record| record["sessionId"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(told.len(), 120);
+    house.close();
+}
+
+#[test]
+fn receivers_that_misbehave_cost_the_others_nothing() {
+    let good = Receiver::start(|_| Act::ok());
+    let target = Receiver::start(|_| Act::ok());
+    let to = target.url("/");
+    let bad = [
+        Act::Hang,
+        Act::DripHead,
+        Act::Reset,
+        Act::EndlessHead,
+        Act::Answer(500, Vec::new()),
+        Act::Redirect(301, to),
+        Act::Raw(b"SSH-2.0-nobody\r\n".to_vec()),
+    ];
+    let bad: Vec<Receiver> = bad.into_iter().map(|act| Receiver::start(move |_| act.clone())).collect();
+    let names: Vec<String> = (0..bad.len()).map(|place| format!("bad-{place}")).collect();
+    let mut accounts = vec![account(0, "good", told(good.url("/")))];
+    for (place, (name, receiver)) in names.iter().zip(&bad).enumerate() {
+        accounts.push(account(place as u32 + 1, name, told(receiver.url("/"))));
+    }
+    let dir = TempDir::new().unwrap();
+    let mut house = House::open(dir.path(), accounts);
+    // Nobody who hangs comes to the end of this.
+    house.deliver(settings());
+    for call in 0..200 {
+        names.iter().for_each(|name| house.post_call(name, call, 1));
+    }
+    until("the bad ones are busy", || (bad.iter().all(|receiver| receiver.count() > 0)).then_some(()));
+    for call in 0..200 {
+        house.post_call("good", call, 2);
+    }
+    until("the good one has everything", || (good.count() == 400).then_some(()));
+    // Whoever fails at once has had the messages of its window and then its rest; whoever hangs, those of its window. A
+    // request whose line is reset may be sent by a second line, but not where the first was new.
+    for (name, receiver) in names.iter().zip(&bad) {
+        assert!(receiver.count() <= 2 * WINDOW + 5, "{name}: {}", receiver.count());
+        assert!(receiver.most_open() <= 2 * WINDOW, "{name}: {}", receiver.most_open());
+        assert!(receiver.written() < 64 << 20, "{name}: {}", receiver.written());
+    }
+    assert_eq!(target.connections(), 0);
+    drop(bad);
+    house.close();
+}
+
+#[test]
+fn a_new_url_and_a_new_secret_take_effect_with_the_next_message() {
+    let old = Receiver::start(|_| Act::Answer(401, Vec::new()));
+    let new = Receiver::start(|_| Act::ok());
+    let dir = TempDir::new().unwrap();
+    let mut house = House::open(dir.path(), vec![account(0, "a", told(old.url("/old")))]);
+    house.deliver(settings());
+    for call in 0..50 {
+        house.post_call("a", call, 1);
+    }
+    let counters = Arc::clone(house.deliverer.as_ref().unwrap().counters());
+    until("it rests", || (counters.rests.load(Relaxed) == 1 && counters.in_flight.load(Relaxed) == 0).then_some(()));
+    let failed = old.count();
+    assert!((5..=5 + WINDOW).contains(&failed), "{failed}");
+    let urls = Urls { signature: Generation::Wsse, ..told(new.url("/new")) };
+    let moved = Account { secret: Some(Secret::new(b"other word")), ..account(0, "a", urls) };
+    house.accounts.store(Arc::new(Accounts::new([moved])));
+    // Those that have failed are due in a minute.
+    until("the new one has the rest", || (new.count() == 50 - failed).then_some(()));
+    assert_eq!(old.count(), failed);
+    for hit in new.hits() {
+        let token = &hit.headers["x-wsse"];
+        let field = |field: &str| token.split_once(&format!("{field}=\"")).unwrap().1.split_once('"').unwrap().0;
+        let expected = digest(Generation::Wsse, &Secret::new(b"other word"), field("Nonce"), field("Created"));
+        assert_eq!(field("PasswordDigest"), BASE64_STANDARD.encode(expected));
+    }
+    house.close();
+}
+
+#[test]
+fn what_is_in_flight_at_the_end_is_waited_for_and_what_waits_is_kept() {
+    let is_open = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&is_open);
+    let receiver = Receiver::start(move |_| {
+        until("the gate opens", || gate.load(Relaxed).then_some(()));
+        Act::ok()
+    });
+    let dir = TempDir::new().unwrap();
+    let mut house = House::open(dir.path(), vec![account(0, "a", told(receiver.url("/")))]);
+    for call in 0..100 {
+        house.post_call("a", call, 1);
+    }
+    house.deliver(settings());
+    let counters = Arc::clone(house.deliverer.as_ref().unwrap().counters());
+    until("its window is full", || (counters.in_flight.load(Relaxed) == WINDOW as u64).then_some(()));
+    let deliverer = house.deliverer.take().unwrap();
+    let ending = std::thread::spawn(move || deliverer.finish());
+    is_open.store(true, Relaxed);
+    assert!(ending.join().unwrap());
+    let sent = receiver.count();
+    assert!((WINDOW..100).contains(&sent), "{sent}");
+    house.deliver(settings());
+    until("all have come and are known to have", || (house.delivered() == 100).then_some(()));
+    // Nothing was sent twice: what was in flight has been waited for.
+    assert_eq!(receiver.count(), 100);
+    house.close();
+}
+
+#[test]
+fn a_question_is_answered_or_not() {
+    let receiver = Receiver::start(|_| Act::Answer(200, b"{\"actions\":[]}".to_vec()));
+    let hanging = Receiver::start(|_| Act::Hang);
+    let asks = |url: String| Urls { sms_control_url: Some(url.into()), ..Urls::default() };
+    let dir = TempDir::new().unwrap();
+    let accounts = vec![
+        account(0, "asks", asks(receiver.url("/ask"))),
+        account(1, "silent", Urls::default()),
+        account(2, "hangs", asks(hanging.url("/"))),
+        account(3, "inside", asks("http://169.254.169.254/".to_owned())),
+    ];
+    let mut house = House::open(dir.path(), accounts);
+    house.deliver(Settings { timeout: HASTY, ..settings() });
+    let asker = house.deliverer.as_ref().unwrap().asker().clone();
+    let ask = |app: &str| {
+        let (sender, answer) = std::sync::mpsc::channel();
+        asker.ask(&app.into(), "{}", move |result| sender.send(result).unwrap());
+        answer
+    };
+    assert_eq!(ask("asks").recv().unwrap(), Ok((200, b"{\"actions\":[]}".to_vec())));
+    assert!(receiver.hits()[0].headers.contains_key("x-aksk"));
+    assert_eq!(ask("silent").recv().unwrap(), Err(NoAnswer::NoUrl));
+    assert_eq!(ask("nobody").recv().unwrap(), Err(NoAnswer::NoUrl));
+    assert!(matches!(ask("inside").recv().unwrap(), Err(NoAnswer::Failed(Failure::Url(_)))));
+    let many: Vec<_> = (0..100).map(|_| ask("hangs")).collect();
+    assert_eq!(ask("asks").recv().unwrap(), Ok((200, b"{\"actions\":[]}".to_vec())));
+    let many: Vec<_> = many.iter().map(|answer| answer.recv().unwrap()).collect();
+    assert_eq!(many.iter().filter(|answer| **answer == Err(NoAnswer::Busy)).count(), 100 - 32);
+    assert_eq!(many.iter().filter(|answer| **answer == Err(NoAnswer::Failed(Failure::Timeout))).count(), 32);
+    house.close();
+}
+
+const CALLS: usize = 2_000;
+const EVENTS: usize = 5;
+const FOLDER: &str = "AXBRIDGE_TEST_OUTBOX";
+const URL: &str = "AXBRIDGE_TEST_URL";
+const POSTS: &str = "AXBRIDGE_TEST_POSTS";
+
+/// Posts, says so, and delivers until it is killed.
+#[test]
+#[ignore = "the process that is killed"]
+fn a_process_that_delivers() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let mut house = House::open(Path::new(&folder), vec![account(0, "a", told(std::env::var(URL).unwrap()))]);
+    house.deliver(settings());
+    if std::env::var(POSTS).is_ok() {
+        for call in 0..CALLS {
+            house.post_call("a", call, EVENTS);
+        }
+        std::fs::write(Path::new(&folder).join("posted"), "").unwrap();
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+struct Process(Child);
+
+impl Process {
+    fn start(folder: &Path, url: &str, posts: bool) -> Process {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "a_process_that_delivers", "--ignored", "--nocapture"]);
+        command.env(FOLDER, folder).env(URL, url).stdout(std::process::Stdio::null());
+        if posts {
+            command.env(POSTS, "1");
+        }
+        Process(command.spawn().unwrap())
+    }
+
+    /// SIGKILL.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn of_ten_thousand_none_is_lost_by_a_kill_and_only_those_in_flight_come_twice() {
+    const BEFORE: usize = 4_000;
+    let (count, is_open) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let gate = Arc::clone(&is_open);
+    let receiver = Receiver::start(move |_| {
+        // In the middle of it everything stands still, so that the kill comes then on every machine.
+        if count.fetch_add(1, Relaxed) < BEFORE || gate.load(Relaxed) { Act::ok() } else { Act::Hang }
+    });
+    let dir = TempDir::new().unwrap();
+    let url = receiver.url("/");
+    let first = Process::start(dir.path(), &url, true);
+    until("all are posted", || dir.path().join("posted").exists().then_some(()));
+    until("it stands in the middle", || (receiver.count() >= BEFORE + WINDOW).then_some(()));
+    first.kill();
+    let before: Vec<String> = receiver.hits().iter().flat_map(Hit::ids).collect();
+    assert_eq!(before.len(), BEFORE + WINDOW);
+    let known = delivered_in(dir.path(), &url);
+    assert!(known.is_subset(&before.iter().cloned().collect()));
+
+    is_open.store(true, Relaxed);
+    let second = Process::start(dir.path(), &url, false);
+    until("the rest has come", || {
+        let all: HashSet<String> = receiver.hits().iter().flat_map(Hit::ids).collect();
+        (all.len() == CALLS * EVENTS).then_some(())
+    });
+    until("and is known to have", || (count_delivered(dir.path()) == CALLS * EVENTS).then_some(()));
+    second.kill();
+
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    let mut steps: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for hit in receiver.hits() {
+        let id = hit.ids().pop().unwrap();
+        let (call, step) = step_of(&hit);
+        if times.get(&id).is_none() {
+            steps.entry(call).or_default().push(step);
+        }
+        *times.entry(id).or_default() += 1;
+    }
+    assert_eq!(times.len(), CALLS * EVENTS);
+    // Once more came only what the disk did not know to be delivered: those that hung, and those of the last commit.
+    let twice: Vec<&String> = times.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id).collect();
+    assert!(twice.iter().all(|id| !known.contains(*id)), "what was known to be delivered was sent again");
+    assert_eq!(twice.len(), before.len() - known.len());
+    assert!(times.values().all(|times| *times <= 2));
+    println!("{} of {} came twice", twice.len(), times.len());
+    // And in their order, as they came first.
+    assert!(steps.values().all(|steps| steps == &(0..EVENTS).collect::<Vec<_>>()));
+}
+
+/// What a folder's database knows to be delivered. Nobody else may have it.
+fn delivered_in(folder: &Path, url: &str) -> HashSet<String> {
+    let house = House::open(folder, vec![account(0, "a", told(url.to_owned()))]);
+    let mut query = LogQuery { state: Some(State::Delivered), limit: PAGE, ..LogQuery::default() };
+    let mut found = HashSet::new();
+    loop {
+        let page = house.queue.log(&query).unwrap();
+        let Some(last) = page.last() else { break };
+        query.after = Some(last.cursor());
+        assert!(page.iter().all(|delivery| delivery.channel == Channel::Status));
+        found.extend(page.into_iter().map(|delivery| delivery.notice_id));
+    }
+    house.close();
+    found
+}
+
+/// How many a database knows to be delivered that somebody else has open.
+fn count_delivered(folder: &Path) -> usize {
+    let database = rusqlite::Connection::open_with_flags(folder.join("outbox.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let counted = database.and_then(|database| {
+        database.query_row("SELECT count(*) FROM notices WHERE state = 1", [], |row| row.get::<_, i64>(0))
+    });
+    counted.map_or(0, |count| usize::try_from(count).unwrap())
 }

@@ -28,7 +28,7 @@ pub(crate) enum Act {
     Hang,
     /// The connection is reset.
     Reset,
-    /// A head, byte by byte.
+    /// A head, byte by byte, of more than anybody waits for.
     DripHead,
     /// A good head, and its body byte by byte.
     DripBody,
@@ -293,7 +293,7 @@ impl Shared {
             Act::Raw(bytes) => stream.write_all(&bytes)?,
             Act::Hang => while self.more(stream)?.is_some() {},
             Act::Reset => SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO))?,
-            Act::DripHead => self.drip(stream, head(200, 0).as_bytes())?,
+            Act::DripHead => self.drip(stream, format!("HTTP/1.1 200 X\r\nX-Y: {}", "z".repeat(1_000)).as_bytes())?,
             Act::DripBody => {
                 stream.write_all(head(200, 1_000).as_bytes())?;
                 self.drip(stream, &[b'x'; 1_000])?;

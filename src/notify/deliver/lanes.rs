@@ -29,11 +29,11 @@ const BREATH: Duration = Duration::from_secs(1);
 
 /// What is sent to one URL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LaneId {
+pub(super) struct LaneId {
     /// The app's name.
-    pub app: Arc<str>,
+    pub(super) app: Arc<str>,
     /// Which of its URLs.
-    pub channel: Channel,
+    pub(super) channel: Channel,
 }
 
 /// A notice that waits to be sent.
@@ -45,6 +45,8 @@ pub(super) struct Item {
     pub(super) id: Box<str>,
     /// JSON.
     pub(super) body: Box<str>,
+    /// How often it was tried.
+    pub(super) attempts: u32,
 }
 
 /// What is to be done.
@@ -120,8 +122,8 @@ impl Lanes {
         Lanes { limits, lanes: HashMap::new(), queue: VecDeque::new(), timers: BTreeSet::new(), in_flight: 0 }
     }
 
-    pub(super) fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+    pub(super) fn set_window(&mut self, window: usize) {
+        self.limits.window = window;
         let all: Vec<LaneId> = self.lanes.keys().cloned().collect();
         all.into_iter().for_each(|lane| self.look_at(lane));
     }
@@ -167,7 +169,15 @@ impl Lanes {
     }
 
     /// A message has ended, and the queue knows what became of its notices; unless it is our own doing: then nothing has.
-    pub(super) fn on_sent(&mut self, now: Duration, id: &LaneId, rows: &[u64], verdict: Verdict) -> Change {
+    /// `retry`: when the first of those that failed is due again.
+    pub(super) fn on_sent(
+        &mut self,
+        now: Duration,
+        id: &LaneId,
+        rows: &[u64],
+        verdict: Verdict,
+        retry: Option<Duration>,
+    ) -> Change {
         let Some(lane) = self.lanes.get_mut(id) else { return Change::None };
         lane.in_flight = lane.in_flight.saturating_sub(1);
         rows.iter().for_each(|row| {
@@ -198,6 +208,9 @@ impl Lanes {
                 Change::None
             }
         };
+        if let Some(retry) = retry {
+            self.wake(id, retry);
+        }
         self.look_at(id.clone());
         change
     }
@@ -215,11 +228,6 @@ impl Lanes {
         }
         lane.is_hungry = true;
         self.look_at(id.clone());
-    }
-
-    /// Lanes whose endpoint rests, or is probed.
-    pub(super) fn all_resting(&self) -> impl Iterator<Item = &LaneId> {
-        self.lanes.iter().filter(|(_, lane)| !lane.breaker.is_closed()).map(|(id, _)| id)
     }
 
     /// When [`Lanes::poll`] may have something to do that it has not now.
@@ -302,6 +310,9 @@ impl Lane {
         if !is_open {
             return Next::Nothing;
         }
+        if !has_room {
+            return Next::NoRoom;
+        }
         if self.stock.is_empty() || (self.stock.len() < window && self.is_hungry && !self.is_fetching) {
             if let Some(most) = self.appetite(id.channel) {
                 self.is_fetching = true;
@@ -310,9 +321,6 @@ impl Lane {
         }
         if self.stock.is_empty() {
             return Next::Nothing;
-        }
-        if !has_room {
-            return Next::NoRoom;
         }
         if permit == Permit::Probe {
             self.breaker.on_probe();
