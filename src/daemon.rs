@@ -23,6 +23,7 @@ use crate::cdr::{self, Cdrs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::metrics::{self, Metrics, Watched};
+use crate::notify::{self, Outbox};
 use crate::recording::{self, Recordings};
 use crate::registry::{Keeper, OpenError, Opened, Registry, ReloadError};
 use crate::relay::{self, Relay};
@@ -113,6 +114,8 @@ pub struct Daemon {
     resolver: Resolver,
     cdrs: Cdrs,
     cdr_thread: JoinHandle<()>,
+    outbox: Outbox,
+    outbox_thread: JoinHandle<()>,
     recordings: recording::Writer,
     runtime: Runtime,
     metrics_at: Option<SocketAddr>,
@@ -150,8 +153,6 @@ impl Daemon {
         let kept = cdr::Kept { dir: config.recording.dir.clone(), min: config.recording.min };
         let mut store = Store::open(&config.store)?;
         let link_key = store.secret_key("recordings")?;
-        let (cdrs, cdr_thread) = Cdrs::open(&config.cdr_file, &config.store, config.cdr_keep, clock, kept)?;
-        let search = cdr::Search::open(&config.store)?;
         let (api_settings, data, recordings_dir) =
             (config.api.clone(), config.store.clone(), config.recording.dir.clone());
         let doors = match &config.api {
@@ -159,12 +160,18 @@ impl Daemon {
             None => None,
         };
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
-        metrics.watch(cdrs.counters(), &recordings);
-
         let (bindings, table) = Bindings::new(numbering::Limits::default());
         let (dns, tls_wanted, relay_workers) = (config.dns.clone(), config.tls.clone(), config.relay_workers);
         let watched_table = table.clone();
-        let opened = Opened::read(store, config.into_file(), bindings, clock, random_seed()?)?;
+        let (cdr_file, cdr_keep) = (config.cdr_file.clone(), config.cdr_keep);
+        let mut opened = Opened::read(store, config.into_file(), bindings, clock, random_seed()?)?;
+        let limits = notify::Limits::default();
+        let (outbox, _queue, outbox_thread) = Outbox::open(&data, clock, opened.accounts(), limits)?;
+        opened.tell(outbox.clone());
+        // What a crash has left of records is told as well.
+        let (cdrs, cdr_thread) = Cdrs::open(&cdr_file, &data, cdr_keep, clock, kept, Some(outbox.clone()))?;
+        let search = cdr::Search::open(&data)?;
+        metrics.watch(cdrs.counters(), &recordings);
         let settings = Arc::new(opened.settings.clone());
         let relay = start_relay(&settings, relay_workers, clock, &recordings, &bell, &metrics)?;
         metrics.watch_relay(relay.counters());
@@ -185,6 +192,7 @@ impl Daemon {
             found,
             relay,
             cdrs: cdrs.clone(),
+            outbox: outbox.clone(),
             clock,
             metrics,
             observer,
@@ -209,6 +217,7 @@ impl Daemon {
             registry: registry.clone(),
             table: watched_table,
             cdrs: Arc::clone(cdrs.counters()),
+            notices: Arc::clone(outbox.counters()),
             api: api.as_ref().map(|api| (Arc::clone(api.compat()), Arc::clone(api.counters()))),
         });
         Ok(Daemon {
@@ -220,6 +229,8 @@ impl Daemon {
             resolver,
             cdrs,
             cdr_thread,
+            outbox,
+            outbox_thread,
             recordings: recorder,
             runtime,
             metrics_at,
@@ -311,9 +322,12 @@ impl Daemon {
         let written = self.cdr_thread.join().is_ok();
         drop(self.registry);
         self.keeper.finish();
+        // Nobody posts any more.
+        drop(self.outbox);
+        let kept = self.outbox_thread.join().is_ok();
         self.recordings.finish();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
-        signalled && written
+        signalled && written && kept
     }
 }
 

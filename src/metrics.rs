@@ -468,6 +468,20 @@ impl Maker {
         values.into_iter().map(|value| all.with_label_values(&[value])).collect()
     }
 
+    /// One counter for each pair of values of two labels: all of the second for the first of the first, and so on.
+    fn counters_of_two(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        first: impl IntoIterator<Item = &'static str>,
+        second: impl IntoIterator<Item = &'static str> + Clone,
+    ) -> Vec<IntCounter> {
+        let all = self.register(IntCounterVec::new(Opts::new(name, help), &labels));
+        let pairs = first.into_iter().flat_map(|first| second.clone().into_iter().map(move |second| [first, second]));
+        pairs.map(|pair| all.with_label_values(&pair)).collect()
+    }
+
     fn gauges(
         &self,
         name: &str,

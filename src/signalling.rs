@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::notify::Outbox;
 use crate::relay::Relay;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
@@ -100,6 +101,8 @@ pub struct Parts {
     pub relay: Relay,
     /// Call detail records.
     pub cdrs: Cdrs,
+    /// What customers are told.
+    pub outbox: Outbox,
     /// Time.
     pub clock: Clock,
     /// Counts.
@@ -428,8 +431,8 @@ impl Loop {
             }
             // TODO: registry
             Output::Reached { .. } => {}
-            // TODO: outbox
-            Output::Told(event) => drop(event),
+            // Before the message that belongs to it: what has happened has been written down first.
+            Output::Told(event) => self.parts.outbox.post_event(&event),
             Output::Log(line) => log(&line),
         }
     }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::Kept;
 use super::record::Record;
+use crate::notify::{Channel, Fee, Outbox};
 use crate::store::{StoreError, sqlite};
 
 /// The database's file.
@@ -49,15 +50,19 @@ pub(super) struct Entry {
     ended: i64,
     recording: Option<String>,
     json: String,
+    /// What its app is told of it, where that wants to know.
+    pub(super) fee: Option<Box<Fee>>,
     /// Its number in the spool, where it has one.
     pub(super) number: Option<u64>,
 }
 
 impl Entry {
     /// What is to be written of a record: its recording only where there is one.
-    pub(super) fn of(mut record: Record<'_>, number: Option<u64>, recordings: &Kept) -> Entry {
+    pub(super) fn of(mut record: Record<'_>, number: Option<u64>, recordings: &Kept, outbox: Option<&Outbox>) -> Entry {
         record.settle(recordings);
+        let is_told = |outbox: &Outbox| record.app.as_deref().is_some_and(|app| outbox.wants(app, Channel::Fee));
         Entry {
+            fee: outbox.filter(|outbox| is_told(outbox)).and_then(|_| record.fee()).map(Box::new),
             json: record.json(),
             app: record.app.as_deref().map(Into::into),
             x: record.x.map(sqlite::clamped),

@@ -5,7 +5,8 @@
 //!   signalling ─ write ─┬▶ spool, in memory that survives us ─ after a crash ─┐
 //!                       └▶ bounded queue ─▶ the writer ◀──────────────────────┘
 //!                                             ├ 20 ms ──▶ JSON lines
-//!                                             └ 200 ms ─▶ cdrs.db ─▶ Search          then the spool's place is free again
+//!                                             └ 200 ms ─▶ cdrs.db ─▶ Search
+//!                                                          └───▶ outbox: fee          then the spool's place is free again
 //! ```
 //!
 //! The signalling loop puts a record into the spool, hands it over and goes on; from then on `kill -9` does not lose it. Lines
@@ -21,6 +22,7 @@ use b2bua::cdr::Cdr;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::clock::Clock;
+use crate::notify::Outbox;
 use crate::recording;
 use crate::spool::{self, Spool};
 use crate::store::{StoreError, sqlite};
@@ -101,7 +103,7 @@ pub struct Cdrs {
 impl Cdrs {
     /// Opens the file of lines and the store in the folder `store`, brings what a crash has left in the spool there, and starts
     /// the thread, which ends when the last clone of the handle is gone. A record stays in the store for `keep`, and names its
-    /// recording only where `recordings` has it.
+    /// recording only where `recordings` has it. Once the store has it, its app is told by `outbox`.
     ///
     /// # Errors
     /// The file or the folder cannot be made, another process has the store, or a newer axbridge has written it.
@@ -111,13 +113,14 @@ impl Cdrs {
         keep: Duration,
         clock: Clock,
         recordings: Kept,
+        outbox: Option<Outbox>,
     ) -> Result<(Cdrs, JoinHandle<()>), StoreError> {
         let lines = Lines::open(path).map_err(sqlite::at(path))?;
         sqlite::make_folder(store)?;
         let (spool, mark, leftover) = Spool::open(store, &SPOOL)?;
         let ledger = Ledger::open(store)?;
         let counters = Arc::new(Counters::default());
-        let mut writer = Writer::new(lines, ledger, mark, clock, recordings, keep, Arc::clone(&counters));
+        let mut writer = Writer::new(lines, ledger, mark, clock, recordings, keep, outbox, Arc::clone(&counters));
         writer.replay(leftover);
         let (orders, inbox) = bounded(QUEUE);
         let thread = std::thread::Builder::new()

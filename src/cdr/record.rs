@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use b2bua::cdr::Cdr;
 use media::{LegTotals, Side};
-use numbering::{Number, Party};
+use numbering::{Mode, Number, Party};
 use serde::{Deserialize, Serialize};
 
 use super::Kept;
 use crate::clock::{self, Clock};
+use crate::notify::Fee;
 
 /// What is known of a call.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -35,6 +36,12 @@ pub(super) struct Record<'a> {
     pub(super) x: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) callee: Option<u64>,
+    /// Who was shown to the callee.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shown: Option<u64>,
+    /// Of the binding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller_is: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +105,8 @@ impl<'a> Record<'a> {
             caller: cdr.caller.map(Number::as_u64),
             x: cdr.x.map(Number::as_u64),
             callee: cdr.callee.map(Number::as_u64),
+            shown: cdr.shown.map(Number::as_u64),
+            mode: cdr.mode.map(|mode| Cow::Borrowed(mode.as_str())),
             caller_is: cdr.caller_is.map(|party| match party {
                 Party::A => Cow::Borrowed("A"),
                 Party::B => Cow::Borrowed("B"),
@@ -136,6 +145,34 @@ impl<'a> Record<'a> {
     /// Leaves a recording away that has left no file.
     pub(super) fn settle(&mut self, recordings: &Kept) {
         self.recording.take_if(|recording| !recordings.has(&recording.name, recording.ms));
+    }
+
+    /// What the app of the call is told of it; of a settled record.
+    pub(super) fn fee(&self) -> Option<Fee> {
+        let number = |digits: Option<u64>| digits.and_then(Number::from_u64);
+        let [to_caller, of_callee] = self.sip_status;
+        Some(Fee {
+            app: self.app.as_deref()?.into(),
+            session_id: self.session_id.to_string(),
+            subscription_id: self.subscription_id.clone(),
+            mode: self.mode.as_deref().and_then(|word| Mode::ALL.into_iter().find(|mode| mode.as_str() == word)),
+            is_by_a: self.caller_is.as_deref() == Some("A"),
+            caller: number(self.caller),
+            x: number(self.x),
+            shown: number(self.shown),
+            callee: number(self.callee),
+            extension: self.extension.as_deref().map(Into::into),
+            call_in: self.call_in,
+            forwarded: self.forwarded,
+            alerting: self.alerting,
+            answered: self.answered,
+            ended: self.ended,
+            state_code: self.state_code,
+            q850: self.q850_callee.unwrap_or(self.q850),
+            sip_status: if of_callee == 0 { to_caller } else { of_callee },
+            recording: self.recording.as_ref().map(|recording| (recording.name.to_string(), recording.started)),
+            user_text: self.user_data.as_deref().map(Into::into),
+        })
     }
 
     /// The name of its recording.

@@ -116,7 +116,7 @@ impl Site {
     }
 
     fn open(&self, keep: Duration) -> (Cdrs, JoinHandle<()>) {
-        Cdrs::open(&self.lines(), &self.store(), keep, self.clock, self.kept()).unwrap()
+        Cdrs::open(&self.lines(), &self.store(), keep, self.clock, self.kept(), None).unwrap()
     }
 
     /// Writes records by a process that ends well.
@@ -287,7 +287,7 @@ fn what_a_crash_left_in_the_spool_comes_once() {
     // And in the middle of a line.
     write!(lines, "{told}\n{stored}\n{}", &told[..40]).unwrap();
     let mut ledger = Ledger::open(&site.store()).unwrap();
-    let stored = ledger::Entry::of(Record::of(&full("stored"), &site.clock), None, &site.kept());
+    let stored = ledger::Entry::of(Record::of(&full("stored"), &site.clock), None, &site.kept(), None);
     ledger.insert([&stored].into_iter()).unwrap();
     drop(ledger);
 
@@ -450,7 +450,7 @@ fn a_full_spool_is_counted_and_the_records_go_on_without_it() {
 fn two_cannot_have_the_store() {
     let site = Site::new();
     let _kept = site.open(DAY);
-    let again = Cdrs::open(&site.lines(), &site.store(), DAY, site.clock, site.kept());
+    let again = Cdrs::open(&site.lines(), &site.store(), DAY, site.clock, site.kept(), None);
     assert!(matches!(again, Err(StoreError::InUse(_))));
 }
 
@@ -478,7 +478,7 @@ fn old_records_go_and_young_ones_stay() {
         let cdr = full(&id);
         let mut record = Record::of(&cdr, &site.clock);
         record.ended = unix;
-        ledger::Entry::of(record, None, &site.kept())
+        ledger::Entry::of(record, None, &site.kept(), None)
     };
     sqlite::make_folder(&site.store()).unwrap();
     let mut ledger = Ledger::open(&site.store()).unwrap();
@@ -632,7 +632,7 @@ fn what_was_handed_over_survives_a_kill() {
         let path = PathBuf::from(dir);
         let round = std::env::var("AXBRIDGE_CDR_ROUND").unwrap();
         let kept = Kept { dir: path.join("recordings"), min: Duration::ZERO };
-        let (cdrs, _) = Cdrs::open(&path.join("cdr.jsonl"), &path.join("data"), DAY, site.clock, kept).unwrap();
+        let (cdrs, _) = Cdrs::open(&path.join("cdr.jsonl"), &path.join("data"), DAY, site.clock, kept, None).unwrap();
         let mut out = std::io::stdout().lock();
         for id in 0_u64.. {
             let id = format!("{round}-{id}");

@@ -12,6 +12,7 @@ use super::lines::Lines;
 use super::record::Record;
 use super::{Counters, Kept, Order, QUEUE};
 use crate::clock::Clock;
+use crate::notify::Outbox;
 use crate::spool::{Leftover, Mark};
 
 /// How long a record may wait for others.
@@ -42,6 +43,7 @@ pub(super) struct Writer {
     clock: Clock,
     recordings: Kept,
     keep: Duration,
+    outbox: Option<Outbox>,
     counters: Arc<Counters>,
     /// What the store does not have yet.
     waiting: VecDeque<Entry>,
@@ -63,6 +65,7 @@ impl Writer {
         clock: Clock,
         recordings: Kept,
         keep: Duration,
+        outbox: Option<Outbox>,
         counters: Arc<Counters>,
     ) -> Writer {
         let now = clock.now();
@@ -73,6 +76,7 @@ impl Writer {
             clock,
             recordings,
             keep,
+            outbox,
             counters,
             waiting: VecDeque::new(),
             kept: HashMap::new(),
@@ -110,7 +114,7 @@ impl Writer {
                     continue;
                 }
             };
-            let entry = Entry::of(record, Some(number), &self.recordings);
+            let entry = Entry::of(record, Some(number), &self.recordings, self.outbox.as_ref());
             if seen.insert(entry.session_id().to_owned()) {
                 entries.push(entry);
             }
@@ -181,7 +185,8 @@ impl Writer {
                 }
                 Order::Write(cdr, number) => {
                     self.kept.remove(&cdr.session_id);
-                    let entry = Entry::of(Record::of(&cdr, &self.clock), number, &self.recordings);
+                    let record = Record::of(&cdr, &self.clock);
+                    let entry = Entry::of(record, number, &self.recordings, self.outbox.as_ref());
                     push(&mut lines, &entry);
                     count += 1;
                     self.wait(entry);
@@ -232,6 +237,14 @@ impl Writer {
         let now = self.clock.now();
         match written {
             Ok(()) => {
+                // While they still have their place in the spool: should we die here, they are told after the next start.
+                if let Some(outbox) = &self.outbox {
+                    self.waiting
+                        .iter()
+                        .take(count)
+                        .filter_map(|entry| entry.fee.as_ref())
+                        .for_each(|fee| outbox.post_fee(fee));
+                }
                 if let Some(number) = self.waiting.drain(..count).filter_map(|entry| entry.number).next_back() {
                     // What is not whole stays in the spool until what is has come.
                     self.kept.retain(|_, (_, since)| now.saturating_sub(*since) < KEPT);

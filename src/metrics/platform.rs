@@ -11,12 +11,17 @@ use crate::api::compat::Compat;
 use crate::api::compat::result::Code;
 use crate::api::server;
 use crate::cdr;
+use crate::notify::{self, Channel};
 use crate::registry::Registry;
 
 /// The labels of `axbridge_registry_work_total`.
 const WORK: [&str; 2] = ["done", "refused"];
 /// The labels of `axbridge_cdr_store_total`.
 const CDRS: [&str; 3] = ["stored", "unspooled", "replayed"];
+/// What becomes of notices: the second label of `axbridge_notices_total`.
+const NOTICES: [&str; 6] = ["posted", "delivered", "failed", "given_up", "replayed", "lost"];
+/// The labels of `axbridge_notices_store_total`.
+const OUTBOX: [&str; 4] = ["committed", "refused", "unspooled", "restored"];
 /// The labels of `axbridge_http_connections_total`.
 const CONNECTIONS: [&str; 4] = ["accepted", "refused", "timed_out", "tls_failed"];
 /// The labels of `axbridge_api_gate_total`.
@@ -31,6 +36,10 @@ pub(super) struct Platform {
     parked: IntGauge,
     depth: IntGauge,
     cdrs: Vec<IntCounter>,
+    notices: Vec<IntCounter>,
+    pending: Vec<IntGauge>,
+    outbox: Vec<IntCounter>,
+    log: IntGauge,
     answers: Vec<IntCounter>,
     gate: Vec<IntCounter>,
     connections: Vec<IntCounter>,
@@ -46,6 +55,8 @@ pub struct Watched {
     pub table: Table,
     /// The stored call records'.
     pub cdrs: Arc<cdr::Counters>,
+    /// What becomes of what customers are told.
+    pub notices: Arc<notify::Counters>,
     /// The API's, where there is one.
     pub api: Option<(Arc<Compat>, Arc<server::Counters>)>,
 }
@@ -62,6 +73,10 @@ impl Platform {
             parked: made.gauge("axbridge_store_rows_left_out", "Rows of the store that could not be taken at the start"),
             depth: made.gauge("axbridge_registry_queue_depth", "Requests that wait for the registry"),
             cdrs: made.counters("axbridge_cdr_store_total", "Call records: in the store, not safe from a crash for want of room, found after one", "event", CDRS),
+            notices: made.counters_of_two("axbridge_notices_total", "What customers are told: kept, delivered, attempts that failed, given up, replayed, lost", ["channel", "result"], Channel::ALL.map(Channel::as_str), NOTICES),
+            pending: made.gauges("axbridge_notices_pending", "What customers have not been told yet", "channel", Channel::ALL.map(Channel::as_str)),
+            outbox: made.counters("axbridge_notices_store_total", "Commits of the outbox, those that the disk did not take, notices that a crash would have lost for want of room, and those found after one", "event", OUTBOX),
+            log: made.gauge("axbridge_notices_kept", "Rows of the outbox, those that have been delivered among them"),
             answers: made.counters("axbridge_api_answers_total", "Answers of the customers' API", "code", Code::ALL.iter().map(|code| code.number())),
             gate: made.counters("axbridge_api_gate_total", "Limits that the authentication of the customers' API has reached", "event", GATE),
             connections: made.counters("axbridge_http_connections_total", "What happened to connections to the API", "event", CONNECTIONS),
@@ -89,6 +104,25 @@ impl Platform {
         set(&self.depth, watched.registry.depth());
         let cdrs = &watched.cdrs;
         raise_all(&self.cdrs, [&cdrs.stored, &cdrs.unspooled, &cdrs.replayed].map(read));
+        let notices = &watched.notices;
+        let by_channel = Channel::ALL.iter().enumerate().flat_map(|(place, _)| {
+            let of = [
+                &notices.posted,
+                &notices.delivered,
+                &notices.failed,
+                &notices.given_up,
+                &notices.replayed,
+                &notices.lost,
+            ];
+            of.map(|counters| read(&counters[place]))
+        });
+        raise_all(&self.notices, by_channel);
+        for (gauge, pending) in self.pending.iter().zip(&notices.pending) {
+            set(gauge, usize::try_from(read(pending)).unwrap_or(usize::MAX));
+        }
+        let of_outbox = [&notices.commits, &notices.refused, &notices.unspooled, &notices.restored];
+        raise_all(&self.outbox, of_outbox.map(read));
+        set(&self.log, usize::try_from(read(&notices.rows)).unwrap_or(usize::MAX));
         let Some((compat, server)) = &watched.api else { return };
         raise_all(&self.answers, compat.answers().map(|(_, count)| count));
         let gate = compat.gate().counters();

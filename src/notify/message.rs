@@ -25,8 +25,9 @@
 //! | `areaCode`, `callDuration` | left out: no description has them |
 //! | `status`, `cause` of an X | integers; 10 has cause 1 where X has been taken from the app, and 3 where it does not serve |
 //! | an X that an app gets | is not told as a change |
-//! | where the state of an X goes to | its own URL only |
+//! | where the state of an X goes to | its own URL only; the states of an app's X are told in their order |
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -269,8 +270,7 @@ struct FeeInfo<'a> {
     tts_trans_duration: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     mpty_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service_type: Option<&'static str>,
+    service_type: &'static str,
     host_name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_data: Option<&'a str>,
@@ -327,11 +327,11 @@ pub(super) fn fee(fee: &Fee, mode: Mode) -> Notice {
         tts_play_times: 0,
         tts_trans_duration: 0,
         mpty_id: fee.subscription_id.as_deref(),
-        service_type: Some(match fee.mode.unwrap_or(mode) {
+        service_type: match fee.mode.unwrap_or(mode) {
             Mode::Ax => "003",
             Mode::Axb => "004",
             Mode::Axe => AXE,
-        }),
+        },
         host_name: HOST,
         user_data: fee.user_text.as_deref(),
         extend_num: fee.extension.as_deref(),
@@ -359,7 +359,7 @@ pub enum SmsMode {
 }
 
 /// What became of a text message, or is to become.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sms {
     /// The app's name.
     pub app: Arc<str>,
@@ -387,6 +387,14 @@ pub struct Sms {
     pub direction: u8,
     /// The customer's own words.
     pub user_text: Option<Box<str>>,
+}
+
+/// Its words are nobody's business.
+impl fmt::Debug for Sms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sms { app, id, mode, result, .. } = self;
+        write!(f, "Sms({app}, {id}, {mode:?}, {result})")
+    }
 }
 
 #[derive(Serialize)]
@@ -476,6 +484,12 @@ pub(super) fn sms(sms: &Sms) -> Notice {
 
 // ---- numbers of an app ----------------------------------------------------------------------------------------------
 
+/// The most X of a message.
+pub(super) const NUMBERS: usize = 100;
+
+/// What all notices of an app's X belong to.
+const SESSION: &str = "numbers";
+
 #[derive(Serialize)]
 struct NumInfo {
     #[serde(serialize_with = "number")]
@@ -485,21 +499,23 @@ struct NumInfo {
     cause: Option<u8>,
 }
 
-/// The state of an X; `None`: it has been taken from the app. `at` is in milliseconds of UNIX time.
-pub(super) fn number_state(app: &Arc<str>, x: Number, state: Option<NumberState>, at: u64) -> Notice {
-    let status = state.unwrap_or(NumberState::Unavailable);
-    let cause = match state {
-        None => Some(1),
-        Some(NumberState::Unavailable) => Some(3),
-        Some(NumberState::Normal | NumberState::Suspended | NumberState::Frozen) => None,
-    };
-    let session = x.digits().as_str().to_owned();
+/// The states of some X of an app, [`NUMBERS`] at most; `None`: it has been taken from the app. `at` is in milliseconds of UNIX
+/// time; `place` is another one for each that this process makes.
+pub(super) fn numbers(app: &Arc<str>, states: &[(Number, Option<NumberState>)], at: u64, place: u64) -> Notice {
+    let infos = states.iter().map(|(x, state)| {
+        let cause = match state {
+            None => Some(1),
+            Some(NumberState::Unavailable) => Some(3),
+            Some(NumberState::Normal | NumberState::Suspended | NumberState::Frozen) => None,
+        };
+        body(&NumInfo { number: Some(*x), status: state.unwrap_or(NumberState::Unavailable).code(), cause })
+    });
     Notice {
-        id: format!("{session}-{}-{at}", status.code()),
+        id: format!("{SESSION}-{at}-{place}"),
         app: Arc::clone(app),
         channel: Channel::Number,
+        session: SESSION.to_owned(),
         created: at,
-        body: body(&NumInfo { number: Some(x), status: status.code(), cause }),
-        session,
+        body: infos.collect::<Vec<_>>().join(","),
     }
 }

@@ -84,16 +84,6 @@ impl Channel {
         }
     }
 
-    /// The most notices that one message may carry.
-    #[must_use]
-    pub const fn most(self) -> usize {
-        match self {
-            Channel::Status | Channel::Sms => 1,
-            Channel::Fee => 50,
-            Channel::Number => 100,
-        }
-    }
-
     /// Where an app wants to be told of it.
     #[must_use]
     pub fn url(self, account: &Account) -> Option<&Arc<str>> {
@@ -222,6 +212,8 @@ pub struct Outbox {
     accounts: Arc<ArcSwap<Accounts>>,
     clock: Clock,
     counters: Arc<Counters>,
+    /// Notices of X so far.
+    numbered: Arc<AtomicU64>,
     is_losing: Arc<AtomicBool>,
     is_unsafe: Arc<AtomicBool>,
 }
@@ -256,6 +248,7 @@ impl Outbox {
             accounts,
             clock,
             counters,
+            numbered: Arc::default(),
             is_losing: Arc::default(),
             is_unsafe: Arc::default(),
         };
@@ -280,8 +273,10 @@ impl Outbox {
     /// The states of some X of an app are others now; `None`: X has been taken from it.
     pub fn post_numbers(&self, app: &Arc<str>, at: Duration, numbers: &[(Number, Option<NumberState>)]) {
         let at = millis(self.clock.unix(at));
-        for (number, state) in numbers {
-            self.post_for(app, Channel::Number, Lane::Others, |_| message::number_state(app, *number, *state, at));
+        for numbers in numbers.chunks(message::NUMBERS) {
+            self.post_for(app, Channel::Number, Lane::Others, |_| {
+                message::numbers(app, numbers, at, self.numbered.fetch_add(1, Relaxed))
+            });
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use b2bua::settings::{App, Settings};
 use media::Prompt;
-use numbering::{AppId, Bindings, Entry, Mode, SubscriptionId, VirtualNumber};
+use numbering::{AppId, Bindings, Entry, Mode, Number, NumberState, SubscriptionId, VirtualNumber};
 
 use super::compose::{self, Base};
 use crate::apps::{Account, Accounts, AppSettings};
@@ -49,6 +49,17 @@ impl std::error::Error for AppError {}
 type Apps = BTreeMap<Arc<str>, Arc<AppSettings>>;
 type Prompts = BTreeMap<(Arc<str>, Arc<str>), Arc<PromptRow>>;
 
+/// An X of an app has another state now, or has been taken from it.
+pub(super) type Moved = (AppId, Number, Option<NumberState>);
+
+/// What an app is to be told of an X that it had.
+pub(super) fn moved(was: &VirtualNumber, is: Option<&VirtualNumber>) -> Option<Moved> {
+    match is.filter(|is| is.app == was.app) {
+        None => Some((was.app, was.number, None)),
+        Some(is) => (is.state != was.state).then_some((was.app, was.number, Some(is.state))),
+    }
+}
+
 /// What a piece of work may read and change.
 pub struct Books {
     /// Bindings and numbers; their clock has been told.
@@ -65,6 +76,8 @@ pub struct Books {
     ids_of_apps: HashMap<Arc<str>, AppId>,
     accounts: Arc<Accounts>,
     changes: Vec<Change>,
+    /// What the operator's file has changed about its X, and their apps have not been told.
+    moved: Vec<Moved>,
     /// Applications or approved prompts have changed, and calls do not know it yet.
     is_stale: bool,
     ids: u64,
@@ -90,6 +103,7 @@ impl Books {
             ids_of_apps: HashMap::new(),
             accounts: Arc::default(),
             changes: Vec::new(),
+            moved: Vec::new(),
             is_stale: true,
             ids: id_seed,
         };
@@ -266,6 +280,30 @@ impl Books {
         }
         self.accounts = mark.accounts;
         self.is_stale = mark.is_stale;
+    }
+
+    /// The X of the operator's file.
+    pub(super) fn numbers_of_file(&self) -> Vec<Arc<VirtualNumber>> {
+        let is_of_file = |number: &Arc<VirtualNumber>| self.bindings.is_configured_number(number.number);
+        self.bindings.numbers().filter(is_of_file).collect()
+    }
+
+    /// The file has been taken anew: what has become of those that it had.
+    pub(super) fn note_numbers_of_file(&mut self, before: Vec<Arc<VirtualNumber>>) {
+        let table = self.bindings.table();
+        self.moved.extend(before.iter().filter_map(|was| moved(was, table.virtual_number(was.number).as_deref())));
+        // The walk has no order of its own.
+        self.moved.sort_unstable_by_key(|(app, x, _)| (*app, *x));
+    }
+
+    /// What apps of the file are to be told.
+    pub(super) fn take_moved(&mut self) -> Vec<Moved> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// What an application is called.
+    pub(super) fn name_of(&self, app: AppId) -> Option<&Arc<str>> {
+        self.places.get(app.0 as usize)
     }
 
     /// What has happened since this was last asked: to be written down, and to take it back by.

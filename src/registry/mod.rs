@@ -13,6 +13,7 @@
 //! What runs out ends at its time, whatever the disk says: its row is deleted with a later commit, and is passed over when the
 //! store is read.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,11 +23,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use b2bua::settings::Settings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use numbering::{BindError, Binding, Bindings, Entry, Summary, VirtualNumber};
+use numbering::{AppId, BindError, Binding, Bindings, Entry, Number, NumberState, Summary, VirtualNumber};
 use tokio::sync::oneshot;
 
 use crate::apps::{Accounts, AppSettings};
 use crate::clock::Clock;
+use crate::notify::Outbox;
 use crate::store::{Change, Store, StoreError};
 
 mod books;
@@ -241,8 +243,10 @@ impl Books {
             return Err(ReloadError::Missed(name));
         }
         // The last that can refuse: all is taken from here on, or nothing has been.
+        let before = self.numbers_of_file();
         let replaced = self.bindings.replace_all(numbers, bindings);
         let summary = replaced.map_err(|(_, error)| ReloadError::Bindings(error))?;
+        self.note_numbers_of_file(before);
         self.set_base(base);
         Ok(summary)
     }
@@ -283,6 +287,8 @@ pub struct Opened {
     books: Books,
     store: Store,
     counters: Arc<Counters>,
+    accounts: Arc<ArcSwap<Accounts>>,
+    outbox: Option<Outbox>,
     /// What calls go by.
     pub settings: Settings,
 }
@@ -315,7 +321,19 @@ impl Opened {
         }
         books.bindings.keep_journal();
         let settings = books.renewed_settings(&[]).expect("new books have everything to tell");
-        Ok(Opened { books, store, counters, settings })
+        let accounts = Arc::new(ArcSwap::new(Arc::clone(books.accounts())));
+        Ok(Opened { books, store, counters, accounts, outbox: None, settings })
+    }
+
+    /// Every application, as it is at any time.
+    #[must_use]
+    pub fn accounts(&self) -> Arc<ArcSwap<Accounts>> {
+        Arc::clone(&self.accounts)
+    }
+
+    /// Customers are told by it of what becomes of their X.
+    pub fn tell(&mut self, outbox: Outbox) {
+        self.outbox = Some(outbox);
     }
 
     /// Starts the thread.
@@ -324,7 +342,7 @@ impl Opened {
     /// There is no thread.
     pub fn spawn(self, clock: Clock, apply: Apply) -> std::io::Result<(Registry, Keeper)> {
         let (orders, inbox) = bounded(QUEUE);
-        let accounts = Arc::new(ArcSwap::new(Arc::clone(self.books.accounts())));
+        let accounts = self.accounts;
         let registry =
             Registry { orders: orders.clone(), accounts: Arc::clone(&accounts), counters: Arc::clone(&self.counters) };
         let owner = Owner {
@@ -332,6 +350,7 @@ impl Opened {
             store: self.store,
             settings: Arc::new(self.settings),
             accounts,
+            outbox: self.outbox,
             counters: self.counters,
             clock,
             apply,
@@ -425,6 +444,7 @@ struct Owner {
     store: Store,
     settings: Arc<Settings>,
     accounts: Arc<ArcSwap<Accounts>>,
+    outbox: Option<Outbox>,
     counters: Arc<Counters>,
     clock: Clock,
     apply: Apply,
@@ -556,8 +576,28 @@ impl Owner {
             self.accounts.store(Arc::clone(self.books.accounts()));
             (self.apply)(Arc::clone(&self.settings));
         }
+        self.tell(now, &done);
         for Done { answer, .. } in done {
             answer(true);
+        }
+    }
+
+    /// Customers learn what has become of their X: it is on the disk, and nobody who asked has heard of it yet.
+    fn tell(&mut self, now: Duration, done: &[Done]) {
+        let of_file = self.books.take_moved();
+        let Some(outbox) = &self.outbox else { return };
+        let of_api = done.iter().flat_map(|done| &done.entries).filter_map(|entry| match entry {
+            Entry::Number { was, is } => books::moved(was.as_deref()?, is.as_deref()),
+            Entry::Binding { .. } | Entry::Rest { .. } => None,
+        });
+        let mut told: BTreeMap<AppId, Vec<(Number, Option<NumberState>)>> = BTreeMap::new();
+        for (app, x, state) in of_file.into_iter().chain(of_api) {
+            told.entry(app).or_default().push((x, state));
+        }
+        for (app, states) in told {
+            if let Some(app) = self.books.name_of(app) {
+                outbox.post_numbers(app, now, &states);
+            }
         }
     }
 
