@@ -198,7 +198,7 @@ impl Guard {
 }
 
 /// What is wrong with a receiver's URL.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UrlError {
     /// More than [`MAX_URL`] bytes.
     TooLong,

@@ -34,6 +34,8 @@ use crate::clock::Clock;
 use crate::spool::{self, Spool};
 use crate::store::{StoreError, sqlite};
 
+pub mod client;
+pub mod deliver;
 pub mod guard;
 pub mod message;
 mod queue;

@@ -169,6 +169,20 @@ impl Authorities {
         Authorities { certificates: certificates.into(), store: Arc::new(store) }
     }
 
+    /// These and others beside them.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be understood.
+    pub fn and(&self, more: Vec<CertificateDer<'static>>) -> Result<Authorities, FileError> {
+        let mut store = RootCertStore::clone(&self.store);
+        for certificate in &more {
+            store.add(certificate.clone()).map_err(|_| FileError::BadCertificate)?;
+        }
+        let certificates = self.certificates.iter().cloned().chain(more).collect();
+        Ok(Authorities { certificates, store: Arc::new(store) })
+    }
+
     /// Nobody.
     #[must_use]
     pub fn none() -> Authorities {
@@ -257,7 +271,7 @@ impl Client {
         &self.authorities
     }
 
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
 }

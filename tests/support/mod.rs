@@ -22,6 +22,7 @@ pub(crate) mod dns;
 pub(crate) mod exposition;
 pub(crate) mod http;
 pub(crate) mod pki;
+pub(crate) mod receiver;
 pub(crate) mod secure;
 pub(crate) mod setup;
 pub(crate) mod sip;
