@@ -7,7 +7,8 @@ use b2bua::settings::{App, SecondCall};
 use numbering::{AppId, Area, Kind, Mode, Number, Rules};
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Secret};
+use super::{Account, Generation, Secret, Urls};
+use crate::notify::guard::{Guard, UrlError};
 
 /// How long an X rests unless something else is said, in seconds.
 pub const COOL_OFF: u32 = 300;
@@ -89,6 +90,19 @@ pub struct AppSettings {
     pub mobile_areas: BTreeMap<String, String>,
     /// Names of prompts by role; `""`: none is played. An absent role has the default set's.
     pub prompts: BTreeMap<String, String>,
+    /// Where it is told what happens to calls.
+    pub status_url: Option<String>,
+    /// Where it is told the records of calls.
+    pub fee_url: Option<String>,
+    /// Where it is told of text messages.
+    pub sms_url: Option<String>,
+    /// Where it is asked what is to become of a text message.
+    pub sms_control_url: Option<String>,
+    /// Where it is told the states of X.
+    pub number_url: Option<String>,
+    /// How what it is told is signed.
+    #[serde(with = "generation")]
+    pub signature: Generation,
     /// It stands in the operator's file.
     #[serde(skip)]
     pub is_configured: bool,
@@ -138,6 +152,12 @@ impl AppSettings {
             requests_per_second: REQUESTS_PER_SECOND,
             mobile_areas: BTreeMap::new(),
             prompts: BTreeMap::new(),
+            status_url: None,
+            fee_url: None,
+            sms_url: None,
+            sms_control_url: None,
+            number_url: None,
+            signature: Generation::default(),
             is_configured: false,
         }
     }
@@ -164,6 +184,8 @@ impl AppSettings {
             prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string())
         };
         let prompts: BTreeMap<_, _> = roles.map(|(role, prompt)| (role.to_owned(), name_of(prompt))).into();
+        let urls = &account.notify;
+        let url = |url: &Option<std::sync::Arc<str>>| url.as_deref().map(str::to_owned);
         let is_english = prompts.values().any(|name| name.starts_with("en/"));
         AppSettings {
             name: account.name.to_string(),
@@ -186,6 +208,12 @@ impl AppSettings {
                 .map(|(prefix, area)| (prefix.to_string(), area.to_string()))
                 .collect(),
             prompts,
+            status_url: url(&urls.status_url),
+            fee_url: url(&urls.fee_url),
+            sms_url: url(&urls.sms_url),
+            sms_control_url: url(&urls.sms_control_url),
+            number_url: url(&urls.number_url),
+            signature: urls.signature,
             is_configured: true,
         }
     }
@@ -213,6 +241,7 @@ impl AppSettings {
     #[must_use]
     pub fn account(&self, id: AppId) -> Account {
         let areas = self.mobile_areas.iter();
+        let url = |url: &Option<String>| url.as_deref().map(Into::into);
         Account {
             id,
             name: self.name.as_str().into(),
@@ -228,12 +257,19 @@ impl AppSettings {
             mobile_areas: areas
                 .filter_map(|(prefix, area)| Some((prefix.as_str().into(), Area::parse(area)?)))
                 .collect(),
-            notify: super::Urls::default(),
+            notify: Urls {
+                status_url: url(&self.status_url),
+                fee_url: url(&self.fee_url),
+                sms_url: url(&self.sms_url),
+                sms_control_url: url(&self.sms_control_url),
+                number_url: url(&self.number_url),
+                signature: self.signature,
+            },
             is_configured: self.is_configured,
         }
     }
 
-    /// Whether every field has a value that it may have. Whether the prompts exist is not looked at.
+    /// Whether every field has a value that it may have. Whether the prompts exist and where URLs lead is not looked at.
     ///
     /// # Errors
     /// The first field that has not.
@@ -279,6 +315,25 @@ impl AppSettings {
             }
         }
         Ok(())
+    }
+
+    /// Whether what it is told may go where its URLs lead.
+    ///
+    /// # Errors
+    /// The first field whose URL cannot be used, and why.
+    pub fn check_urls(&self, guard: &Guard) -> Result<(), (&'static str, UrlError)> {
+        let urls = [
+            ("status_url", &self.status_url),
+            ("fee_url", &self.fee_url),
+            ("sms_url", &self.sms_url),
+            ("sms_control_url", &self.sms_control_url),
+            ("number_url", &self.number_url),
+        ];
+        let checked = |(field, url): (&'static str, &Option<String>)| match url.as_deref().map(|url| guard.check(url)) {
+            Some(Err(error)) => Err((field, error)),
+            Some(Ok(_)) | None => Ok(()),
+        };
+        urls.into_iter().try_for_each(checked)
     }
 
     /// Whether a prompt of this name is played.
@@ -344,6 +399,23 @@ mod second_call_word {
     }
 }
 
+mod generation {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::apps::Generation;
+
+    pub(super) fn serialize<S: Serializer>(signature: &Generation, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(signature.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Generation, D::Error> {
+        let word = String::deserialize(from)?;
+        let known = Generation::ALL.into_iter().find(|known| known.as_str() == word);
+        known.ok_or_else(|| D::Error::custom("aksk or wsse"))
+    }
+}
+
 mod secret {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -374,6 +446,8 @@ mod tests {
         settings.second_call = Some(SecondCall::Refuse);
         settings.call_back_number = Number::parse("+8675528780001").ok();
         settings.check().unwrap();
+        settings.status_url = Some("https://shop.example.com/status".to_owned());
+        settings.signature = Generation::Wsse;
         let text = serde_json::to_string(&settings).unwrap();
         let mut back: AppSettings = serde_json::from_str(&text).unwrap();
         back.name = "shop".to_owned();
@@ -387,9 +461,28 @@ mod tests {
         for (text, second_call) in [("{}", SecondCall::Offer), (r#"{"mode":"axe"}"#, SecondCall::Offer)] {
             assert_eq!(AppSettings::from_json("old", text).unwrap().second_call(), second_call, "{text}");
         }
-        for bad in [r#"{"second_call":"busy"}"#, r#"{"call_back_number":1}"#] {
+        for bad in [r#"{"second_call":"busy"}"#, r#"{"call_back_number":1}"#, r#"{"signature":"none"}"#] {
             assert_eq!(AppSettings::from_json("old", bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_app_is_told_where_its_urls_lead_and_nowhere_that_is_forbidden() {
+        let mut settings = AppSettings::new("shop".to_owned(), Mode::Axb);
+        let account = settings.account(AppId(0));
+        assert_eq!((account.notify, settings.check_urls(&Guard::default())), (Urls::default(), Ok(())));
+        settings.fee_url = Some("https://shop.example.com/fee".to_owned());
+        settings.number_url = Some("http://127.0.0.1/num".to_owned());
+        settings.signature = Generation::Wsse;
+        let told = settings.account(AppId(0)).notify;
+        let fee_url = Some("https://shop.example.com/fee".into());
+        let number_url = Some("http://127.0.0.1/num".into());
+        assert_eq!(told, Urls { fee_url, number_url, signature: Generation::Wsse, ..Urls::default() });
+        let refused = settings.check_urls(&Guard::default());
+        assert!(matches!(refused, Err(("number_url", UrlError::Forbidden(..)))), "{refused:?}");
+        assert_eq!(settings.check_urls(&Guard::new(vec!["127.0.0.0/8".parse().unwrap()])), Ok(()));
+        settings.sms_control_url = Some("shop".to_owned());
+        assert_eq!(settings.check_urls(&Guard::default()), Err(("sms_control_url", UrlError::Syntax)));
     }
 
     #[test]

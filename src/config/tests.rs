@@ -100,7 +100,9 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("admin", super::api::ADMIN),
         ("recording", output::RECORDING),
         ("cdr", output::CDR),
+        ("notify", super::notify::KEYS),
         ("metrics", output::METRICS),
+        ("hep", output::HEP),
         ("log", output::LOG),
         ("prompts", output::PROMPTS),
         ("trunk", trunk::KEYS),
@@ -111,6 +113,7 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("trunk.challenge", credentials::CHALLENGE),
         ("trunk.tls", super::tls::TRUNK),
         ("app", app::KEYS),
+        ("app.notify", app::NOTIFY),
         ("app.prompts", app::PROMPTS),
         ("numbering", number::NUMBERING),
         ("number", number::NUMBER),
@@ -149,7 +152,8 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!((ours.max_calls, ours.calls_per_second), (theirs.max_calls, theirs.calls_per_second));
     assert_eq!(ours.probe_every, theirs.probe_every);
     assert_eq!((ours.shows_caller, ours.ask_extension), (theirs.shows_caller, theirs.ask_extension));
-    assert_eq!(small.only_700, shipped.only_700);
+    assert_eq!((small.only_700, &small.notify), (shipped.only_700, &shipped.notify));
+    assert_eq!(small.accounts[0].notify, shipped.accounts[0].notify);
     let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
     assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
     assert_eq!((ours.no_answer, ours.second_call), (theirs.no_answer, theirs.second_call));
