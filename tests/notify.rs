@@ -18,7 +18,7 @@ use axbridge::notify::client::{Client, Failure, Line, MAX_ANSWER, Message, Proxy
 use axbridge::notify::deliver::{self, Deliverer, NoAnswer};
 use axbridge::notify::guard::{Guard, Kind, Url, UrlError};
 use axbridge::notify::sign::Signer;
-use axbridge::notify::{self, Channel, Counters, Fee, LogQuery, Outbox, PAGE, Queue, State};
+use axbridge::notify::{self, Channel, Counters, FailedBy, Fee, LogQuery, Outbox, PAGE, Queue, State};
 use axbridge::transport::credentials::Authorities;
 use b2bua::event::{CallEvent, What};
 use base64::Engine as _;
@@ -412,6 +412,14 @@ impl House {
         self.queue.counts()
     }
 
+    /// Fails where a message has failed: it would be due again in a minute, which nobody waits for.
+    fn assert_no_failure(&self) {
+        let Some(deliverer) = &self.deliverer else { return };
+        let failed = deliverer.counters().failed.iter().zip(FailedBy::ALL);
+        let failed: Vec<_> = failed.filter(|(count, _)| count.load(Relaxed) > 0).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+
     fn delivered(&self) -> u64 {
         self.counts().delivered.iter().map(|count| count.load(Relaxed)).sum()
     }
@@ -466,7 +474,10 @@ fn every_event_comes_once_and_those_of_a_call_in_their_order() {
     for call in 0..100 {
         house.post_call("a", call, 5);
     }
-    until("all have come and are known to have", || (house.delivered() == 500).then_some(()));
+    until("all have come and are known to have", || {
+        house.assert_no_failure();
+        (house.delivered() == 500).then_some(())
+    });
     let hits = receiver.hits();
     assert_eq!(hits.len(), 500);
     let mut steps: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -494,7 +505,10 @@ fn records_are_merged_and_each_stands_in_one_message() {
     // Nobody sends yet: all of them wait.
     until("all are in the database", || (house.posted() == 120).then_some(()));
     house.deliver(settings());
-    until("all have come and are known to have", || (house.delivered() == 120).then_some(()));
+    until("all have come and are known to have", || {
+        house.assert_no_failure();
+        (house.delivered() == 120).then_some(())
+    });
     let hits = receiver.hits();
     let mut sizes: Vec<usize> = hits.iter().map(|hit| hit.ids().len()).collect();
     sizes.sort_unstable();
@@ -603,8 +617,7 @@ fn what_is_in_flight_at_the_end_is_waited_for_and_what_waits_is_kept() {
     let ending = std::thread::spawn(move || deliverer.finish());
     is_open.store(true, Relaxed);
     assert!(ending.join().unwrap());
-    let sent = receiver.count();
-    assert!((WINDOW..100).contains(&sent), "{sent}");
+    assert!(receiver.count() >= WINDOW);
     house.deliver(settings());
     until("all have come and are known to have", || (house.delivered() == 100).then_some(()));
     // Nothing was sent twice: what was in flight has been waited for.
@@ -625,7 +638,7 @@ fn a_question_is_answered_or_not() {
         account(3, "inside", asks("http://169.254.169.254/".to_owned())),
     ];
     let mut house = House::open(dir.path(), accounts);
-    house.deliver(Settings { timeout: HASTY, ..settings() });
+    house.deliver(Settings { timeout: Duration::from_secs(3), ..settings() });
     let asker = house.deliverer.as_ref().unwrap().asker().clone();
     let ask = |app: &str| {
         let (sender, answer) = std::sync::mpsc::channel();
@@ -711,10 +724,8 @@ fn of_ten_thousand_none_is_lost_by_a_kill_and_only_those_in_flight_come_twice() 
 
     is_open.store(true, Relaxed);
     let second = Process::start(dir.path(), &url, false);
-    until("the rest has come", || {
-        let all: HashSet<String> = receiver.hits().iter().flat_map(Hit::ids).collect();
-        (all.len() == CALLS * EVENTS).then_some(())
-    });
+    let rest = CALLS * EVENTS - known.len();
+    until("the rest has come", || (receiver.count() >= before.len() + rest).then_some(()));
     until("and is known to have", || (count_delivered(dir.path()) == CALLS * EVENTS).then_some(()));
     second.kill();
 
@@ -734,6 +745,8 @@ fn of_ten_thousand_none_is_lost_by_a_kill_and_only_those_in_flight_come_twice() 
     assert!(twice.iter().all(|id| !known.contains(*id)), "what was known to be delivered was sent again");
     assert_eq!(twice.len(), before.len() - known.len());
     assert!(times.values().all(|times| *times <= 2));
+    // Of which there may be 256, and a window.
+    assert!(twice.len() <= 256 + 2 * WINDOW, "{}", twice.len());
     println!("{} of {} came twice", twice.len(), times.len());
     // And in their order, as they came first.
     assert!(steps.values().all(|steps| steps == &(0..EVENTS).collect::<Vec<_>>()));

@@ -951,6 +951,12 @@ impl Queue {
         let _ = self.orders.try_send(Order::Wake);
     }
 
+    /// Outcomes that are not on the disk yet: the notices that a crash would have sent again.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.shared.settling.lock().unwrap_or_else(PoisonError::into_inner).ids.len()
+    }
+
     /// Rung after each commit.
     #[must_use]
     pub fn arrived(&self) -> &Notify {

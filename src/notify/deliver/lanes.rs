@@ -235,8 +235,8 @@ impl Lanes {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// The next thing to do. Lanes take turns.
-    pub(super) fn poll(&mut self, now: Duration) -> Option<Order> {
+    /// The next thing to do. Lanes take turns. Without `has_room` nothing is sent: what became of what was is not on the disk.
+    pub(super) fn poll(&mut self, now: Duration, has_room: bool) -> Option<Order> {
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, id)) = self.timers.pop_first() else { break };
             if let Some(lane) = self.lanes.get_mut(&id) {
@@ -249,7 +249,7 @@ impl Lanes {
             let id = self.queue.pop_front()?;
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             lane.is_queued = false;
-            let has_room = self.in_flight < self.limits.total;
+            let has_room = has_room && self.in_flight < self.limits.total;
             match lane.next(now, &id, self.limits.window, has_room) {
                 Next::Order(order) => {
                     self.in_flight += usize::from(matches!(order, Order::Send { .. }));
@@ -331,7 +331,7 @@ impl Lane {
 
     /// How many to ask the queue for.
     fn appetite(&self, channel: Channel) -> Option<usize> {
-        let stock = if channel.most() > 1 { STOCK.0 } else { STOCK.1 };
+        let stock = if most_of(channel) > 1 { STOCK.0 } else { STOCK.1 };
         let room = stock.saturating_sub(self.stock.len());
         (self.is_hungry && !self.is_fetching && room > 0).then_some(room)
     }
@@ -343,7 +343,7 @@ impl Lane {
         while let Some(item) = self.stock.front() {
             ids += item.id.len() + 1;
             body += item.body.len() + 1;
-            if !items.is_empty() && (items.len() >= channel.most() || ids > IDS || body > BODY) {
+            if !items.is_empty() && (items.len() >= most_of(channel) || ids > IDS || body > BODY) {
                 break;
             }
             items.extend(self.stock.pop_front());
@@ -362,6 +362,15 @@ impl Lane {
     fn is_idle(&self) -> bool {
         let is_empty = self.stock.is_empty() && self.in_flight == 0 && self.timer.is_none();
         is_empty && !self.is_hungry && !self.is_fetching && self.breaker == Breaker::default()
+    }
+}
+
+/// The most notices that one message may carry.
+const fn most_of(channel: Channel) -> usize {
+    match channel {
+        Channel::Status | Channel::Sms => 1,
+        Channel::Fee => 50,
+        Channel::Number => 100,
     }
 }
 

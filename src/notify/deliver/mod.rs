@@ -9,8 +9,8 @@
 //!                       └─────────────────────────────────────────────┘
 //! ```
 //!
-//! Where the URL is and who signs is looked up for each message. A notice that is in flight when the process dies is sent again
-//! by the next one; nothing else is.
+//! Where the URL is and who signs is looked up for each message. A notice that is in flight when the process dies, or of
+//! which the disk does not know yet that it was taken, is sent again by the next one; nothing else is.
 
 use std::collections::HashMap;
 use std::io;
@@ -41,6 +41,9 @@ use lanes::{Change, Item, LaneId, Lanes, Limits, Order, Verdict};
 
 /// Messages in flight, of everybody.
 const TOTAL: usize = 1_024;
+/// Notices whose outcome the disk does not know yet. With more than that nothing is sent: they, and what is in flight, are what a
+/// crash sends again.
+const UNSETTLED: usize = 256;
 /// Connections that wait for their next message, of everybody.
 const IDLE: usize = 512;
 /// How often connections that are too old are closed, and endpoints that rest are looked at.
@@ -264,7 +267,10 @@ impl Engine {
         loop {
             self.look();
             self.tick();
-            while let Some(order) = self.lanes.poll(self.now()) {
+            // What is said here is counted as unsettled below.
+            self.settle();
+            let has_room = self.queue.unsettled() < UNSETTLED;
+            while let Some(order) = self.lanes.poll(self.now(), has_room) {
                 self.obey(order);
             }
             self.settle();

@@ -121,7 +121,7 @@ impl Sim {
 
     fn run(&mut self, until: Duration) {
         loop {
-            while let Some(order) = self.lanes.poll(self.now) {
+            while let Some(order) = self.lanes.poll(self.now, true) {
                 self.obey(order);
             }
             let next = self.in_flight.iter().chain(&self.settling).map(|one| one.until);
@@ -421,13 +421,26 @@ fn an_endpoint_that_has_moved_is_tried_at_once() {
 }
 
 #[test]
+fn nothing_is_sent_while_the_disk_does_not_know_of_what_was() {
+    let mut sim = Sim::new(8, 100);
+    let status = lane("a", Channel::Status);
+    sim.receivers.insert(status.clone(), good(SECOND / 100));
+    sim.post(&status, 1);
+    assert_eq!(sim.lanes.poll(sim.now, false), None);
+    assert_eq!(sim.lanes.poll(sim.now, false), None);
+    sim.run(SECOND);
+    assert_eq!(sim.delivered.len(), 1);
+    sim.assert_idle();
+}
+
+#[test]
 fn a_queue_that_cannot_be_read_is_read_again_later() {
     let status = lane("a", Channel::Status);
     let mut lanes = Lanes::new(Limits { window: 1, total: 1 });
     lanes.on_news(&status);
-    assert!(matches!(lanes.poll(Duration::ZERO), Some(Order::Fetch { .. })));
-    assert_eq!(lanes.poll(Duration::ZERO), None);
+    assert!(matches!(lanes.poll(Duration::ZERO, true), Some(Order::Fetch { .. })));
+    assert_eq!(lanes.poll(Duration::ZERO, true), None);
     lanes.on_fetch_failed(Duration::ZERO, &status);
-    assert_eq!((lanes.poll(Duration::ZERO), lanes.due()), (None, Some(BREATH)));
-    assert!(matches!(lanes.poll(BREATH), Some(Order::Fetch { .. })));
+    assert_eq!((lanes.poll(Duration::ZERO, true), lanes.due()), (None, Some(BREATH)));
+    assert!(matches!(lanes.poll(BREATH, true), Some(Order::Fetch { .. })));
 }
