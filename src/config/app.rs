@@ -41,8 +41,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 const CALL_BACK: &str = "call_back_number";
 pub(super) const PROMPTS: &[&str] = &apps::ROLES;
-pub(super) const NOTIFY: &[&str] =
-    &["status_url", "fee_url", "sms_url", "sms_control_url", "number_url", "signature"];
+pub(super) const NOTIFY: &[&str] = &["status_url", "fee_url", "sms_url", "sms_control_url", "number_url", "signature"];
 
 const MAX_APPS: usize = 10_000;
 const MAX_COOL_OFF: Duration = Duration::from_secs(365 * 86_400);

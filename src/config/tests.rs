@@ -218,6 +218,62 @@ fn the_file_of_the_demo_takes_free_ports_and_plays_every_kind_of_prompt() {
 }
 
 #[test]
+fn an_app_is_told_what_happens_where_the_file_says() {
+    let app = |name: &str, keys: &str| format!("{SMALL}\n[[app]]\nname = \"{name}\"\n{keys}");
+    let text = app(
+        "told",
+        "notify.status_url = \"https://shop.example.com/status\"\nnotify.number_url = \"http://10.0.0.1/num\"\n\
+         notify.sms_url = \"\"\nnotify.signature = \"wsse\"\n[notify]\nallow = [\"10.0.0.0/8\"]\n\
+         proxy = \"http://me:password@10.0.0.2:3128\"\ntimeout = \"3s\"\nconnections_per_app = 2\nkeep = \"2d\"\n",
+    );
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    let told = config.accounts.last().unwrap();
+    assert_eq!(told.notify.status_url.as_deref(), Some("https://shop.example.com/status"));
+    assert_eq!(told.notify.number_url.as_deref(), Some("http://10.0.0.1/num"));
+    assert_eq!((&told.notify.sms_url, &told.notify.fee_url), (&None, &None));
+    assert_eq!(told.notify.signature, crate::apps::Generation::Wsse);
+    let is_told: Vec<bool> = config.settings.apps.iter().map(|app| app.is_told).collect();
+    assert!(is_told.last() == Some(&true) && is_told.iter().filter(|is_told| **is_told).count() == 1);
+    let notify = &config.notify;
+    assert_eq!((notify.timeout, notify.connections_per_app), (Duration::from_secs(3), 2));
+    assert_eq!(notify.limits().keep, Duration::from_secs(2 * 86_400));
+    assert!(notify.proxy.is_some() && !format!("{notify:?}").contains("password"));
+
+    for (keys, key, mend) in [
+        ("notify.status_url = \"http://10.0.0.1/\"", "notify.status_url", "[notify] allow"),
+        ("notify.fee_url = \"shop\"", "notify.fee_url", "e.g."),
+        ("notify.sms_control_url = 1", "notify.sms_control_url", "quotation marks"),
+        ("notify.signature = \"ask\"", "notify.signature", "aksk"),
+        ("notify.url = \"\"", "notify.url", "known here"),
+        ("[notify]\nallow = [\"10.0.0.1/8\"]", "notify.allow[0]", "10.0.0.0/8"),
+        ("[notify]\nproxy = \"https://me:password@proxy\"", "notify.proxy", "http://"),
+        ("[notify]\nca = \"none.pem\"", "notify.ca", "PEM"),
+        ("[notify]\ntimeout = \"2m\"", "notify.timeout", "1s to 1m"),
+        ("[notify]\nconnections_per_app = 0", "notify.connections_per_app", "1 to 64"),
+        ("[notify]\nkeep = \"1h\"", "notify.keep", "1d to 365d"),
+    ] {
+        let complaints = parse(&app("told", keys), Path::new("c.toml")).unwrap_err();
+        let [complaint] = &complaints[..] else { panic!("{keys}: {complaints:?}") };
+        assert!(complaint.key.ends_with(key) && complaint.line > 0, "{keys}: {complaint}");
+        assert!(complaint.mend.contains(mend) && !complaint.to_string().contains("password"), "{keys}: {complaint}");
+    }
+}
+
+#[test]
+fn the_apps_of_the_load_benches_are_told_by_urls_of_this_machine() {
+    let config = load(&etc("bench.toml")).unwrap();
+    let told: Vec<_> = config.accounts.iter().filter(|account| account.notify.status_url.is_some()).collect();
+    assert_eq!(told.iter().map(|account| &*account.name).collect::<Vec<_>>(), ["bench-axb", "bench-ax", "bench-axe"]);
+    for account in told {
+        let urls = &account.notify;
+        let urls = [&urls.status_url, &urls.fee_url, &urls.sms_url, &urls.number_url].map(Option::as_deref);
+        let at = |path: &str| Some(format!("http://127.0.0.1:18090/{path}"));
+        let wanted = [at("status"), at("fee"), at("sms"), at("num")];
+        assert_eq!(urls.map(|url| url.map(str::to_owned)), wanted);
+    }
+}
+
+#[test]
 fn a_settled_port_leaves_what_the_operator_wrote() {
     let listener = |bind: &str, advertised: &str| Listener {
         transport: Transport::Udp,
