@@ -30,6 +30,12 @@ impl Clock {
         Clock { epoch: Instant::now(), unix_at_epoch }
     }
 
+    /// One that began so long after 1970.
+    #[cfg(test)]
+    pub(crate) fn begun_at(unix_at_epoch: Duration) -> Clock {
+        Clock { unix_at_epoch, ..Clock::start() }
+    }
+
     /// Time since the epoch of the process.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
@@ -95,7 +101,7 @@ mod tests {
 
     fn clock_of_2026() -> Clock {
         // 2026-11-23T20:36:05.123456Z
-        Clock { unix_at_epoch: Duration::from_micros(1_795_466_165_123_456), ..Clock::start() }
+        Clock::begun_at(Duration::from_micros(1_795_466_165_123_456))
     }
 
     #[test]

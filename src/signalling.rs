@@ -22,13 +22,16 @@ use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
 use mio::{Events, Poll, Token};
+use numbering::LastCaller;
 use sip::transaction::{Flow, Transmit, Transport};
 use tokio::sync::oneshot;
 
 use crate::cdr::Cdrs;
 use crate::clock::Clock;
+use crate::hep;
 use crate::metrics::Metrics;
 use crate::notify::Outbox;
+use crate::registry::Callers;
 use crate::relay::Relay;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
@@ -51,7 +54,7 @@ const NEW_CALLS_BEHIND: usize = 1;
 const GRAIN: Duration = Duration::from_millis(5);
 /// When a socket's full send buffer is tried again.
 const RETRY: Duration = Duration::from_millis(1);
-/// How often the metrics are told.
+/// How often the metrics are told, and the registry who has called.
 const PUBLISH: Duration = Duration::from_millis(250);
 /// The longest that streams may take to be written out at the end.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -103,10 +106,14 @@ pub struct Parts {
     pub cdrs: Cdrs,
     /// What customers are told.
     pub outbox: Outbox,
+    /// Who has called A by an extension.
+    pub callers: Callers,
     /// Time.
     pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Who gets a copy of every message.
+    pub hep: Option<hep::Exporter>,
     /// Who else looks.
     pub observer: Option<Observer>,
 }
@@ -316,7 +323,7 @@ impl Loop {
     // ---- in ---------------------------------------------------------------------------------------------------
 
     fn on_datagrams(&mut self, now: Duration, listener: usize) {
-        let Parts { udp, core, clock, .. } = &mut self.parts;
+        let Parts { udp, core, clock, hep, .. } = &mut self.parts;
         let Some(udp) = &mut udp[listener] else {
             self.unread[listener] = false;
             return;
@@ -324,7 +331,11 @@ impl Loop {
         let place = u16::try_from(listener).expect("the configuration allows few listeners");
         for _ in 0..BATCHES {
             let received = udp.recv_batch(clock, |peer, age, bytes| {
-                core.take_in(now, age, Flow::to(Transport::Udp, place, peer), bytes);
+                let flow = Flow::to(Transport::Udp, place, peer);
+                if let Some(hep) = hep {
+                    hep.received(clock.unix(now), &flow, &bytes);
+                }
+                core.take_in(now, age, flow, bytes);
             });
             match received {
                 Ok(Received::Some) => {}
@@ -346,7 +357,12 @@ impl Loop {
         self.parts.bell.answer();
         for _ in 0..TELLINGS {
             match self.parts.tcp.poll() {
-                Some(Inbound::Message { flow, bytes }) => self.parts.core.take_in(now, Duration::ZERO, flow, bytes),
+                Some(Inbound::Message { flow, bytes }) => {
+                    if let Some(hep) = &mut self.parts.hep {
+                        hep.received(self.parts.clock.unix(now), &flow, &bytes);
+                    }
+                    self.parts.core.take_in(now, Duration::ZERO, flow, bytes);
+                }
                 Some(Inbound::Failure { flow }) => self.parts.core.handle_transport_failure(now, flow),
                 None => break,
             }
@@ -429,8 +445,15 @@ impl Loop {
                 self.parts.metrics.on_call_ended(&cdr);
                 self.parts.cdrs.write(cdr);
             }
-            // TODO: registry
-            Output::Reached { .. } => {}
+            Output::Reached { binding, a, caller } => {
+                let at = u64::try_from(self.parts.clock.unix(now).as_millis()).unwrap_or(u64::MAX);
+                self.parts.callers.note(binding, a, LastCaller { number: caller, at });
+            }
+            Output::Correlated { call_id, caller } => {
+                if let Some(hep) = &mut self.parts.hep {
+                    hep.correlate(call_id, caller);
+                }
+            }
             // Before the message that belongs to it: what has happened has been written down first.
             Output::Told(event) => self.parts.outbox.post_event(&event),
             Output::Log(line) => log(&line),
@@ -439,6 +462,9 @@ impl Loop {
 
     fn send(&mut self, now: Duration, transmit: Transmit) {
         let flow = transmit.flow;
+        if let Some(hep) = &mut self.parts.hep {
+            hep.sent(self.parts.clock.unix(now), &flow, &transmit.bytes);
+        }
         match flow.transport {
             Transport::Udp => {
                 if let Some(Some(udp)) = self.parts.udp.get_mut(usize::from(flow.listener)) {
@@ -464,6 +490,7 @@ impl Loop {
 
     fn publish(&mut self, now: Duration) {
         self.published = now;
+        self.parts.callers.hand_over();
         let Parts { core, udp, tcp, relay, cdrs, metrics, .. } = &self.parts;
         let gauges = core.gauges();
         metrics.set_core(core.counters(), &gauges);

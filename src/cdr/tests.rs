@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::notify;
 use crate::recording::path_of;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -364,6 +365,70 @@ fn a_record_of_the_spool_that_cannot_be_read_does_not_stand_in_the_way() {
     assert_eq!(site.stored(), ["0"]);
     let (cdrs, _) = site.open(DAY);
     assert_eq!(cdrs.counters().lost.load(Relaxed), 0);
+}
+
+/// What apps are told, the oldest first.
+fn fees(queue: &notify::Queue) -> Vec<(String, serde_json::Value)> {
+    let log = queue.log(&notify::LogQuery { limit: notify::PAGE, ..notify::LogQuery::default() }).unwrap();
+    let read = |fee: notify::Delivery| (fee.notice_id, serde_json::from_str(&fee.body).unwrap());
+    log.into_iter().rev().map(read).collect()
+}
+
+#[test]
+fn an_app_is_told_of_a_record_once_the_store_has_it() {
+    let site = Site::new();
+    let accounts = notify::tests::accounts();
+    let (outbox, queue, teller) = Outbox::open(&site.store(), site.clock, accounts, notify::Limits::default()).unwrap();
+    let path = path_of(&site.kept().dir, "20261123-a.wav").unwrap();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "voices").unwrap();
+    let open = || {
+        let outbox = Some(outbox.clone());
+        Cdrs::open(&site.lines(), &site.store(), DAY, site.clock, site.kept(), outbox).unwrap()
+    };
+    let (cdrs, thread) = open();
+    let blocker = refuse(&site);
+    let quiet = Cdr { app_name: Some("quiet".into()), ..full("q") };
+    for cdr in [full("a"), full("b"), bare("c"), quiet] {
+        cdrs.write(Box::new(cdr));
+    }
+    // It waits for the disk longer than anything here does.
+    until("the store has refused", || cdrs.counters().written.load(Relaxed) == 4);
+    drop(cdrs);
+    thread.join().unwrap();
+    assert_eq!(outbox.counters().posted[1].load(Relaxed), 0);
+    blocker.execute_batch("ROLLBACK").unwrap();
+    let spool = fs::read(site.store().join(SPOOL.file)).unwrap();
+    for _ in 0..3 {
+        // As if the mark had never been moved: it has been told, and we died before that was noted.
+        fs::write(site.store().join(SPOOL.file), &spool).unwrap();
+        let (cdrs, thread) = open();
+        drop(cdrs);
+        thread.join().unwrap();
+    }
+    drop(outbox);
+    until("both are told", || fees(&queue).len() == 2);
+    let fees = fees(&queue);
+    drop(queue);
+    teller.join().unwrap();
+    let [(first, a), (second, b)] = &fees[..] else { panic!("{fees:?}") };
+    assert_eq!((&**first, &**second), ("a-fee", "b-fee"));
+    assert_eq!(a["recordObjectName"], "20261123-a.wav");
+    assert_eq!((&a["recordFlag"], &b["recordFlag"]), (&1.into(), &0.into()));
+    assert!(b.get("recordObjectName").is_none(), "its recording has left no file");
+    for (field, value) in [
+        ("callerNum", "+8613800000001"),
+        ("calleeNum", "+8617000000001"),
+        ("fwdDisplayNum", "+8617000000001"),
+        ("fwdDstNum", "+8613800000002"),
+        ("extendNum", "0042"),
+        ("serviceType", "004"),
+        ("userData", "order \"7\"\\\n名"),
+        ("subscriptionId", &SubscriptionId(7).to_string()),
+    ] {
+        assert_eq!(a[field], value, "{field}");
+    }
+    assert_eq!((&a["direction"], &a["ulFailReason"], &a["fwdUnaswRsn"]), (&1.into(), &0.into(), &0.into()));
 }
 
 /// Somebody else writes the database: every commit is refused, as on a full disk.

@@ -21,6 +21,7 @@ use numbering::{Axb, Binding, VirtualNumber};
 use toml::de::DeTable;
 
 use crate::apps::Account;
+use crate::hep;
 use crate::prompts::Library;
 use crate::registry::{self, Base, File};
 
@@ -63,9 +64,11 @@ const ROOT: &[&str] = &[
     "admin",
     "metrics",
     "log",
+    "hep",
     "prompts",
     "trunk",
     "app",
+    "numbering",
     "number",
     "binding",
 ];
@@ -79,6 +82,8 @@ pub struct Config {
     pub dns: Dns,
     /// Certificates, and whom we believe.
     pub tls: Tls,
+    /// Only numbers of the 700 segment may be virtual ones.
+    pub only_700: bool,
     /// Virtual numbers, in the order of the file.
     pub numbers: Vec<VirtualNumber>,
     /// Bindings, in the order of the file; no two of one X share a number.
@@ -99,6 +104,8 @@ pub struct Config {
     pub default_prompts: Arc<HashMap<String, Arc<Prompt>>>,
     /// Where `GET /metrics` is served.
     pub metrics: Option<SocketAddr>,
+    /// Who gets a copy of every SIP message; `None`: nobody.
+    pub hep: Option<hep::Config>,
     /// What is logged.
     pub log: Log,
     /// Relay threads, 1 to 64.
@@ -109,7 +116,12 @@ impl Config {
     /// What the registry takes of it.
     #[must_use]
     pub fn into_file(self) -> File {
-        let base = Base { settings: self.settings, accounts: self.accounts, prompts: self.default_prompts };
+        let base = Base {
+            settings: self.settings,
+            accounts: self.accounts,
+            prompts: self.default_prompts,
+            only_700: self.only_700,
+        };
         File { base, numbers: self.numbers, bindings: self.bindings.into_iter().map(Binding::Axb).collect() }
     }
 }
@@ -248,12 +260,15 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let (cdr_file, cdr_keep) = output::cdr(root, folder, report);
     let metrics = output::metrics(root, listeners, report);
     let log = output::log(root, report);
+    let hep = output::hep(root, report);
     let mut library = Library::new(output::prompts_dir(root, folder, report));
     let trunks = trunk::read(root, sip.as_ref(), folder, report);
     let mut apps = app::read(root, defaults, folder, &mut library, report);
     let api = api::read(root, listeners, metrics, folder, report);
     let store = output::store(root, folder, report);
-    let numbers = number::numbers(root, &trunks, &apps, report);
+    let only_700 = number::only_700(root, report);
+    let numbers = number::numbers(root, only_700, &trunks, &apps, report);
+    apps.check_call_backs(|number| numbers.knows(number), report);
     let bindings = number::bindings(root, &numbers, &mut apps, &mut library, report);
     let default_prompts = registry::default_set(&mut library);
     let (sip, (media, relay_workers)) = (sip?, media?);
@@ -265,12 +280,14 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         limits: sip.limits,
         timers: sip.timers,
         product_name: sip.product_name,
+        correlates: hep.is_some(),
         index: Default::default(),
     };
     Some(Config {
         settings,
         dns,
         tls: trunks.tls,
+        only_700,
         numbers: numbers.numbers,
         bindings,
         recording,
@@ -281,6 +298,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         api,
         default_prompts,
         metrics,
+        hep,
         log,
         relay_workers,
     })

@@ -16,6 +16,8 @@ use crate::registry::Registry;
 
 /// The labels of `axbridge_registry_work_total`.
 const WORK: [&str; 2] = ["done", "refused"];
+/// The labels of `axbridge_callers_total`.
+const CALLERS: [&str; 3] = ["remembered", "passed_over", "lost"];
 /// The labels of `axbridge_cdr_store_total`.
 const CDRS: [&str; 3] = ["stored", "unspooled", "replayed"];
 /// What becomes of notices: the second label of `axbridge_notices_total`.
@@ -35,6 +37,7 @@ pub(super) struct Platform {
     expired: IntCounter,
     parked: IntGauge,
     depth: IntGauge,
+    callers: Vec<IntCounter>,
     cdrs: Vec<IntCounter>,
     notices: Vec<IntCounter>,
     pending: Vec<IntGauge>,
@@ -72,6 +75,7 @@ impl Platform {
             expired: made.counter("axbridge_bindings_expired_total", "Bindings that have run out"),
             parked: made.gauge("axbridge_store_rows_left_out", "Rows of the store that could not be taken at the start"),
             depth: made.gauge("axbridge_registry_queue_depth", "Requests that wait for the registry"),
+            callers: made.counters("axbridge_callers_total", "Who called A by an extension: remembered, nobody to be called back, lost for want of room", "result", CALLERS),
             cdrs: made.counters("axbridge_cdr_store_total", "Call records: in the store, not safe from a crash for want of room, found after one", "event", CDRS),
             notices: made.counters_of_two("axbridge_notices_total", "What customers are told: kept, delivered, attempts that failed, given up, replayed, lost", ["channel", "result"], Channel::ALL.map(Channel::as_str), NOTICES),
             pending: made.gauges("axbridge_notices_pending", "What customers have not been told yet", "channel", Channel::ALL.map(Channel::as_str)),
@@ -102,6 +106,8 @@ impl Platform {
         raise(&self.expired, read(&registry.expired));
         set(&self.parked, usize::try_from(read(&registry.parked)).unwrap_or(usize::MAX));
         set(&self.depth, watched.registry.depth());
+        let callers = [&registry.callers, &registry.callers_passed_over, &registry.callers_lost];
+        raise_all(&self.callers, callers.map(read));
         let cdrs = &watched.cdrs;
         raise_all(&self.cdrs, [&cdrs.stored, &cdrs.unspooled, &cdrs.replayed].map(read));
         let notices = &watched.notices;

@@ -41,7 +41,7 @@ pub mod message;
 mod queue;
 pub mod sign;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub use message::{Fee, Sms, SmsMode};

@@ -76,13 +76,20 @@ pub enum Output {
     Reached {
         /// The binding.
         binding: SubscriptionId,
-        /// Its A.
+        /// Its A as the call has it: the binding may be another A's before this is remembered.
         a: Number,
         /// Who calls.
         caller: Number,
     },
     /// Something that the customer wants to know. Before anybody outside does: what is put out behind it is not done yet.
     Told(Box<CallEvent>),
+    /// The second leg of a call begins.
+    Correlated {
+        /// Its Call-ID.
+        call_id: Box<[u8]>,
+        /// The caller's.
+        caller: Box<[u8]>,
+    },
     /// Something to log.
     Log(LogLine),
 }
