@@ -458,8 +458,6 @@ fn complain(section: &Section<'_>, axb: &Axb, error: BindError, lines: &Lines, r
         | BindError::XTaken
         | BindError::TooManyX
         | BindError::ExtensionTaken(_)
-        | BindError::Not700
-        | BindError::Managed700
         | BindError::NoneFree
         | BindError::Configured => ("x", Fault::new(error.to_string(), "leave it out")),
     };

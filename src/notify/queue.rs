@@ -450,6 +450,8 @@ pub(super) struct Rows {
     counters: Arc<Counters>,
     of_app: HashMap<Arc<str>, u64>,
     rows: u64,
+    /// The first sweep: while this process was not there nobody was left alone.
+    swept_since: Option<u64>,
 }
 
 impl Rows {
@@ -457,7 +459,15 @@ impl Rows {
         let connection = sqlite::open(&dir.join(FILE), &MIGRATIONS)?;
         connection.busy_timeout(PATIENCE)?;
         connection.set_prepared_statement_cache_capacity(64);
-        let mut rows = Rows { connection, limits, shared: Arc::default(), counters, of_app: HashMap::new(), rows: 0 };
+        let mut rows = Rows {
+            connection,
+            limits,
+            shared: Arc::default(),
+            counters,
+            of_app: HashMap::new(),
+            rows: 0,
+            swept_since: None,
+        };
         let count = rows.connection.query_row("SELECT count(*) FROM notices", [], |row| row.get::<_, i64>(0))?;
         let mut tally = Tally { rows: count, ..Tally::default() };
         {
@@ -584,7 +594,11 @@ impl Rows {
     }
 
     fn give_up(&mut self, now: u64) -> Result<usize, StoreError> {
-        let before = sqlite::clamped(now.saturating_sub(millis(self.limits.patience)));
+        let before = now.saturating_sub(millis(self.limits.patience));
+        if *self.swept_since.get_or_insert(now) > before {
+            return Ok(0);
+        }
+        let before = sqlite::clamped(before);
         let endpoints: Vec<Endpoint> = self.endpoints();
         let mut tally = Tally::default();
         let mut count = 0;
@@ -679,7 +693,7 @@ fn insert<'a>(
         let added = if is_full {
             is_beyond.execute(params![id, app, place, session, created, body, now, FailedBy::TooMany.as_str()])?
         } else {
-            waits.execute(params![id, app, place, session, created, body, created.min(now)])?
+            waits.execute(params![id, app, place, session, created, body, now])?
         };
         if added == 0 {
             continue;

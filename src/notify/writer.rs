@@ -1,5 +1,6 @@
 //! The thread that writes `outbox.db`: a few commits a second, and the broom behind.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -36,16 +37,18 @@ const REPLAYS: usize = 64;
 /// What stands before the body in the spool, on a line of its own.
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
-    id: &'a str,
-    app: &'a str,
+    // What has an escape in it cannot be borrowed when it is read.
+    id: Cow<'a, str>,
+    app: Cow<'a, str>,
     channel: usize,
-    session: &'a str,
+    session: Cow<'a, str>,
     created: u64,
 }
 
 /// A notice as it lies in the spool.
 pub(super) fn frame(notice: &Notice, room: &mut &mut [u8]) -> io::Result<()> {
     let Notice { id, app, channel, session, created, body } = notice;
+    let [id, app, session] = [&**id, &**app, &**session].map(Cow::Borrowed);
     serde_json::to_writer(&mut *room, &Head { id, app, channel: channel.index(), session, created: *created })?;
     room.write_all(b"\n")?;
     room.write_all(body.as_bytes())
@@ -56,7 +59,8 @@ pub(super) fn unframe(bytes: &[u8]) -> Option<Notice> {
     let (head, body) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
     let Head { id, app, channel, session, created } = serde_json::from_str(head).ok()?;
     let channel = *Channel::ALL.get(channel)?;
-    Some(Notice { id: id.into(), app: app.into(), channel, session: session.into(), created, body: body.into() })
+    let (id, session) = (id.into_owned(), session.into_owned());
+    Some(Notice { id, app: app.into(), channel, session, created, body: body.into() })
 }
 
 /// Something that was told is to be told once more, all of it since then.

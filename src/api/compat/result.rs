@@ -302,8 +302,6 @@ impl Refused {
             BindError::InUse => Code::Bound,
             // Only a bug leads here: the names of new bindings are unique.
             BindError::Exists => Code::Internal,
-            // Numbers come by the operators' API.
-            BindError::Not700 | BindError::Managed700 => Code::Internal,
             BindError::SameParty => return Refused::parameter(parties.same, "is the number of the other party"),
             BindError::PartyIsVirtual(number) => return Refused::parameter(named(number), "is a virtual number"),
             BindError::ServiceNumber(number) => return Refused::parameter(named(number), "is a service number"),

@@ -34,7 +34,7 @@ fn what_is_posted_is_due_and_what_is_settled_is_not() {
     outbox.post_event(&call_event("food", "s", at, call_in()));
     outbox.post_event(&call_event("quiet", "s", at, call_in()));
     outbox.post_event(&call_event("nobody", "s", at, call_in()));
-    outbox.post_fee(&Fee { app: "food".into(), session_id: "s".into(), ended: 1, ..Fee::default() });
+    outbox.post_fee(&Fee { app: "food".into(), session_id: "s".into(), ended: site.now(), ..Fee::default() });
     outbox.post_numbers(&"food".into(), at, &vec![(n(8_675_512_340_001), None); 201]);
     until("all are there", || log(&queue).len() == 5);
     let now = site.now();
@@ -123,7 +123,12 @@ fn an_outbox_that_ends_while_the_disk_refuses_leaves_all_in_the_spool() {
     outside.execute_batch("BEGIN IMMEDIATE").unwrap();
     for place in 0..10 {
         outbox.post_event(&call_event("food", &format!("s{place}"), Duration::ZERO, call_in()));
-        outbox.post_fee(&Fee { app: "food".into(), session_id: format!("s{place}"), ..Fee::default() });
+        outbox.post_fee(&Fee {
+            app: "food".into(),
+            session_id: format!("s{place}"),
+            ended: site.now(),
+            ..Fee::default()
+        });
     }
     drop((outbox, queue));
     thread.join().unwrap();
@@ -182,10 +187,11 @@ fn what_was_posted_survives_a_kill() {
         let (posted, told) = bounded::<String>(1000);
         let fees = posted.clone();
         let of_fees = round.clone();
+        let ended = millis(UNIX);
         let others = std::thread::spawn(move || {
             for place in 0_u64.. {
                 let session_id = format!("f{of_fees}x{place}");
-                other.post_fee(&Fee { app: "food".into(), session_id: session_id.clone(), ..Fee::default() });
+                other.post_fee(&Fee { app: "food".into(), session_id: session_id.clone(), ended, ..Fee::default() });
                 fees.send(format!("{session_id}-fee")).unwrap();
             }
         });
@@ -244,7 +250,7 @@ fn what_was_posted_survives_a_kill() {
         let kept: Vec<(String, i64)> = rows.map(Result::unwrap).collect();
         let is_missing = |id: &&String| kept.binary_search_by(|(kept, _)| kept.cmp(id)).is_err();
         let missing: Vec<&String> = posted.iter().filter(is_missing).collect();
-        assert!(missing.is_empty(), "round {round}: {} of {}: {missing:?}", missing.len(), posted.len());
+        assert!(missing.is_empty(), "round {round}: {} of {}: {:?}", missing.len(), posted.len(), missing[0]);
         // Each once; and at most what was posted and not said: what the child's own channel holds, and two in hand.
         assert!(kept.len() <= posted.len() + (round + 1) * 1002, "round {round}: {} of {}", kept.len(), posted.len());
         assert!(kept.windows(2).all(|pair| pair[0].0 != pair[1].0));

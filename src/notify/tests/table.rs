@@ -196,9 +196,13 @@ fn the_log_is_swept_a_bit_at_a_time() {
 fn what_nobody_tries_is_given_up_when_patience_ends() {
     let mut table = Table::new(Limits::default());
     let of = |session, place| notice("food", Channel::Status, session, place, place);
-    table.insert(10, &[of("s", 1), of("s", 2)]);
+    table.insert(1, &[of("s", 1), of("s", 2)]);
     let patience = millis(Limits::default().patience);
-    table.rows.sweep(10 + patience - 10).unwrap();
+    // After a long night of ours nobody has been left alone yet.
+    table.rows.sweep(10 * patience).unwrap();
+    let mut table = table.reopened(Limits::default());
+    table.rows.sweep(1).unwrap();
+    table.rows.sweep(1 + patience).unwrap();
     assert_eq!(table.one("s-status-1").state, State::Pending);
     table.rows.sweep(2 + patience).unwrap();
     let entry = table.one("s-status-1");
@@ -310,8 +314,8 @@ struct Kept {
 /// What the table should be, said as simply as it can be.
 #[derive(Default)]
 struct Model {
+    /// By row.
     kept: BTreeMap<u64, Kept>,
-    next: u64,
     limit: u64,
 }
 
@@ -330,14 +334,18 @@ impl Model {
         }
     }
 
-    fn insert(&mut self, now: u64, notice: &Notice) {
+    fn last(&self) -> u64 {
+        self.kept.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// `row`: where the table says that it stands.
+    fn insert(&mut self, now: u64, notice: &Notice, row: u64) {
         if self.kept.values().any(|kept| kept.notice.id == notice.id) {
             return;
         }
-        self.next += 1;
+        assert!(row > self.last());
         let state = if self.waiting(&notice.app) < self.limit { State::Pending } else { State::GivenUp };
-        let due = Some(notice.created.min(now));
-        self.kept.insert(self.next, Kept { notice: notice.clone(), state, due, attempts: 0 });
+        self.kept.insert(row, Kept { notice: notice.clone(), state, due: None, attempts: 0 });
         self.take_turns(now);
     }
 
@@ -398,11 +406,11 @@ fn random_programs_do_what_the_model_does() {
                         .map(|_| notice(app, channel, &session, dice.roll(400), created))
                         .collect();
                     table.insert(now, &notices);
-                    notices.iter().for_each(|notice| model.insert(now, notice));
+                    notices.iter().for_each(|notice| model.insert(now, notice, table.one(&notice.id).id));
                 }
                 4..8 => {
                     let id = match table.due(now, app, channel)[..] {
-                        [] => 1 + dice.roll(model.next + 2),
+                        [] => 1 + dice.roll(model.last() + 2),
                         [.., last] if dice.roll(3) == 0 => last,
                         [first, ..] => first,
                     };
@@ -414,7 +422,7 @@ fn random_programs_do_what_the_model_does() {
                     model.settle(now, outcome);
                 }
                 8 => {
-                    let id = 1 + dice.roll(model.next + 2);
+                    let id = 1 + dice.roll(model.last() + 2);
                     let is_done = model.replay(now, id);
                     assert_eq!(table.rows.replay(now, id).unwrap(), is_done, "seed {seed}, step {step}");
                 }
