@@ -8,7 +8,7 @@
 //!                                        ├ relay        media threads: RTP
 //!                                        ├ recording    one thread: WAV files
 //!                                        ├ cdr          one thread: JSON lines, cdrs.db
-//!                                        ├ notify       one thread: outbox.db, what customers are told
+//!                                        ├ notify       two threads: outbox.db, what customers are told; HTTP to them
 //!                                        ├ registry     one thread: bindings, numbers, apps; store: SQLite
 //!                                        ├ api          tokio, a runtime of its own: HTTP
 //!                                        └ metrics      tokio: /metrics

@@ -499,8 +499,10 @@ fn records_are_merged_and_each_stands_in_one_message() {
     let dir = TempDir::new().unwrap();
     let urls = Urls { fee_url: Some(receiver.url("/fees").into()), ..Urls::default() };
     let mut house = House::open(dir.path(), vec![account(0, "a", urls)]);
+    let now = u64::try_from(house.clock.unix(house.clock.now()).as_millis()).unwrap();
     for call in 0..120 {
-        house.outbox.post_fee(&Fee { app: "a".into(), session_id: format!("call-{call}"), ..Fee::default() });
+        let session_id = format!("call-{call}");
+        house.outbox.post_fee(&Fee { app: "a".into(), session_id, call_in: now, ended: now, ..Fee::default() });
     }
     // Nobody sends yet: all of them wait.
     until("all are in the database", || (house.posted() == 120).then_some(()));
