@@ -133,6 +133,10 @@ impl Platform {
                 }
                 Output::Ending(cdr) => drop(black_box(cdr)),
                 Output::Told(event) => drop(black_box(event)),
+                output @ (Output::AskText { .. }
+                | Output::SendText { .. }
+                | Output::AnswerText { .. }
+                | Output::Text(_)) => drop(black_box(output)),
                 Output::Reached { binding, a, caller } => drop(black_box((binding, a, caller))),
                 Output::Log(line) => drop(black_box(line)),
             }

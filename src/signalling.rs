@@ -430,6 +430,8 @@ impl Loop {
             Output::Reached { .. } => {}
             // TODO: outbox
             Output::Told(event) => drop(event),
+            // TODO: text messages
+            Output::AskText { .. } | Output::SendText { .. } | Output::AnswerText { .. } | Output::Text(_) => {}
             Output::Log(line) => log(&line),
         }
     }

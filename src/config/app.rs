@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts, SecondCall};
+use b2bua::settings::{App, AppPrompts, AppTexts, SecondCall};
 use media::Prompt;
 use numbering::{AppId, Area, Mode, Rules};
 use toml::de::DeValue;
@@ -144,6 +144,7 @@ fn app(
         safety_ceiling,
         second_call: SecondCall::default(),
         is_told: false,
+        texts: AppTexts::default(),
         prompts: prompts(section, language, library, report),
         named: HashMap::new(),
     }

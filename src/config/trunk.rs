@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use b2bua::settings::{
     AskExtension, CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk,
+    TrunkTexts,
 };
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
@@ -145,6 +146,7 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         calls_per_second: section.or("calls_per_second", 100, value::whole(1..=1_000_000), report),
         auth: credentials::auth(section, folder, report),
         challenge: credentials::challenge(section, folder, report),
+        texts: TrunkTexts::default(),
     }
 }
 

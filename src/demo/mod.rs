@@ -197,6 +197,10 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
             | Output::Ending(_)
             | Output::Reached { .. }
             | Output::Told(_)
+            | Output::AskText { .. }
+            | Output::SendText { .. }
+            | Output::AnswerText { .. }
+            | Output::Text(_)
             | Output::Log(_) => None,
         };
         if let Some(told) = told {

@@ -36,11 +36,13 @@ use crate::outcome::Cause;
 use crate::overload::{Change, Refused, Room};
 use crate::routes::{Route, Routes};
 use crate::settings::{Settings, Trunk, TrunkId};
+use crate::text::{Outcome, Text, TextEvent, TextKey};
 
 mod admission;
 pub mod inquiry;
 mod new_call;
 mod routing;
+mod texts;
 
 /// A media session; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -83,6 +85,39 @@ pub enum Output {
     },
     /// Something that the customer wants to know. Before anybody outside does: what is put out behind it is not done yet.
     Told(Box<CallEvent>),
+    /// The customer is to be asked what becomes of a text; [`Core::handle_text_verdict`] brings the answer. One that comes too
+    /// late changes nothing.
+    AskText {
+        /// Which.
+        key: TextKey,
+        /// It.
+        text: Arc<Text>,
+    },
+    /// Send a text to a trunk that the driver has a protocol for ([`TextBy::Driver`]); [`Core::handle_text_result`] brings what
+    /// came of it. After 24 s (48 · T1) less what has passed it is taken for unanswered.
+    SendText {
+        /// Which.
+        key: TextKey,
+        /// The trunk's name.
+        trunk: Arc<str>,
+        /// Who is shown: X.
+        from: Number,
+        /// Who gets it.
+        to: Number,
+        /// What, in one piece; the driver cuts it as its protocol needs.
+        content: Arc<str>,
+    },
+    /// What became of a text that the driver has brought ([`Core::take_in_text`]).
+    AnswerText {
+        /// The trunk's name.
+        trunk: Arc<str>,
+        /// [`TextIn::reply`].
+        reply: u64,
+        /// For its sender.
+        outcome: Outcome,
+    },
+    /// What became of a text message, for a customer who wants to know.
+    Text(Box<TextEvent>),
     /// Something to log.
     Log(LogLine),
 }

@@ -42,6 +42,10 @@ fn outputs(core: &mut Core) -> (Vec<String>, Vec<LogLine>) {
             | Output::Media { .. }
             | Output::Reached { .. }
             | Output::Told(_)
+            | Output::AskText { .. }
+            | Output::SendText { .. }
+            | Output::AnswerText { .. }
+            | Output::Text(_)
             | Output::Ending(_)
             | Output::Ended(_) => {}
         }

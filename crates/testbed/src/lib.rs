@@ -36,7 +36,7 @@ pub use phone::{
 pub use privacy::leaks_of;
 pub use seeds::seeds;
 pub use setup::{A_TONE, B_TONE, Setup, prompt};
-pub use world::{A, B, OnWire, PhoneId, World};
+pub use world::{A, B, OnWire, PhoneId, ToSend, World};
 
 /// So many milliseconds.
 #[must_use]

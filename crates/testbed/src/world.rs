@@ -14,9 +14,10 @@ use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
 use b2bua::event::CallEvent;
 use b2bua::settings::{Settings, Target};
+use b2bua::text::{Outcome, Text, TextEvent, TextKey};
 use bytes::Bytes;
 use media::session::Session;
-use numbering::Bindings;
+use numbering::{Bindings, Number};
 use phone::{Known, Phone, PhoneEvent};
 use sip::transaction::Flow;
 
@@ -92,6 +93,21 @@ pub(crate) struct Sent {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A text that the driver is to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToSend {
+    /// Which.
+    pub key: TextKey,
+    /// To this trunk.
+    pub trunk: Arc<str>,
+    /// Showing this number.
+    pub from: Number,
+    /// To this one.
+    pub to: Number,
+    /// What.
+    pub content: Arc<str>,
+}
+
 /// A SIP message as X sent it or was given it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OnWire {
@@ -132,6 +148,11 @@ pub struct World {
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) logs: Vec<String>,
     pub(crate) told: Vec<CallEvent>,
+    /// Texts: what the customer is asked, what the driver is to send, what it is answered, what the customer is told.
+    pub(crate) asked: Vec<(TextKey, Arc<Text>)>,
+    pub(crate) to_send: Vec<ToSend>,
+    pub(crate) answers: Vec<(u64, Outcome)>,
+    pub(crate) texts: Vec<TextEvent>,
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
     pub(crate) events: Vec<(Duration, PhoneId, PhoneEvent)>,
     pub(crate) sent: BTreeSet<Sent>,
@@ -181,6 +202,10 @@ impl World {
             cdrs: Vec::new(),
             logs: Vec::new(),
             told: Vec::new(),
+            asked: Vec::new(),
+            to_send: Vec::new(),
+            answers: Vec::new(),
+            texts: Vec::new(),
             recordings: BTreeMap::new(),
             events: Vec::new(),
             sent: BTreeSet::new(),
