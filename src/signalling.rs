@@ -500,6 +500,10 @@ fn log(line: &LogLine) {
             let (caller, x) = (caller.map(tracing::field::display), x.map(tracing::field::display));
             tracing::info!(%session_id, caller, x, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
         }
+        LogLine::Text { id, calling, x, outcome, parts } => {
+            let calling = calling.map(tracing::field::display);
+            tracing::info!(text_id = %id, calling, %x, outcome = outcome.row().label, parts, "text");
+        }
         LogLine::Route(Change { trunk, host, transport, address, state }) => {
             let transport = transport.as_str();
             match state {

@@ -18,6 +18,7 @@ use numbering::{Mode, Number, Party, SubscriptionId, TextRefusal};
 
 pub mod body;
 pub mod marks;
+pub(crate) mod recent;
 
 /// A text message in progress; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -292,7 +293,7 @@ impl Outcome {
             404 | 410 | 484 | 485 | 604 => Outcome::NoSuchNumber,
             406 | 413 | 415 | 488 | 513 | 606 => Outcome::NotTaken,
             408 | 504 => Outcome::NoResponse,
-            480 | 486 | 487 | 600 => Outcome::Unreachable,
+            300..=399 | 480 | 486 | 487 | 600 => Outcome::Unreachable,
             482 | 483 => Outcome::Loop,
             500..=599 => Outcome::FarFailure,
             _ => Outcome::Refused,
