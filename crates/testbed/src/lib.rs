@@ -31,7 +31,7 @@ pub use leak::{Kind, Leak, Secrets};
 pub use network::{Fate, Link, Network, Packet, Protocol, Random};
 pub use phone::{
     Act, Algorithm, Challenge, Codec, Credentials, Direction, Fork, Heard, Offer, PhoneEvent, Provisional, Refresher,
-    Reliability, Reply, Script, SessionTimer, Sound, State, When,
+    Reliability, Reply, Script, SessionTimer, Sound, State, TextReply, When,
 };
 pub use privacy::leaks_of;
 pub use seeds::seeds;

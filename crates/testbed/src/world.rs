@@ -14,7 +14,7 @@ use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
 use b2bua::event::CallEvent;
 use b2bua::settings::{Settings, Target};
-use b2bua::text::{Outcome, Text, TextEvent, TextKey};
+use b2bua::text::{Outcome, Text, TextEvent, TextIn, TextKey, TextResult, Verdict};
 use bytes::Bytes;
 use media::session::Session;
 use numbering::{Bindings, Number};
@@ -240,6 +240,44 @@ impl World {
         self.settle();
     }
 
+    /// This phone sends a text to X.
+    ///
+    /// # Panics
+    /// It has too many without an answer.
+    pub fn text(&mut self, who: PhoneId, words: &str) {
+        self.text_to(who, NUMBERS[2], "text/plain;charset=UTF-8", words.as_bytes());
+    }
+
+    /// This phone sends a MESSAGE to a number at X, spelt like this.
+    ///
+    /// # Panics
+    /// It has too many without an answer, or the spelling cannot stand in a URI.
+    pub fn text_to(&mut self, who: PhoneId, spelling: &str, content_type: &str, body: &[u8]) {
+        let slot = &mut self.slots[who.0];
+        slot.column = Column::Left;
+        let sent = slot.phone.text(self.now, &format!("sip:{spelling}@{X}:{SIP_PORT}"), content_type, body);
+        assert!(sent, "the phone can write to {spelling}");
+        self.settle();
+    }
+
+    /// The customer answers what it was asked of a text.
+    pub fn decide_text(&mut self, key: TextKey, verdict: Verdict) {
+        self.core.handle_text_verdict(self.now, key, verdict);
+        self.settle();
+    }
+
+    /// The driver tells what came of a text that it was to send.
+    pub fn text_result(&mut self, key: TextKey, result: TextResult) {
+        self.core.handle_text_result(self.now, key, result);
+        self.settle();
+    }
+
+    /// The driver brings a text.
+    pub fn take_in_text(&mut self, trunk: &str, text: TextIn) {
+        self.core.take_in_text(self.now, trunk, text);
+        self.settle();
+    }
+
     /// This phone hangs up, cancels or declines, whatever its state asks for.
     pub fn hang_up(&mut self, who: PhoneId) {
         self.slots[who.0].phone.hang_up(self.now);
@@ -342,6 +380,50 @@ impl World {
     #[must_use]
     pub fn told(&self) -> &[CallEvent] {
         &self.told
+    }
+
+    /// What the customer has been told of texts.
+    #[must_use]
+    pub fn texts(&self) -> &[TextEvent] {
+        &self.texts
+    }
+
+    /// What the customer has been asked of texts.
+    #[must_use]
+    pub fn asked(&self) -> &[(TextKey, Arc<Text>)] {
+        &self.asked
+    }
+
+    /// What the driver was to send.
+    #[must_use]
+    pub fn to_send(&self) -> &[ToSend] {
+        &self.to_send
+    }
+
+    /// What the driver was told of the texts that it has brought: reply, outcome.
+    #[must_use]
+    pub fn answers(&self) -> &[(u64, Outcome)] {
+        &self.answers
+    }
+
+    /// The texts that a phone got: sender, content.
+    #[must_use]
+    pub fn texts_of(&self, who: PhoneId) -> Vec<(String, String)> {
+        let of = |(_, whose, event): &(Duration, PhoneId, PhoneEvent)| match event {
+            PhoneEvent::Texted { sender, content, .. } if *whose == who => Some((sender.clone(), content.clone())),
+            _ => None,
+        };
+        self.events.iter().filter_map(of).collect()
+    }
+
+    /// The final responses to a phone's texts.
+    #[must_use]
+    pub fn text_statuses(&self, who: PhoneId) -> Vec<u16> {
+        let of = |(_, whose, event): &(Duration, PhoneId, PhoneEvent)| match event {
+            PhoneEvent::TextAnswered { status } if *whose == who => Some(*status),
+            _ => None,
+        };
+        self.events.iter().filter_map(of).collect()
     }
 
     // ---- what a story asks ------------------------------------------------------------------------------------
