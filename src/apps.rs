@@ -11,7 +11,9 @@ use numbering::{AppId, Area, Number, Rules};
 
 mod settings;
 
-pub use settings::{AppSettings, COOL_OFF, REQUESTS_PER_SECOND, ROLES, SettingsFault};
+pub use settings::{
+    AppSettings, BLOCK_TIMEOUT, BlockDefault, COOL_OFF, LONGEST_BLOCK, REQUESTS_PER_SECOND, ROLES, SettingsFault, Sms,
+};
 
 /// A key that both sides know (`app_secret`). Its Debug shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use std::time::Duration;
 use b2bua::observe::LogLine;
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
+use b2bua::text::{Outcome, TextResult};
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
@@ -430,8 +431,14 @@ impl Loop {
             Output::Reached { .. } => {}
             // TODO: outbox
             Output::Told(event) => drop(event),
-            // TODO: text messages
-            Output::AskText { .. } | Output::SendText { .. } | Output::AnswerText { .. } | Output::Text(_) => {}
+            // TODO: outbox. Until somebody asks, what the app says of no answer holds after its time.
+            Output::AskText { .. } | Output::Text(_) => {}
+            // TODO: SMPP. No trunk is the driver's yet.
+            Output::SendText { key, .. } => {
+                let failed = TextResult::Failed(Outcome::NoRoute);
+                self.parts.core.handle_text_result(now, key, failed);
+            }
+            Output::AnswerText { .. } => {}
             Output::Log(line) => log(&line),
         }
     }

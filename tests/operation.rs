@@ -284,7 +284,7 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 55] = [
+const FAMILIES: [(&str, &str); 57] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_api_answers_total", "counter"),
     ("axbridge_api_gate_total", "counter"),
@@ -334,6 +334,8 @@ const FAMILIES: [(&str, &str); 55] = [
     ("axbridge_store_rows_left_out", "gauge"),
     ("axbridge_tcp_connections", "gauge"),
     ("axbridge_tcp_events_total", "counter"),
+    ("axbridge_texts_active", "gauge"),
+    ("axbridge_texts_total", "counter"),
     ("axbridge_timer_lateness_seconds", "histogram"),
     ("axbridge_transactions_active", "gauge"),
     ("axbridge_trunk_calls_active", "gauge"),

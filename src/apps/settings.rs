@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use b2bua::settings::App;
+use b2bua::settings::{App, AppTexts, Unanswered};
 use numbering::{AppId, Area, Mode, Rules};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Account, Secret};
 
@@ -13,6 +15,35 @@ use super::{Account, Secret};
 pub const COOL_OFF: u32 = 300;
 /// Requests a second unless something else is said.
 pub const REQUESTS_PER_SECOND: u32 = 1_000;
+
+/// How long the customer's answer to a text is waited for unless something else is said, in seconds.
+pub const BLOCK_TIMEOUT: u32 = 5;
+/// The longest that it may be: the sender's network waits for an answer too.
+pub const LONGEST_BLOCK: u32 = 10;
+
+/// What becomes of text messages to the X of an app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sms {
+    /// They are refused.
+    #[default]
+    Off,
+    /// They are forwarded, and the customer is told.
+    Notify,
+    /// The customer is asked first.
+    Block,
+}
+
+/// What becomes of a text for which the customer has no answer in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockDefault {
+    /// It is forwarded as if nobody had been asked.
+    Forward,
+    /// It is thrown away.
+    #[default]
+    Discard,
+}
 
 /// The prompts that an app has by role.
 pub const ROLES: [&str; 8] = [
@@ -61,6 +92,12 @@ pub struct AppSettings {
     pub mobile_areas: BTreeMap<String, String>,
     /// Names of prompts by role; `""`: none is played. An absent role has the default set's.
     pub prompts: BTreeMap<String, String>,
+    /// What becomes of text messages.
+    pub sms: Sms,
+    /// How long the customer's answer to a text is waited for.
+    pub block_timeout_seconds: u32,
+    /// What becomes of a text without one.
+    pub block_default: BlockDefault,
     /// It stands in the operator's file.
     #[serde(skip)]
     pub is_configured: bool,
@@ -108,6 +145,9 @@ impl AppSettings {
             requests_per_second: REQUESTS_PER_SECOND,
             mobile_areas: BTreeMap::new(),
             prompts: BTreeMap::new(),
+            sms: Sms::default(),
+            block_timeout_seconds: BLOCK_TIMEOUT,
+            block_default: BlockDefault::default(),
             is_configured: false,
         }
     }
@@ -129,6 +169,16 @@ impl AppSettings {
             prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string())
         };
         let prompts: BTreeMap<_, _> = roles.map(|(role, prompt)| (role.to_owned(), name_of(prompt))).into();
+        let (sms, block_timeout_seconds, block_default) = match app.texts {
+            AppTexts::Off => (Sms::Off, BLOCK_TIMEOUT, BlockDefault::default()),
+            AppTexts::Notify => (Sms::Notify, BLOCK_TIMEOUT, BlockDefault::default()),
+            AppTexts::Block { within, unanswered: Unanswered::Forward } => {
+                (Sms::Block, seconds(within), BlockDefault::Forward)
+            }
+            AppTexts::Block { within, unanswered: Unanswered::Discard } => {
+                (Sms::Block, seconds(within), BlockDefault::Discard)
+            }
+        };
         let is_english = prompts.values().any(|name| name.starts_with("en/"));
         AppSettings {
             name: account.name.to_string(),
@@ -149,6 +199,9 @@ impl AppSettings {
                 .map(|(prefix, area)| (prefix.to_string(), area.to_string()))
                 .collect(),
             prompts,
+            sms,
+            block_timeout_seconds,
+            block_default,
             is_configured: true,
         }
     }
@@ -189,6 +242,22 @@ impl AppSettings {
         }
     }
 
+    /// What calls go by says so of text messages.
+    #[must_use]
+    pub fn texts(&self) -> AppTexts {
+        match self.sms {
+            Sms::Off => AppTexts::Off,
+            Sms::Notify => AppTexts::Notify,
+            Sms::Block => AppTexts::Block {
+                within: Duration::from_secs(u64::from(self.block_timeout_seconds)),
+                unanswered: match self.block_default {
+                    BlockDefault::Forward => Unanswered::Forward,
+                    BlockDefault::Discard => Unanswered::Discard,
+                },
+            },
+        }
+    }
+
     /// Whether every field has a value that it may have. Whether the prompts exist is not looked at.
     ///
     /// # Errors
@@ -211,6 +280,7 @@ impl AppSettings {
             (self.cool_off_seconds <= 31_536_000, "cool_off_seconds", "say 0 to 31536000, which is a year"),
             ((1..=4).contains(&self.extension_width), "extension_width", "say 1 to 4"),
             ((1..=1_000_000).contains(&self.requests_per_second), "requests_per_second", "say 1 to 1000000"),
+            ((1..=LONGEST_BLOCK).contains(&self.block_timeout_seconds), "block_timeout_seconds", "say 1 to 10"),
             (self.mobile_areas.len() <= 1_000, "mobile_areas", "give at most 1000 prefixes"),
             (has_areas, "mobile_areas", "write prefix and area code so: {\"1380755\": \"0755\"}"),
             (
@@ -305,6 +375,8 @@ mod tests {
             ("safety_ceiling_seconds", |app| app.safety_ceiling_seconds = 86_401),
             ("extension_width", |app| app.extension_width = 5),
             ("requests_per_second", |app| app.requests_per_second = 0),
+            ("block_timeout_seconds", |app| app.block_timeout_seconds = 0),
+            ("block_timeout_seconds", |app| app.block_timeout_seconds = 11),
             ("mobile_areas", |app| drop(app.mobile_areas.insert("138".to_owned(), "755".to_owned()))),
             ("mobile_areas", |app| drop(app.mobile_areas.insert(String::new(), "0755".to_owned()))),
             ("prompts", |app| drop(app.prompts.insert("song".to_owned(), "x.wav".to_owned()))),

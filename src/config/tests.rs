@@ -107,6 +107,7 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("trunk.read", trunk::READ),
         ("trunk.write", trunk::WRITE),
         ("trunk.session_timer", trunk::SESSION_TIMER),
+        ("trunk.text", trunk::TEXT),
         ("trunk.auth", credentials::AUTH),
         ("trunk.challenge", credentials::CHALLENGE),
         ("trunk.tls", super::tls::TRUNK),
@@ -147,9 +148,11 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!((&ours.codecs, ours.media_source), (&theirs.codecs, theirs.media_source));
     assert_eq!((ours.max_calls, ours.calls_per_second), (theirs.max_calls, theirs.calls_per_second));
     assert_eq!(ours.probe_every, theirs.probe_every);
+    assert_eq!(ours.texts, theirs.texts);
     let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
     assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
     assert_eq!(ours.no_answer, theirs.no_answer);
+    assert_eq!(ours.texts, theirs.texts);
     assert_eq!(format!("{:?}", ours.prompts), format!("{:?}", theirs.prompts));
 }
 
@@ -365,8 +368,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "[sip]",
         &[
             "c.toml:12: `sip` stands here for the second time — leave one of the two out",
-            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
-            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
         ],
     ),
     (

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts, AppTexts, SecondCall, Settings};
+use b2bua::settings::{App, AppPrompts, SecondCall, Settings};
 use media::Prompt;
 
 use crate::apps::{Account, AppSettings};
@@ -68,7 +68,7 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
         safety_ceiling: seconds(settings.safety_ceiling_seconds).min(base.settings.timers.safety_ceiling),
         second_call: SecondCall::default(),
         is_told: false,
-        texts: AppTexts::default(),
+        texts: settings.texts(),
         prompts: AppPrompts {
             ringback: role("ringback"),
             busy: role("busy"),

@@ -16,7 +16,7 @@ use super::Admin;
 use super::asked::{Asked, Given, Listed, Part, Path, cut, no_app, shown};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
-use crate::apps::{AppSettings, Secret};
+use crate::apps::{AppSettings, BlockDefault, Secret, Sms};
 use crate::registry::{AppError, Books};
 
 pub(super) fn routes() -> OpenApiRouter<Admin> {
@@ -73,6 +73,9 @@ struct AppView {
     requests_per_second: u32,
     mobile_areas: BTreeMap<String, String>,
     prompts: BTreeMap<String, String>,
+    sms: Sms,
+    block_timeout_seconds: u32,
+    block_default: BlockDefault,
     /// It stands in the operator's file, and is changed there only.
     is_configured: bool,
 }
@@ -96,6 +99,9 @@ impl AppView {
             requests_per_second: app.requests_per_second,
             mobile_areas: app.mobile_areas,
             prompts: app.prompts,
+            sms: app.sms,
+            block_timeout_seconds: app.block_timeout_seconds,
+            block_default: app.block_default,
             is_configured: app.is_configured,
         }
     }
@@ -147,6 +153,13 @@ struct AppChange {
     mobile_areas: Option<BTreeMap<String, String>>,
     /// Names of prompts by role; `""`: none. Replaces all of them.
     prompts: Option<BTreeMap<String, String>>,
+    /// What becomes of text messages.
+    sms: Option<Sms>,
+    /// How long the customer's answer to a text is waited for, 1 to 10.
+    #[schema(minimum = 1, maximum = 10)]
+    block_timeout_seconds: Option<u32>,
+    /// What becomes of a text without one.
+    block_default: Option<BlockDefault>,
     /// Refused. Said to serde alone: in the document it would forbid what a new app has beside these.
     #[serde(flatten)]
     #[schema(ignore)]
@@ -176,6 +189,9 @@ impl AppChange {
         set(&mut app.requests_per_second, self.requests_per_second);
         set(&mut app.mobile_areas, self.mobile_areas);
         set(&mut app.prompts, self.prompts);
+        set(&mut app.sms, self.sms);
+        set(&mut app.block_timeout_seconds, self.block_timeout_seconds);
+        set(&mut app.block_default, self.block_default);
         let made_up = match self.secret {
             Some(secret) if secret.is_empty() => Some(made_up()?),
             Some(secret) => {
