@@ -137,7 +137,8 @@ impl Platform {
                 | Output::SendText { .. }
                 | Output::AnswerText { .. }
                 | Output::Text(_)) => drop(black_box(output)),
-                Output::Reached { binding, a, caller } => drop(black_box((binding, a, caller))),
+                // Nobody has an extension here.
+                Output::Reached { .. } => {}
                 Output::Log(line) => drop(black_box(line)),
             }
         }

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use numbering::{AppId, Area, Number, Rules};
+use numbering::{AppId, Area, Mode, Number, Rules};
 
 mod settings;
 
 pub use settings::{
     AppSettings, BLOCK_TIMEOUT, BlockDefault, COOL_OFF, LONGEST_BLOCK, REQUESTS_PER_SECOND, ROLES, SettingsFault, Sms,
+    is_party, second_call,
 };
 
 /// A key that both sides know (`app_secret`). Its Debug shows nothing of it.
@@ -72,6 +73,38 @@ impl Account {
         };
         Area::of(number).or_else(by_prefix)
     }
+
+    /// Whether a number can be an X of this app's: 11 digits of a 700 number are managed, and 15 are dialled (product rule M4).
+    ///
+    /// # Errors
+    /// It is of the 700 segment, and has the other length.
+    pub fn may_have(&self, x: Number) -> Result<(), Wrong700> {
+        match (self.rules.mode, x.managed_700()) {
+            (Mode::Axe, Some((managed, _))) => Err(Wrong700::Dialled { managed }),
+            (Mode::Axb | Mode::Ax, None) => match (x.with_tail(0), x.with_tail(9_999)) {
+                (Some(first), Some(last)) => Err(Wrong700::Managed { first, last }),
+                (_, _) => Ok(()),
+            },
+            (Mode::Axe, None) | (Mode::Axb | Mode::Ax, Some(_)) => Ok(()),
+        }
+    }
+}
+
+/// A number of the 700 segment has not the length that its app's kind of binding wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wrong700 {
+    /// It has 15 digits, and the last four of those are dialled extensions.
+    Dialled {
+        /// The 11 that can be an X.
+        managed: Number,
+    },
+    /// It has 11 digits, and nobody dials those.
+    Managed {
+        /// The first of the 10,000 that can be an X.
+        first: Number,
+        /// The last.
+        last: Number,
+    },
 }
 
 /// Every application.

@@ -185,6 +185,7 @@ impl Daemon {
             found,
             relay,
             cdrs: cdrs.clone(),
+            callers: opened.callers(),
             clock,
             metrics,
             observer,

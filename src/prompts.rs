@@ -16,7 +16,7 @@ use crate::files::{self, Unread};
 const MAX_FILE: u64 = 2_000_000 + 4_096;
 
 /// The default set: name and WAV file (A-law, 8,000 Hz, mono).
-pub const DEFAULTS: [(&str, &[u8]); 21] = [
+pub const DEFAULTS: [(&str, &[u8]); 27] = [
     ("ringback.wav", include_bytes!("../etc/prompts/ringback.wav")),
     ("zh/hint_tone.wav", include_bytes!("../etc/prompts/zh/hint_tone.wav")),
     ("zh/busy.wav", include_bytes!("../etc/prompts/zh/busy.wav")),
@@ -26,6 +26,9 @@ pub const DEFAULTS: [(&str, &[u8]); 21] = [
     ("zh/last_minute.wav", include_bytes!("../etc/prompts/zh/last_minute.wav")),
     ("zh/enter_extension.wav", include_bytes!("../etc/prompts/zh/enter_extension.wav")),
     ("zh/wrong_extension.wav", include_bytes!("../etc/prompts/zh/wrong_extension.wav")),
+    ("zh/empty_extension.wav", include_bytes!("../etc/prompts/zh/empty_extension.wav")),
+    ("zh/no_callee.wav", include_bytes!("../etc/prompts/zh/no_callee.wav")),
+    ("zh/no_call_back.wav", include_bytes!("../etc/prompts/zh/no_call_back.wav")),
     ("zh/announcement.wav", include_bytes!("../etc/prompts/zh/announcement.wav")),
     ("zh/record_hint.wav", include_bytes!("../etc/prompts/zh/record_hint.wav")),
     ("en/hint_tone.wav", include_bytes!("../etc/prompts/en/hint_tone.wav")),
@@ -36,6 +39,9 @@ pub const DEFAULTS: [(&str, &[u8]); 21] = [
     ("en/last_minute.wav", include_bytes!("../etc/prompts/en/last_minute.wav")),
     ("en/enter_extension.wav", include_bytes!("../etc/prompts/en/enter_extension.wav")),
     ("en/wrong_extension.wav", include_bytes!("../etc/prompts/en/wrong_extension.wav")),
+    ("en/empty_extension.wav", include_bytes!("../etc/prompts/en/empty_extension.wav")),
+    ("en/no_callee.wav", include_bytes!("../etc/prompts/en/no_callee.wav")),
+    ("en/no_call_back.wav", include_bytes!("../etc/prompts/en/no_call_back.wav")),
     ("en/announcement.wav", include_bytes!("../etc/prompts/en/announcement.wav")),
     ("en/record_hint.wav", include_bytes!("../etc/prompts/en/record_hint.wav")),
 ];
@@ -153,7 +159,7 @@ mod tests {
             DEFAULTS.iter().filter_map(|(name, _)| name.strip_prefix(language)).map(str::to_owned).collect()
         };
         assert_eq!(of("zh/"), of("en/"));
-        assert_eq!(of("zh/").len(), 10);
+        assert_eq!(of("zh/").len(), 13);
     }
 
     #[test]

@@ -23,12 +23,14 @@ use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
 use mio::{Events, Poll, Token};
+use numbering::LastCaller;
 use sip::transaction::{Flow, Transmit, Transport};
 use tokio::sync::oneshot;
 
 use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::registry::Callers;
 use crate::relay::Relay;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
@@ -51,7 +53,7 @@ const NEW_CALLS_BEHIND: usize = 1;
 const GRAIN: Duration = Duration::from_millis(5);
 /// When a socket's full send buffer is tried again.
 const RETRY: Duration = Duration::from_millis(1);
-/// How often the metrics are told.
+/// How often the metrics are told, and the registry who has called.
 const PUBLISH: Duration = Duration::from_millis(250);
 /// The longest that streams may take to be written out at the end.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -101,6 +103,8 @@ pub struct Parts {
     pub relay: Relay,
     /// Call detail records.
     pub cdrs: Cdrs,
+    /// Who has called A by an extension.
+    pub callers: Callers,
     /// Time.
     pub clock: Clock,
     /// Counts.
@@ -427,8 +431,10 @@ impl Loop {
                 self.parts.metrics.on_call_ended(&cdr);
                 self.parts.cdrs.write(cdr);
             }
-            // TODO: registry
-            Output::Reached { .. } => {}
+            Output::Reached { binding, a, caller } => {
+                let at = u64::try_from(self.parts.clock.unix(now).as_millis()).unwrap_or(u64::MAX);
+                self.parts.callers.note(binding, a, LastCaller { number: caller, at });
+            }
             // TODO: outbox
             Output::Told(event) => drop(event),
             // TODO: outbox. Until somebody asks, what the app says of no answer holds after its time.
@@ -470,6 +476,7 @@ impl Loop {
 
     fn publish(&mut self, now: Duration) {
         self.published = now;
+        self.parts.callers.hand_over();
         let Parts { core, udp, tcp, relay, cdrs, metrics, .. } = &self.parts;
         let gauges = core.gauges();
         metrics.set_core(core.counters(), &gauges);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppTexts, Unanswered};
-use numbering::{AppId, Area, Mode, Rules};
+use b2bua::settings::{App, AppTexts, SecondCall, Unanswered};
+use numbering::{AppId, Area, Kind, Mode, Number, Rules};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -46,7 +46,7 @@ pub enum BlockDefault {
 }
 
 /// The prompts that an app has by role.
-pub const ROLES: [&str; 8] = [
+pub const ROLES: [&str; 11] = [
     "ringback",
     "busy",
     "no_permission",
@@ -55,7 +55,29 @@ pub const ROLES: [&str; 8] = [
     "last_minute",
     "enter_extension",
     "wrong_extension",
+    "empty_extension",
+    "no_callee",
+    "no_call_back",
 ];
+
+/// What becomes of a call to an A who is in another already, unless an app says something else. One user's X is busy like
+/// any telephone; behind extensions stand desks, where a second caller may wait.
+#[must_use]
+pub const fn second_call(mode: Mode) -> SecondCall {
+    match mode {
+        Mode::Ax => SecondCall::Refuse,
+        Mode::Axb | Mode::Axe => SecondCall::Offer,
+    }
+}
+
+/// Whether a number may be a party of a binding: a mobile's or a fixed line's of +86 (product rule M5).
+#[must_use]
+pub fn is_party(number: Number) -> bool {
+    match number.kind() {
+        Kind::Mobile | Kind::Fixed { .. } => true,
+        Kind::Protected700 | Kind::Service400 | Kind::Service95 | Kind::Other => false,
+    }
+}
 
 /// What the admin API says of an application. Absent in a stored object is what [`AppSettings::new`] says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -86,6 +108,12 @@ pub struct AppSettings {
     pub cool_off_seconds: u32,
     /// Digits of an extension, 1 to 4.
     pub extension_width: u8,
+    /// What becomes of a call to an A who is in another already; `None`: [`second_call`] of its mode.
+    #[serde(with = "second_call_word")]
+    pub second_call: Option<SecondCall>,
+    /// Whom A of an A–X–E calls back where neither a caller nor the binding says; `None`: nobody.
+    #[serde(with = "whole")]
+    pub call_back_number: Option<Number>,
     /// Requests that it may make in a second.
     pub requests_per_second: u32,
     /// Area codes of its users' mobile numbers, by the digits that they begin with.
@@ -142,6 +170,8 @@ impl AppSettings {
             safety_ceiling_seconds: 14_400,
             cool_off_seconds: COOL_OFF,
             extension_width: 4,
+            second_call: None,
+            call_back_number: None,
             requests_per_second: REQUESTS_PER_SECOND,
             mobile_areas: BTreeMap::new(),
             prompts: BTreeMap::new(),
@@ -164,6 +194,11 @@ impl AppSettings {
             ("no_binding", &prompts.no_binding),
             ("service_fault", &prompts.service_fault),
             ("last_minute", &prompts.last_minute),
+            ("enter_extension", &prompts.enter_extension),
+            ("wrong_extension", &prompts.wrong_extension),
+            ("empty_extension", &prompts.empty_extension),
+            ("no_callee", &prompts.no_callee),
+            ("no_call_back", &prompts.no_call_back),
         ];
         let name_of = |prompt: &Option<std::sync::Arc<media::Prompt>>| {
             prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string())
@@ -192,6 +227,8 @@ impl AppSettings {
             safety_ceiling_seconds: seconds(app.safety_ceiling),
             cool_off_seconds: u32::try_from(account.rules.cool_off / 1_000).unwrap_or(u32::MAX),
             extension_width: account.rules.extension_width,
+            second_call: Some(app.second_call),
+            call_back_number: account.rules.call_back,
             requests_per_second: account.requests_per_second,
             mobile_areas: account
                 .mobile_areas
@@ -219,6 +256,12 @@ impl AppSettings {
         Some(AppSettings { name: name.to_owned(), ..settings })
     }
 
+    /// What becomes of a call to an A who is in another already.
+    #[must_use]
+    pub fn second_call(&self) -> SecondCall {
+        self.second_call.unwrap_or_else(|| second_call(self.mode))
+    }
+
     /// What the customers' API goes by.
     #[must_use]
     pub fn account(&self, id: AppId) -> Account {
@@ -231,7 +274,7 @@ impl AppSettings {
                 mode: self.mode,
                 cool_off: u64::from(self.cool_off_seconds) * 1_000,
                 extension_width: self.extension_width,
-                call_back: None,
+                call_back: self.call_back_number,
             },
             recording: self.recording,
             requests_per_second: self.requests_per_second,
@@ -279,6 +322,16 @@ impl AppSettings {
             ((1..=86_400).contains(&self.safety_ceiling_seconds), "safety_ceiling_seconds", "say 1 to 86400"),
             (self.cool_off_seconds <= 31_536_000, "cool_off_seconds", "say 0 to 31536000, which is a year"),
             ((1..=4).contains(&self.extension_width), "extension_width", "say 1 to 4"),
+            (
+                self.call_back_number.is_none_or(is_party),
+                "call_back_number",
+                "give the number of a mobile or a fixed line of +86, or say \"\"",
+            ),
+            (
+                self.call_back_number.is_none() || self.mode == Mode::Axe,
+                "call_back_number",
+                "leave it away: only an app of mode axe calls back",
+            ),
             ((1..=1_000_000).contains(&self.requests_per_second), "requests_per_second", "say 1 to 1000000"),
             ((1..=LONGEST_BLOCK).contains(&self.block_timeout_seconds), "block_timeout_seconds", "say 1 to 10"),
             (self.mobile_areas.len() <= 1_000, "mobile_areas", "give at most 1000 prefixes"),
@@ -286,8 +339,8 @@ impl AppSettings {
             (
                 self.prompts.iter().all(|(role, name)| ROLES.contains(&&**role) && is_prompt(name)),
                 "prompts",
-                "the roles are ringback, busy, no_permission, no_binding, service_fault, last_minute, enter_extension \
-                 and wrong_extension",
+                "the roles are ringback, busy, no_permission, no_binding, service_fault, last_minute, \
+                 enter_extension, wrong_extension, empty_extension, no_callee and no_call_back",
             ),
         ] {
             if !is_good {
@@ -319,6 +372,47 @@ mod mode {
     }
 }
 
+mod whole {
+    use numbering::Number;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &Option<Number>, to: S) -> Result<S::Ok, S::Error> {
+        match number {
+            Some(number) => to.serialize_some(&number.as_u64()),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Number>, D::Error> {
+        let Some(value) = Option::<u64>::deserialize(from)? else { return Ok(None) };
+        Number::from_u64(value).map(Some).ok_or_else(|| D::Error::custom("a number"))
+    }
+}
+
+mod second_call_word {
+    use b2bua::settings::SecondCall;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(what: &Option<SecondCall>, to: S) -> Result<S::Ok, S::Error> {
+        match what {
+            Some(SecondCall::Offer) => to.serialize_some("offer"),
+            Some(SecondCall::Refuse) => to.serialize_some("refuse"),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecondCall>, D::Error> {
+        match Option::<String>::deserialize(from)?.as_deref() {
+            Some("offer") => Ok(Some(SecondCall::Offer)),
+            Some("refuse") => Ok(Some(SecondCall::Refuse)),
+            Some(_) => Err(D::Error::custom("offer or refuse")),
+            None => Ok(None),
+        }
+    }
+}
+
 mod secret {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -346,15 +440,25 @@ mod tests {
         let mut settings = AppSettings::new("shop".to_owned(), Mode::Axe);
         settings.secret = Some(Secret::new(b"correct horse"));
         settings.mobile_areas.insert("1380755".to_owned(), "0755".to_owned());
+        settings.second_call = Some(SecondCall::Refuse);
+        settings.call_back_number = Number::parse("+8675528780001").ok();
         settings.check().unwrap();
         let text = serde_json::to_string(&settings).unwrap();
         let mut back: AppSettings = serde_json::from_str(&text).unwrap();
         back.name = "shop".to_owned();
         assert_eq!(back, settings);
-        assert!(!format!("{settings:?}").contains("horse"));
+        let debug = format!("{settings:?}");
+        assert!(!debug.contains("horse") && !debug.contains("28780001"), "{debug}");
         // What an older axbridge has written has fewer fields.
         let old: AppSettings = serde_json::from_str(r#"{"mode":"ax"}"#).unwrap();
         assert_eq!(old, AppSettings::new(String::new(), Mode::Ax));
+        assert_eq!((old.second_call(), old.call_back_number), (SecondCall::Refuse, None));
+        for (text, second_call) in [("{}", SecondCall::Offer), (r#"{"mode":"axe"}"#, SecondCall::Offer)] {
+            assert_eq!(AppSettings::from_json("old", text).unwrap().second_call(), second_call, "{text}");
+        }
+        for bad in [r#"{"second_call":"busy"}"#, r#"{"call_back_number":1}"#] {
+            assert_eq!(AppSettings::from_json("old", bad), None, "{bad}");
+        }
     }
 
     #[test]
@@ -374,6 +478,11 @@ mod tests {
             ("no_answer_seconds", |app| app.no_answer_seconds = 0),
             ("safety_ceiling_seconds", |app| app.safety_ceiling_seconds = 86_401),
             ("extension_width", |app| app.extension_width = 5),
+            ("call_back_number", |app| app.call_back_number = Number::parse("+8613800000001").ok()),
+            ("call_back_number", |app| {
+                app.mode = Mode::Axe;
+                app.call_back_number = Number::parse("+869500012345").ok();
+            }),
             ("requests_per_second", |app| app.requests_per_second = 0),
             ("block_timeout_seconds", |app| app.block_timeout_seconds = 0),
             ("block_timeout_seconds", |app| app.block_timeout_seconds = 11),

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use b2bua::settings::{App, AppPrompts, AppTexts, SecondCall, Unanswered};
 use media::Prompt;
-use numbering::{AppId, Area, Mode, Rules};
+use numbering::{AppId, Area, Mode, Number, Rules};
 use toml::de::DeValue;
 
 use super::complaint::{Fault, KeyPath, Report, nearest};
 use super::names::Names;
 use super::section::Section;
-use super::{credentials, signalling, value};
+use super::{credentials, number, signalling, value};
 use crate::apps::{self, Account, Secret};
 use crate::prompts::{DEFAULTS, Library, PromptError};
 
@@ -32,14 +32,16 @@ pub(super) const KEYS: &[&str] = &[
     "secret_file",
     "cool_off",
     "extension_width",
+    "second_call",
+    CALL_BACK,
     "requests_per_second",
     "mobile_areas",
     "sms",
     "block_timeout",
     "block_default",
 ];
-pub(super) const PROMPTS: &[&str] =
-    &["ringback", "busy", "no_permission", "no_binding", "service_fault", "last_minute"];
+const CALL_BACK: &str = "call_back_number";
+pub(super) const PROMPTS: &[&str] = &apps::ROLES;
 
 const MAX_APPS: usize = 10_000;
 const MAX_COOL_OFF: Duration = Duration::from_secs(365 * 86_400);
@@ -50,6 +52,18 @@ pub(super) struct Apps {
     /// What the API knows of each, in the same order.
     pub(super) accounts: Vec<Account>,
     pub(super) names: Names,
+    /// Whom A calls back: the app's place in the file, the number, and where it stands.
+    call_backs: Vec<(usize, Number, Range<usize>)>,
+}
+
+impl Apps {
+    /// Complains of those that are called back by an X: the call would come back to us.
+    pub(super) fn check_call_backs(&self, is_virtual: impl Fn(Number) -> bool, report: &mut Report<'_>) {
+        for (place, number, span) in self.call_backs.iter().filter(|(_, number, _)| is_virtual(*number)) {
+            let fault = Fault::new(format!("{number} is a virtual number"), "write a real number");
+            report.add(span, KeyPath::ROOT.element("app", *place).key(CALL_BACK), fault);
+        }
+    }
 }
 
 /// What an app has that says nothing of its own.
@@ -66,7 +80,8 @@ pub(super) fn read(
     library: &mut Library,
     report: &mut Report<'_>,
 ) -> Apps {
-    let mut out = Apps { apps: Vec::new(), accounts: Vec::new(), names: Names::new("app", root) };
+    let mut out =
+        Apps { apps: Vec::new(), accounts: Vec::new(), names: Names::new("app", root), call_backs: Vec::new() };
     let sections = root.sections("app", KEYS, report);
     if sections.len() > MAX_APPS {
         let fault = Fault::new(format!("stands here {} times", sections.len()), format!("write at most {MAX_APPS}"));
@@ -76,7 +91,10 @@ pub(super) fn read(
         let name = out.names.claim(section, report);
         let id = AppId(u32::try_from(out.apps.len()).expect("no more than MAX_APPS are read"));
         let account = account(section, id, Arc::clone(&name), folder, report);
-        out.apps.push(app(section, name, account.recording, defaults, library, report));
+        if let (Some(number), Some(place)) = (account.rules.call_back, section.own_path().place()) {
+            out.call_backs.push((place, number, section.span(CALL_BACK)));
+        }
+        out.apps.push(app(section, name, &account, defaults, library, report));
         out.accounts.push(account);
     }
     out
@@ -89,15 +107,16 @@ fn account(section: &Section<'_>, id: AppId, name: Arc<str>, folder: &Path, repo
     let secret = if has_secret { credentials::secret(section, "secret", "secret_file", folder, report) } else { None };
     let cool_off = Duration::from_secs(u64::from(apps::COOL_OFF));
     let cool_off = section.or("cool_off", cool_off, value::duration(Duration::ZERO..=MAX_COOL_OFF), report);
+    let mode = section.or("mode", Mode::Axb, value::word(MODES), report);
     Account {
         id,
         name,
         secret: secret.map(|secret| Secret::new(&secret)),
         rules: Rules {
-            mode: section.or("mode", Mode::Axb, value::word(MODES), report),
+            mode,
             cool_off: u64::try_from(cool_off.as_millis()).unwrap_or(u64::MAX),
             extension_width: section.or("extension_width", 4, value::whole(1..=4), report),
-            call_back: None,
+            call_back: call_back(section, mode, report),
         },
         recording: section.or("recording", false, value::boolean, report),
         requests_per_second: section.or(
@@ -109,6 +128,16 @@ fn account(section: &Section<'_>, id: AppId, name: Arc<str>, folder: &Path, repo
         mobile_areas: section.list("mobile_areas", mobile_area, report).into_iter().flatten().collect(),
         is_configured: true,
     }
+}
+
+/// `call_back_number`: a party's number, of an app that has extensions.
+fn call_back(section: &Section<'_>, mode: Mode, report: &mut Report<'_>) -> Option<Number> {
+    let found = section.optional(CALL_BACK, number::party, report)?;
+    if mode != Mode::Axe {
+        let problem = "is whom A calls back by an X with extensions, and this app has none";
+        section.complain(CALL_BACK, Fault::absence(problem, "write mode = \"axe\" here, or leave it out"), report);
+    }
+    Some(found)
 }
 
 /// `"138001=0755"`.
@@ -127,12 +156,13 @@ fn mobile_area<'v>(value: &'v DeValue<'v>) -> Result<(Box<str>, Area), Fault> {
 fn app(
     section: &Section<'_>,
     name: Arc<str>,
-    recording: bool,
+    account: &Account,
     defaults: Defaults,
     library: &mut Library,
     report: &mut Report<'_>,
 ) -> App {
     const LANGUAGES: &[(&str, &str)] = &[("zh", "zh"), ("en", "en")];
+    const SECOND_CALLS: &[(&str, SecondCall)] = &[("refuse", SecondCall::Refuse), ("offer", SecondCall::Offer)];
     let language = section.or("language", "zh", value::word(LANGUAGES), report);
     // Never the default set's tone unasked: that an operator names it is his word that it is approved (product rule C3).
     let hint_tone = named_prompt(section, "hint_tone", library, report);
@@ -142,10 +172,15 @@ fn app(
         name,
         hint_tone,
         require_hint_tone: section.or("require_hint_tone", true, value::boolean, report),
-        recording,
+        recording: account.recording,
         no_answer: section.or("no_answer", defaults.no_answer, value::duration(signalling::NO_ANSWER), report),
         safety_ceiling,
-        second_call: SecondCall::default(),
+        second_call: section.or(
+            "second_call",
+            apps::second_call(account.rules.mode),
+            value::word(SECOND_CALLS),
+            report,
+        ),
         is_told: false,
         texts: texts(section, report),
         prompts: prompts(section, language, library, report),
@@ -188,11 +223,11 @@ fn prompts(section: &Section<'_>, language: &str, library: &mut Library, report:
         no_binding: one("no_binding"),
         service_fault: one("service_fault"),
         last_minute: one("last_minute"),
-        enter_extension: None,
-        wrong_extension: None,
-        empty_extension: None,
-        no_callee: None,
-        no_call_back: None,
+        enter_extension: one("enter_extension"),
+        wrong_extension: one("wrong_extension"),
+        empty_extension: one("empty_extension"),
+        no_callee: one("no_callee"),
+        no_call_back: one("no_call_back"),
     }
 }
 

@@ -66,6 +66,7 @@ const ROOT: &[&str] = &[
     "prompts",
     "trunk",
     "app",
+    "numbering",
     "number",
     "binding",
 ];
@@ -79,6 +80,8 @@ pub struct Config {
     pub dns: Dns,
     /// Certificates, and whom we believe.
     pub tls: Tls,
+    /// Only numbers of the 700 segment may be virtual ones.
+    pub only_700: bool,
     /// Virtual numbers, in the order of the file.
     pub numbers: Vec<VirtualNumber>,
     /// Bindings, in the order of the file; no two of one X share a number.
@@ -109,7 +112,12 @@ impl Config {
     /// What the registry takes of it.
     #[must_use]
     pub fn into_file(self) -> File {
-        let base = Base { settings: self.settings, accounts: self.accounts, prompts: self.default_prompts };
+        let base = Base {
+            settings: self.settings,
+            accounts: self.accounts,
+            prompts: self.default_prompts,
+            only_700: self.only_700,
+        };
         File { base, numbers: self.numbers, bindings: self.bindings.into_iter().map(Binding::Axb).collect() }
     }
 }
@@ -253,7 +261,9 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let mut apps = app::read(root, defaults, folder, &mut library, report);
     let api = api::read(root, listeners, metrics, folder, report);
     let store = output::store(root, folder, report);
-    let numbers = number::numbers(root, &trunks, &apps, report);
+    let only_700 = number::only_700(root, report);
+    let numbers = number::numbers(root, only_700, &trunks, &apps, report);
+    apps.check_call_backs(|number| numbers.knows(number), report);
     let bindings = number::bindings(root, &numbers, &mut apps, &mut library, report);
     let default_prompts = registry::default_set(&mut library);
     let (sip, (media, relay_workers)) = (sip?, media?);
@@ -271,6 +281,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         settings,
         dns,
         tls: trunks.tls,
+        only_700,
         numbers: numbers.numbers,
         bindings,
         recording,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use b2bua::settings::{CalledIn, CallerHeader, Listener, Target};
+use b2bua::settings::{AskExtension, CalledIn, CallerHeader, Listener, SecondCall, Target};
 use media::{Codec, SourcePolicy};
-use numbering::{CallDirection, Form};
+use numbering::{CallDirection, Form, Mode, Number};
 use sip::transaction::Transport;
 use toml::de::DeValue;
 
@@ -113,6 +113,7 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("trunk.tls", super::tls::TRUNK),
         ("app", app::KEYS),
         ("app.prompts", app::PROMPTS),
+        ("numbering", number::NUMBERING),
         ("number", number::NUMBER),
         ("binding", number::BINDING),
     ];
@@ -148,11 +149,12 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!((&ours.codecs, ours.media_source), (&theirs.codecs, theirs.media_source));
     assert_eq!((ours.max_calls, ours.calls_per_second), (theirs.max_calls, theirs.calls_per_second));
     assert_eq!(ours.probe_every, theirs.probe_every);
+    assert_eq!((ours.shows_caller, ours.ask_extension), (theirs.shows_caller, theirs.ask_extension));
     assert_eq!(ours.texts, theirs.texts);
+    assert_eq!(small.only_700, shipped.only_700);
     let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
     assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
-    assert_eq!(ours.no_answer, theirs.no_answer);
-    assert_eq!(ours.texts, theirs.texts);
+    assert_eq!((ours.no_answer, ours.second_call, ours.texts), (theirs.no_answer, theirs.second_call, theirs.texts));
     assert_eq!(format!("{:?}", ours.prompts), format!("{:?}", theirs.prompts));
 }
 
@@ -333,6 +335,79 @@ fn prompts_are_shared_and_an_empty_name_plays_nothing() {
     assert!(app.prompts.busy.is_none() && app.prompts.last_minute.is_some());
     let (one, two) = (app.prompts.no_binding.as_ref().unwrap(), &app.named["en/no_binding.wav"]);
     assert!(std::sync::Arc::ptr_eq(one, two));
+}
+
+#[test]
+fn a_second_call_is_refused_to_the_a_of_an_ax_unless_the_app_says_otherwise() {
+    let read = |said: &str| {
+        let text = format!("{}[[app]]\nname = \"more\"\n{said}\n", SMALL.split_once("[[number]]").unwrap().0);
+        parse(&text, Path::new("c.toml")).unwrap().settings.apps[1].second_call
+    };
+    for (said, expected) in [
+        ("", SecondCall::Offer),
+        ("mode = \"axb\"", SecondCall::Offer),
+        ("mode = \"axe\"", SecondCall::Offer),
+        ("mode = \"ax\"", SecondCall::Refuse),
+        ("mode = \"ax\"\nsecond_call = \"offer\"", SecondCall::Offer),
+        ("mode = \"axe\"\nsecond_call = \"refuse\"", SecondCall::Refuse),
+    ] {
+        assert_eq!(read(said), expected, "{said}");
+    }
+}
+
+#[test]
+fn what_extensions_need_arrives() {
+    let text = SMALL
+        .replace("name = \"one\"", "name = \"one\"\nask_extension = \"early\"\nwrite.shows_caller = true")
+        .replace(
+            "[[number]]",
+            "[[app]]\nname = \"desks\"\nlanguage = \"en\"\nmode = \"axe\"\ncall_back_number = \"+8675528780001\"\n\
+             prompts = { empty_extension = \"\", no_call_back = \"zh/busy.wav\" }\n[[number]]",
+        );
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    let [one, two] = &config.settings.trunks[..] else { panic!("two trunks") };
+    assert_eq!((one.shows_caller, one.ask_extension), (true, AskExtension::Early));
+    assert_eq!((two.shows_caller, two.ask_extension), (false, AskExtension::Answered));
+    let rules = |place: usize| &config.accounts[place].rules;
+    assert_eq!((rules(0).mode, rules(0).call_back), (Mode::Axb, None));
+    assert_eq!((rules(1).mode, rules(1).call_back), (Mode::Axe, Number::parse("+8675528780001").ok()));
+    let prompts = &config.settings.apps[1].prompts;
+    let name = |prompt: &Option<Arc<Prompt>>| prompt.as_ref().map(|prompt| prompt.name.to_string());
+    assert_eq!(name(&prompts.enter_extension).as_deref(), Some("en/enter_extension.wav"));
+    assert_eq!(name(&prompts.wrong_extension).as_deref(), Some("en/wrong_extension.wav"));
+    assert_eq!(name(&prompts.no_callee).as_deref(), Some("en/no_callee.wav"));
+    assert_eq!(name(&prompts.no_call_back).as_deref(), Some("zh/busy.wav"));
+    assert!(prompts.empty_extension.is_none());
+    // Nothing that is played is left out of the list of all.
+    assert_eq!(config.settings.apps[0].prompts.all().count(), app::PROMPTS.len());
+}
+
+#[test]
+fn a_section_may_be_every_number_of_a_range() {
+    let x = |last: u64| Number::from_u64(86_700_123_456_780_000 + last).unwrap();
+    let text = SMALL.split_once("[[number]]").unwrap().0.to_owned()
+        + "[numbering]\nonly_700 = true\n[[app]]\nname = \"desks\"\nmode = \"axe\"\n\
+           [[number]]\nx = \"+86700123456780000\"\nlast = \"+86700123456789999\"\napp = \"shop\"\ntrunk = \"one\"\n\
+           area = \"010\"\n\
+           [[number]]\nx = \"+86700123456790007\"\nlast = \"+86700123456790007\"\napp = \"shop\"\nstate = \"frozen\"\n\
+           [[number]]\nx = \"+8670012345677\"\nlast = \"+8670012345678\"\napp = \"desks\"\n\
+           [[binding]]\nx = \"+86700123456780042\"\na = \"+8613800000001\"\nb = \"+8613900000002\"\n";
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    assert!(config.only_700);
+    assert_eq!((config.numbers.len(), config.bindings[0].x), (10_003, x(42)));
+    for (place, number) in config.numbers.iter().take(10_000).enumerate() {
+        assert_eq!(number.number, x(u64::try_from(place).unwrap()));
+    }
+    let last = &config.numbers[9_999];
+    assert_eq!(last.trunk.as_deref(), Some("one"));
+    assert_eq!((last.area, last.state), (numbering::Area::parse("010"), numbering::NumberState::Normal));
+    assert_eq!(config.numbers[10_000].state, numbering::NumberState::Frozen);
+    let others: Vec<Number> = config.numbers[10_000..].iter().map(|number| number.number).collect();
+    let parsed = |text| Number::parse(text).unwrap();
+    assert_eq!(others, [x(10_007), parsed("+8670012345677"), parsed("+8670012345678")]);
+    // The registry gets to know.
+    assert!(config.into_file().base.only_700);
+    assert!(!parse(SMALL, Path::new("c.toml")).unwrap().into_file().base.only_700);
 }
 
 #[test]
@@ -920,10 +995,47 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
     ),
     (
         "name = \"shop\"",
-        "name = \"shop\"\nprompts.busy = \"zh/busi.wav\"\nprompts.enter_extension = \"\"",
+        "name = \"shop\"\nprompts.busy = \"zh/busi.wav\"\nprompts.enter_extensions = \"\"\nprompts.no_callee = \"zh/no_calee.wav\"\nprompts.song = \"\"",
         &[
             "c.toml:14: app[0].prompts.busy: `zh/busi.wav` is neither in the folder of prompts nor in the default set — did you mean \"zh/busy.wav\"?",
-            "c.toml:15: app[0].prompts.enter_extension: `enter_extension` is no key — known here: ringback, busy, no_permission, no_binding, service_fault, last_minute",
+            "c.toml:15: app[0].prompts.enter_extensions: `enter_extensions` is no key — did you mean `enter_extension`?",
+            "c.toml:16: app[0].prompts.no_callee: `zh/no_calee.wav` is neither in the folder of prompts nor in the default set — did you mean \"zh/no_callee.wav\"?",
+            "c.toml:17: app[0].prompts.song: `song` is no key — known here: ringback, busy, no_permission, no_binding, service_fault, last_minute, enter_extension, wrong_extension, empty_extension, no_callee, no_call_back",
+        ],
+    ),
+    // Calls to one who calls already, and extensions.
+    (
+        "name = \"one\"",
+        "name = \"one\"\nwrite.shows_caller = \"yes\"\nask_extension = \"answer\"",
+        &[
+            "c.toml:7: trunk[0].write.shows_caller: is a text, not true or false — write true or false, without quotation marks",
+            "c.toml:8: trunk[0].ask_extension: `answer` is not known — did you mean \"answered\"?",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nask_extension = true",
+        &["c.toml:7: trunk[0].ask_extension: is true or false, not a word — write \"answered\" or \"early\""],
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nsecond_call = \"busy\"\ncall_back_number = \"+8613800000009\"",
+        &[
+            "c.toml:14: app[0].second_call: `busy` is not known — write \"refuse\" or \"offer\"",
+            "c.toml:15: app[0].call_back_number: is whom A calls back by an X with extensions, and this app has none — write mode = \"axe\" here, or leave it out",
+        ],
+    ),
+    (
+        "[[number]]",
+        "[[app]]\nname = \"desks\"\nmode = \"axe\"\ncall_back_number = \"+8675512340001\"\n[[number]]",
+        &["c.toml:18: app[1].call_back_number: +86755****0001 is a virtual number — write a real number"],
+    ),
+    (
+        "[[number]]",
+        "[[app]]\nname = \"desks\"\nmode = \"axe\"\ncall_back_number = \"+864008001234\"\n[[app]]\nname = \"more\"\nmode = \"axe\"\ncall_back_number = \"0755-2878 0001\"\n[[number]]",
+        &[
+            "c.toml:18: app[1].call_back_number: +86400***1234 is no number of a mobile or a fixed line of +86 — write a mobile or fixed-line number",
+            "c.toml:22: app[2].call_back_number: `0755-2878 0001` is no number in global form: it does not begin with + and a country code — write \"+8675528780001\"",
         ],
     ),
     // Numbers.
@@ -953,6 +1065,70 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "trunk = \"one\"",
         "[[number]]\nx = \"+8675512340001\"\napp = \"shop\"",
         &["c.toml:19: number[1].x: stands in line 16 already — leave one of the two out"],
+    ),
+    (
+        "trunk = \"one\"",
+        "[[number]]\nx = \"+8675512340000\"\nlast = \"+8675512349999\"\napp = \"shop\"",
+        &["c.toml:19: number[1].x: +86755****0001 stands in line 16 already — write each number once"],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = \"+8675512350001\"",
+        &[
+            "c.toml:18: number[0].last: makes 10001 numbers of this section — write at most 10000 a section, here up to \"+8675512350000\"",
+        ],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = \"+8675512340000\"",
+        &["c.toml:18: number[0].last: comes before x — write \"+8675512340001\" or more, or leave it out"],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = \"+86755123400010\"",
+        &["c.toml:18: number[0].last: has not as many digits as x — write both with the same number of digits"],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = 75512340002",
+        &[
+            "c.toml:18: number[0].last: `75512340002` is no number in global form: it is not a text in quotation marks — write \"+8675512340002\"",
+        ],
+    ),
+    (
+        "trunk = \"one\"",
+        "[[number]]\nx = \"+85999\"\nlast = \"+86100\"\napp = \"shop\"",
+        &["c.toml:20: number[1].last: passes +860…, which is no number — write two sections"],
+    ),
+    // 700 numbers.
+    (
+        "trunk = \"one\"",
+        "[[number]]\nx = \"+8670012345678\"\napp = \"shop\"",
+        &[
+            "c.toml:19: number[1].x: is a managed 700 number of 11 digits, and nobody dials those — write 15 digits, or all that it has: x = \"+86700123456780000\" and last = \"+86700123456789999\"",
+        ],
+    ),
+    (
+        "trunk = \"one\"",
+        "[[app]]\nname = \"desks\"\nmode = \"axe\"\n[[number]]\nx = \"+86700123456780001\"\napp = \"desks\"",
+        &[
+            "c.toml:22: number[1].x: has the extension of an app of mode axe in it — write the 11 digits that are managed: \"+8670012345678\"",
+        ],
+    ),
+    (
+        "[[number]]",
+        "[numbering]\nonly_700 = true\n[[number]]",
+        &[
+            "c.toml:18: number[0].x: is no 700 number, and nothing else may be an X — write a 700 number, or only_700 = false in [numbering]",
+        ],
+    ),
+    (
+        "[[number]]",
+        "[numbering]\nonly_700 = 1\nonly_400 = true\n[[number]]",
+        &[
+            "c.toml:16: numbering.only_700: is a number, not true or false — write true or false, without quotation marks",
+            "c.toml:17: numbering.only_400: `only_400` is no key — did you mean `only_700`?",
+        ],
     ),
     (
         "x = \"+8675512340001\"",
@@ -1248,6 +1424,19 @@ fn many_pairs_on_many_numbers_load_and_no_two_share_an_id() {
     assert_eq!((config.numbers.len(), config.bindings.len(), ids.len()), (10, 3_000, 3_000));
     let name = |place: usize| config.bindings[place].voice.as_ref().unwrap().caller_hint_tone.clone().unwrap();
     assert!(std::sync::Arc::ptr_eq(&name(0), &name(2_999)), "a name is kept once");
+}
+
+#[test]
+fn more_numbers_than_there_may_be_are_complained_of_once() {
+    use std::fmt::Write as _;
+    let mut text = SMALL.split_once("[[number]]").unwrap().0.to_owned();
+    for begin in 0..110 {
+        let range = format!("x = \"+8613{begin:05}0000\"\nlast = \"+8613{begin:05}9999\"");
+        writeln!(text, "[[number]]\n{range}\napp = \"shop\"\ntrunk = \"one\"").unwrap();
+    }
+    let complaints = complaints(&text);
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].ends_with(" — leave some out"), "{complaints:?}");
 }
 
 #[test]

@@ -37,13 +37,14 @@ pub(super) const KEYS: &[&str] = &[
     "session_timer",
     "auth",
     "challenge",
+    "ask_extension",
     "max_calls",
     "calls_per_second",
     "texts_per_second",
     "text",
 ];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
-pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
+pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity", "shows_caller"];
 pub(super) const TEXT: &[&str] = &["longest"];
 pub(super) const SESSION_TIMER: &[&str] = &["mode", "expires", "min"];
 
@@ -61,6 +62,7 @@ const RELIABILITIES: &[(&str, Reliability)] =
     &[("never", Reliability::Never), ("supported", Reliability::Supported), ("required", Reliability::Required)];
 const SESSION_TIMERS: &[(&str, SessionTimerMode)] =
     &[("never", SessionTimerMode::Never), ("accept", SessionTimerMode::Accept), ("request", SessionTimerMode::Request)];
+const ASK: &[(&str, AskExtension)] = &[("answered", AskExtension::Answered), ("early", AskExtension::Early)];
 const SOURCES: &[(&str, SourcePolicy)] = &[("learn", SourcePolicy::Learn), ("signalled", SourcePolicy::Signalled)];
 
 /// `[[trunk]]`, read; a place here is a `TrunkId`.
@@ -129,6 +131,8 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         caller_in = order(read, "caller_in", CALLER_HEADERS, caller_in, report);
         called_in = read.or("called_in", called_in, value::word(CALLED_IN), report);
     }
+    let mut says = |key| write.as_ref().is_some_and(|write: &Section<'_>| write.or(key, false, value::boolean, report));
+    let (shows_caller, assert_identity) = (says("shows_caller"), says("assert_identity"));
     Trunk {
         name,
         sources: Vec::new(),
@@ -139,9 +143,9 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         write: number::write_rule(write.as_ref(), report),
         caller_in,
         called_in,
-        shows_caller: false,
-        ask_extension: AskExtension::default(),
-        assert_identity: write.is_some_and(|write| write.or("assert_identity", false, value::boolean, report)),
+        shows_caller,
+        ask_extension: section.or("ask_extension", AskExtension::Answered, value::word(ASK), report),
+        assert_identity,
         codecs: order(section, "codecs", CODECS, vec![Codec::Pcma, Codec::Pcmu], report),
         media_source: section.or("media_source", SourcePolicy::Learn, value::word(SOURCES), report),
         reliability: section.or("reliable_provisionals", Reliability::Supported, value::word(RELIABILITIES), report),

@@ -15,6 +15,8 @@ use crate::registry::Registry;
 
 /// The labels of `axbridge_registry_work_total`.
 const WORK: [&str; 2] = ["done", "refused"];
+/// The labels of `axbridge_callers_total`.
+const CALLERS: [&str; 3] = ["remembered", "passed_over", "lost"];
 /// The labels of `axbridge_cdr_store_total`.
 const CDRS: [&str; 3] = ["stored", "unspooled", "replayed"];
 /// The labels of `axbridge_http_connections_total`.
@@ -30,6 +32,7 @@ pub(super) struct Platform {
     expired: IntCounter,
     parked: IntGauge,
     depth: IntGauge,
+    callers: Vec<IntCounter>,
     cdrs: Vec<IntCounter>,
     answers: Vec<IntCounter>,
     gate: Vec<IntCounter>,
@@ -61,6 +64,7 @@ impl Platform {
             expired: made.counter("axbridge_bindings_expired_total", "Bindings that have run out"),
             parked: made.gauge("axbridge_store_rows_left_out", "Rows of the store that could not be taken at the start"),
             depth: made.gauge("axbridge_registry_queue_depth", "Requests that wait for the registry"),
+            callers: made.counters("axbridge_callers_total", "Who called A by an extension: remembered, nobody to be called back, lost for want of room", "result", CALLERS),
             cdrs: made.counters("axbridge_cdr_store_total", "Call records: in the store, not safe from a crash for want of room, found after one", "event", CDRS),
             answers: made.counters("axbridge_api_answers_total", "Answers of the customers' API", "code", Code::ALL.iter().map(|code| code.number())),
             gate: made.counters("axbridge_api_gate_total", "Limits that the authentication of the customers' API has reached", "event", GATE),
@@ -87,6 +91,8 @@ impl Platform {
         raise(&self.expired, read(&registry.expired));
         set(&self.parked, usize::try_from(read(&registry.parked)).unwrap_or(usize::MAX));
         set(&self.depth, watched.registry.depth());
+        let callers = [&registry.callers, &registry.callers_passed_over, &registry.callers_lost];
+        raise_all(&self.callers, callers.map(read));
         let cdrs = &watched.cdrs;
         raise_all(&self.cdrs, [&cdrs.stored, &cdrs.unspooled, &cdrs.replayed].map(read));
         let Some((compat, server)) = &watched.api else { return };

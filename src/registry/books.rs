@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use b2bua::settings::{App, Settings};
 use media::Prompt;
-use numbering::{AppId, Bindings, Entry, Mode, SubscriptionId, VirtualNumber};
+use numbering::{AppId, Binding, Bindings, Entry, Mode, SubscriptionId, VirtualNumber};
 
 use super::compose::{self, Base};
 use crate::apps::{Account, Accounts, AppSettings};
@@ -156,6 +156,12 @@ impl Books {
         self.base.settings.trunk_named(name).is_some()
     }
 
+    /// Whether only numbers of the 700 segment may be an X.
+    #[must_use]
+    pub fn only_700(&self) -> bool {
+        self.base.only_700
+    }
+
     /// Adds an application, or changes it; effective for the next call and the next request.
     ///
     /// # Errors
@@ -260,9 +266,8 @@ impl Books {
         self.apps = mark.apps;
         self.prompts = mark.prompts;
         if !Arc::ptr_eq(&self.accounts, &mark.accounts) {
-            for account in mark.accounts.iter() {
-                self.bindings.set_rules(account.id, account.rules.clone());
-            }
+            let all = mark.accounts.iter().map(|account| (account.id, account.rules.clone()));
+            self.bindings.set_all_rules(all);
         }
         self.accounts = mark.accounts;
         self.is_stale = mark.is_stale;
@@ -277,12 +282,20 @@ impl Books {
         (changes, entries)
     }
 
+    /// The row of a binding, as it is now; `None`: it has ended.
+    pub(super) fn row_of(&self, id: SubscriptionId) -> Option<Change> {
+        self.put(&self.bindings.get(id)?)
+    }
+
+    fn put(&self, binding: &Arc<Binding>) -> Option<Change> {
+        let app = self.places.get(binding.app().0 as usize)?;
+        Some(Change::PutBinding { app: Arc::clone(app), binding: Arc::clone(binding) })
+    }
+
     fn change_of(&self, entry: &Entry) -> Option<Change> {
         let name = |app: AppId| self.places.get(app.0 as usize).cloned();
         match entry {
-            Entry::Binding { is: Some(binding), .. } => {
-                Some(Change::PutBinding { app: name(binding.app())?, binding: Arc::clone(binding) })
-            }
+            Entry::Binding { is: Some(binding), .. } => self.put(binding),
             Entry::Binding { was, is: None } => Some(Change::EndBinding(was.as_ref()?.id())),
             Entry::Number { is: Some(number), .. } => {
                 Some(Change::PutNumber { app: name(number.app)?, number: Arc::clone(number) })
@@ -361,9 +374,8 @@ impl Books {
         for settings in apps.values() {
             all.push(settings.account(self.place_of(&settings.name)));
         }
-        for account in &all {
-            self.bindings.set_rules(account.id, account.rules.clone());
-        }
+        self.bindings.set_all_rules(all.iter().map(|account| (account.id, account.rules.clone())));
+        self.bindings.set_only_700(base.only_700);
         self.accounts = Arc::new(Accounts::new(all));
         self.is_stale = true;
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts, SecondCall, Settings};
+use b2bua::settings::{App, AppPrompts, Settings};
 use media::Prompt;
 
 use crate::apps::{Account, AppSettings};
@@ -19,6 +19,8 @@ pub struct Base {
     pub accounts: Vec<Account>,
     /// The default set, for apps of the admin API: the file's folder may stand in for it.
     pub prompts: Arc<HashMap<String, Arc<Prompt>>>,
+    /// Only numbers of the 700 segment may be an X (product rule M4).
+    pub only_700: bool,
 }
 
 impl Base {
@@ -66,7 +68,7 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
         recording: settings.recording,
         no_answer: seconds(settings.no_answer_seconds),
         safety_ceiling: seconds(settings.safety_ceiling_seconds).min(base.settings.timers.safety_ceiling),
-        second_call: SecondCall::default(),
+        second_call: settings.second_call(),
         is_told: false,
         texts: settings.texts(),
         prompts: AppPrompts {
@@ -76,11 +78,11 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
             no_binding: role("no_binding"),
             service_fault: role("service_fault"),
             last_minute: role("last_minute"),
-            enter_extension: None,
-            wrong_extension: None,
-            empty_extension: None,
-            no_callee: None,
-            no_call_back: None,
+            enter_extension: role("enter_extension"),
+            wrong_extension: role("wrong_extension"),
+            empty_extension: role("empty_extension"),
+            no_callee: role("no_callee"),
+            no_call_back: role("no_call_back"),
         },
         named: approved,
     }

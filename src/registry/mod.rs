@@ -11,8 +11,10 @@
 //! nothing that was acknowledged is lost.
 //!
 //! What runs out ends at its time, whatever the disk says: its row is deleted with a later commit, and is passed over when the
-//! store is read.
+//! store is read. Likewise whoever calls A by an extension is remembered at once ([`Callers`]), and written down with the commit
+//! of that turn or, where the disk does not take it, of a later one; nobody's work is refused for that.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,7 +24,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use b2bua::settings::Settings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use numbering::{BindError, Binding, Bindings, Entry, Summary, VirtualNumber};
+use numbering::{BindError, Binding, Bindings, Entry, SubscriptionId, Summary, VirtualNumber};
 use tokio::sync::oneshot;
 
 use crate::apps::{Accounts, AppSettings};
@@ -30,16 +32,20 @@ use crate::clock::Clock;
 use crate::store::{Change, Store, StoreError};
 
 mod books;
+mod callers;
 mod compose;
 
 pub use books::{AppError, Books};
+use callers::Called;
+pub use callers::Callers;
 pub use compose::{Base, default_set};
 
 /// Pieces of work that may wait.
 const QUEUE: usize = 16_384;
 /// Pieces of work that share a commit.
 const BATCH: usize = 2_048;
-/// Deletions of what has run out that may wait for the disk; what is beyond is looked for later.
+/// Deletions of what has run out that may wait for the disk; what is beyond is looked for later. As many bindings whose callers
+/// do.
 const OWED: usize = 100_000;
 /// How often what is owed is tried again while the disk does not take it.
 const RETRY: Duration = Duration::from_secs(5);
@@ -65,6 +71,12 @@ pub struct Counters {
     pub expired: AtomicU64,
     /// Rows of the store that could not be taken at the start: their X is gone, or something else has their place.
     pub parked: AtomicU64,
+    /// Callers that A can call back.
+    pub callers: AtomicU64,
+    /// Callers that A cannot call back: the binding has ended or is another A's by now, or theirs is no number to be called.
+    pub callers_passed_over: AtomicU64,
+    /// Callers for whom there was no room.
+    pub callers_lost: AtomicU64,
 }
 
 /// Tells the outcome of a piece of work, once it is known whether the disk has it.
@@ -77,6 +89,8 @@ enum Order {
     Work(Work),
     /// Shares no commit: it is not undone with others.
     Alone(Work),
+    /// Who has called A by an extension. Nobody waits for an answer.
+    Called(Called),
     Stop,
 }
 
@@ -283,6 +297,9 @@ pub struct Opened {
     books: Books,
     store: Store,
     counters: Arc<Counters>,
+    /// What comes before the thread is there waits in it.
+    orders: Sender<Order>,
+    inbox: Receiver<Order>,
     /// What calls go by.
     pub settings: Settings,
 }
@@ -315,7 +332,14 @@ impl Opened {
         }
         books.bindings.keep_journal();
         let settings = books.renewed_settings(&[]).expect("new books have everything to tell");
-        Ok(Opened { books, store, counters, settings })
+        let (orders, inbox) = bounded(QUEUE);
+        Ok(Opened { books, store, counters, orders, inbox, settings })
+    }
+
+    /// Where the signalling loop notes who calls A by an extension. One loop's.
+    #[must_use]
+    pub fn callers(&self) -> Callers {
+        Callers::new(self.orders.clone(), Arc::clone(&self.counters))
     }
 
     /// Starts the thread.
@@ -323,7 +347,8 @@ impl Opened {
     /// # Errors
     /// There is no thread.
     pub fn spawn(self, clock: Clock, apply: Apply) -> std::io::Result<(Registry, Keeper)> {
-        let (orders, inbox) = bounded(QUEUE);
+        let Opened { orders, inbox, .. } = &self;
+        let (orders, inbox) = (orders.clone(), inbox.clone());
         let accounts = Arc::new(ArcSwap::new(Arc::clone(self.books.accounts())));
         let registry =
             Registry { orders: orders.clone(), accounts: Arc::clone(&accounts), counters: Arc::clone(&self.counters) };
@@ -336,6 +361,7 @@ impl Opened {
             clock,
             apply,
             owed: Vec::new(),
+            unwritten: BTreeSet::new(),
             is_behind: false,
             retry_at: Duration::ZERO,
             complained: None,
@@ -381,7 +407,7 @@ impl Books {
         for (app, mut number) in numbers.rows {
             number.app = self.place_of(&app);
             let x = number.number;
-            if let Err(error) = self.bindings.add_number(number) {
+            if let Err(error) = self.bindings.restore_number(number) {
                 parked += 1;
                 tracing::error!(%x, %error, "a number of the store is left out");
             }
@@ -430,6 +456,8 @@ struct Owner {
     apply: Apply,
     /// What has run out and is not deleted from the store yet.
     owed: Vec<Change>,
+    /// Bindings whose last caller the store does not have yet.
+    unwritten: BTreeSet<SubscriptionId>,
     /// More has run out than could be owed.
     is_behind: bool,
     retry_at: Duration,
@@ -452,32 +480,35 @@ impl Owner {
                 None => inbox.recv_timeout(self.patience()),
             };
             match order {
-                Ok(first @ (Order::Work(_) | Order::Read(_))) => {
-                    let (mut reads, mut batch) = (Vec::new(), Vec::new());
+                Ok(first @ (Order::Work(_) | Order::Read(_) | Order::Called(_))) => {
+                    let (mut reads, mut batch, mut called) = (Vec::new(), Vec::new(), Vec::new());
                     let mut order = Some(first);
                     while let Some(taken) = order.take() {
                         match taken {
                             Order::Read(work) => reads.push(work),
                             Order::Work(work) => batch.push(work),
+                            Order::Called(some) => called.push(some),
                             other @ (Order::Alone(_) | Order::Stop) => {
                                 next = Some(other);
                                 break;
                             }
                         }
-                        if batch.len() + reads.len() < BATCH {
+                        if batch.len() + reads.len() + called.len() < BATCH {
                             order = inbox.try_recv().ok();
                         }
                     }
                     self.guarded(|owner| owner.read(reads));
-                    self.guarded(|owner| owner.turn(batch));
+                    self.guarded(|owner| owner.turn(called, batch));
                 }
-                Ok(Order::Alone(work)) => self.guarded(|owner| owner.turn(vec![work])),
-                Err(RecvTimeoutError::Timeout) => self.guarded(|owner| owner.turn(Vec::new())),
+                Ok(Order::Alone(work)) => self.guarded(|owner| owner.turn(Vec::new(), vec![work])),
+                Err(RecvTimeoutError::Timeout) => self.guarded(|owner| owner.turn(Vec::new(), Vec::new())),
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        // What is left owed is passed over when the store is next read.
-        let _ = self.store.commit(&self.owed);
+        // What is left owed is passed over when the store is next read; callers that it does not take are forgotten.
+        let mut last = std::mem::take(&mut self.owed);
+        last.extend(self.rows_of_callers());
+        let _ = self.store.commit(&last);
         // Whoever waits for an answer learns that there is none.
         while inbox.try_recv().is_ok() {}
     }
@@ -514,38 +545,55 @@ impl Owner {
         self.owed.extend(run_out.into_iter().take(room));
     }
 
+    /// Remembers who has called. The journal is not asked: that a caller is remembered is not taken back with anybody's work.
+    fn on_called(&mut self, called: Vec<Called>) {
+        for (id, (a, caller)) in called.into_iter().flatten() {
+            if !self.books.bindings.note_caller(id, a, caller) {
+                self.counters.callers_passed_over.fetch_add(1, Relaxed);
+                continue;
+            }
+            self.counters.callers.fetch_add(1, Relaxed);
+            if self.unwritten.len() < OWED {
+                self.unwritten.insert(id);
+            } else if !self.unwritten.contains(&id) {
+                // It is remembered until the process ends.
+                self.counters.callers_lost.fetch_add(1, Relaxed);
+            }
+        }
+        let _ = self.books.take_changes();
+    }
+
+    /// The rows whose callers are to be written, as they are now. A binding that has ended has none.
+    fn rows_of_callers(&self) -> impl Iterator<Item = Change> {
+        self.unwritten.iter().filter_map(|id| self.books.row_of(*id))
+    }
+
     fn patience(&self) -> Duration {
         let now = self.clock.now();
         let due = self.books.bindings.next_due().map(|due| {
             // Not a moment early: a millisecond that has begun is over with the next.
             Duration::from_millis(due.saturating_sub(millis(self.clock.unix(now)))) + Duration::from_millis(1)
         });
-        let retry = (!self.owed.is_empty()).then(|| self.retry_at.saturating_sub(now));
+        let retry = self.is_owing().then(|| self.retry_at.saturating_sub(now));
         [due, retry].into_iter().flatten().min().unwrap_or(COMPLAIN_EVERY).min(COMPLAIN_EVERY)
     }
 
-    fn turn(&mut self, batch: Vec<Work>) {
+    fn is_owing(&self) -> bool {
+        !self.owed.is_empty() || !self.unwritten.is_empty()
+    }
+
+    fn turn(&mut self, called: Vec<Called>, batch: Vec<Work>) {
         let now = self.clock.now();
         self.on_time();
+        self.on_called(called);
         let mut changes = Vec::new();
         let mut done = Vec::with_capacity(batch.len());
         for work in batch {
             done.extend(self.work(work, &mut changes));
         }
-        if !changes.is_empty() || (!self.owed.is_empty() && now >= self.retry_at) {
-            let (owed, is_durable) = (self.owed.len(), !changes.is_empty());
-            // What is owed goes first: a number that has run out may be bound anew in the same turn.
-            let mut all = std::mem::take(&mut self.owed);
-            all.extend(changes);
-            if !self.commit(now, &all) {
-                all.truncate(owed);
-                self.owed = all;
-                self.retry_at = now + RETRY;
-                if is_durable {
-                    self.undo(done);
-                    return;
-                }
-            }
+        if !self.keep(now, changes) {
+            self.undo(done);
+            return;
         }
         if self.is_behind && self.owed.is_empty() {
             let unix = millis(self.clock.unix(now));
@@ -576,23 +624,57 @@ impl Owner {
         Some(Done { answer, mark, entries })
     }
 
-    fn commit(&mut self, now: Duration, changes: &[Change]) -> bool {
-        match self.store.commit(changes) {
-            Ok(()) => {
-                self.counters.commits.fetch_add(1, Relaxed);
-                if self.complained.take().is_some() {
-                    tracing::info!("the store takes changes again");
-                }
-                true
+    /// Writes changes down, and with them what is owed; that alone where its time has come. `false`: the disk does not have the
+    /// changes.
+    fn keep(&mut self, now: Duration, changes: Vec<Change>) -> bool {
+        let is_time = now >= self.retry_at;
+        if changes.is_empty() && !(is_time && self.is_owing()) {
+            return true;
+        }
+        let (owed, is_durable) = (self.owed.len(), !changes.is_empty());
+        // What is owed goes first: a number that has run out may be bound anew in the same turn.
+        let mut all = std::mem::take(&mut self.owed);
+        all.extend(changes);
+        let own = all.len();
+        if is_time {
+            // As they are behind all the others, and so as they are when this is done.
+            all.extend(self.rows_of_callers());
+        }
+        let mut result = self.commit(&all);
+        if result.is_ok() && is_time {
+            self.unwritten.clear();
+        }
+        if result.is_err() && (1..all.len()).contains(&own) {
+            // A disk that is full may have room for the others.
+            self.retry_at = now + RETRY;
+            all.truncate(own);
+            result = self.commit(&all);
+        }
+        let is_kept = result.is_ok();
+        self.complain(now, result);
+        if !is_kept {
+            all.truncate(owed);
+            self.owed = all;
+            self.retry_at = now + RETRY;
+        }
+        is_kept || !is_durable
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let result = self.store.commit(changes);
+        let counter = if result.is_ok() { &self.counters.commits } else { &self.counters.failed };
+        counter.fetch_add(1, Relaxed);
+        result
+    }
+
+    fn complain(&mut self, now: Duration, result: Result<(), StoreError>) {
+        match result {
+            Ok(()) if self.complained.take().is_some() => tracing::info!("the store takes changes again"),
+            Err(error) if self.complained.is_none_or(|at| now.saturating_sub(at) >= COMPLAIN_EVERY) => {
+                self.complained = Some(now);
+                tracing::error!(%error, "the store takes no changes: every bind, unbind and modify is refused until it does");
             }
-            Err(error) => {
-                self.counters.failed.fetch_add(1, Relaxed);
-                if self.complained.is_none_or(|at| now.saturating_sub(at) >= COMPLAIN_EVERY) {
-                    self.complained = Some(now);
-                    tracing::error!(%error, "the store takes no changes: every bind, unbind and modify is refused until it does");
-                }
-                false
-            }
+            Ok(()) | Err(_) => {}
         }
     }
 

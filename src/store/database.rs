@@ -66,6 +66,17 @@ impl Store {
         self.connection.pragma_update(None, "max_page_count", 600).unwrap();
     }
 
+    /// From now on it takes no callers while it has more bindings than that, as on a full disk that has room for less.
+    #[cfg(test)]
+    pub(crate) fn refuse_callers_above(&mut self, bindings: usize) {
+        let sql = format!(
+            "CREATE TEMP TRIGGER refused BEFORE INSERT ON main.bindings
+             WHEN NEW.terms LIKE '%last_caller%' AND (SELECT count(*) FROM bindings) > {bindings}
+             BEGIN SELECT raise(ABORT, 'no room'); END"
+        );
+        self.connection.execute_batch(&sql).unwrap();
+    }
+
     /// Opens the store in this folder; makes both when they are not there.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use numbering::{
-    AppId, Area, Ax, Axb, Axe, Binding, CallBack, CallDirection, Extension, Mode, Number, NumberState, SubscriptionId,
-    Temporary, TimeUnit, VirtualNumber, Voice,
+    AppId, Area, Ax, Axb, Axe, Binding, CallBack, CallDirection, Extension, LastCaller, Mode, Number, NumberState,
+    SubscriptionId, Temporary, TimeUnit, VirtualNumber, Voice,
 };
 use rusqlite::{CachedStatement, Row, params};
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,13 @@ pub(super) fn binding(row: &Row<'_>, names: &mut Names) -> Result<Binding, Strin
             call_back_for: terms.back_for,
             ends,
             user_text: terms.text.map(Into::into),
-            last_caller: None,
+            last_caller: match terms.last_caller {
+                None => None,
+                Some(last) => Some(LastCaller {
+                    number: Number::from_u64(last.number).ok_or_else(|| wrong("last caller"))?,
+                    at: last.at,
+                }),
+            },
         }))),
         None => Err(wrong("mode")),
     }
@@ -248,6 +254,8 @@ struct Terms<'a> {
     text: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "is_usual")]
     temporary: Option<TemporaryTerms<'a>>,
+    #[serde(skip_serializing_if = "is_usual")]
+    last_caller: Option<CallerTerms>,
 }
 
 /// The prompts of an A–X–B or an A–X.
@@ -272,6 +280,14 @@ struct TemporaryTerms<'a> {
     ends: u64,
     #[serde(borrow, default, skip_serializing_if = "is_usual")]
     text: Option<Cow<'a, str>>,
+}
+
+/// Who called A of an A–X–E last.
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct CallerTerms {
+    number: u64,
+    at: u64,
 }
 
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
@@ -323,6 +339,7 @@ impl<'a> Terms<'a> {
                 },
                 record_tone: borrowed(axe.record_hint_tone.as_deref()),
                 text: borrowed(axe.user_text.as_deref()),
+                last_caller: axe.last_caller.map(|last| CallerTerms { number: last.number.as_u64(), at: last.at }),
                 ..Terms::default()
             },
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use numbering::{
-    AppId, Area, Ax, Axb, Axe, CallBack, CallDirection, Extension, NumberState, Temporary, TimeUnit, Voice,
+    AppId, Area, Ax, Axb, Axe, CallBack, CallDirection, Extension, LastCaller, NumberState, Temporary, TimeUnit, Voice,
 };
 use tempfile::TempDir;
 
@@ -187,6 +187,8 @@ fn every_binding() -> Vec<Binding> {
     axe(&|it| it.call_back_for = u32::MAX);
     axe(&|it| it.ends = 1);
     axe(&|it| it.user_text = Some("words".into()));
+    axe(&|it| it.last_caller = Some(LastCaller { number: b(), at: 0 }));
+    axe(&|it| it.last_caller = Some(LastCaller { number: n(999_999_999_999_999_999), at: u64::MAX }));
     all
 }
 
@@ -231,6 +233,39 @@ fn every_binding_comes_back_as_it_was() {
     assert_eq!(state(&mut store).bindings, expected);
     store.commit(&ids.iter().map(|id| Change::EndBinding(SubscriptionId(*id))).collect::<Vec<_>>()).unwrap();
     assert_eq!(state(&mut store), State::default());
+}
+
+#[test]
+fn a_row_from_before_there_were_callers_is_read_as_before() {
+    let folder = TempDir::new().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let axe = |id, last_caller| {
+        let axe = Axe::new(SubscriptionId(id), NOBODY, a(), x(), Extension::parse("07").unwrap());
+        Binding::Axe(Box::new(Axe { record: true, bind_for: 168, last_caller, ..axe }))
+    };
+    store.commit(&[put("food", axe(1, None))]).unwrap();
+    let terms = |store: &Store, id: u128| -> String {
+        let sql = "SELECT terms FROM bindings WHERE id = ?1";
+        store.connection().query_row(sql, [id.to_be_bytes()], |row| row.get(0)).unwrap()
+    };
+    // What has always been written, and what is written where nobody has called.
+    assert_eq!(terms(&store, 1), r#"{"record":true,"duration":168}"#);
+    store
+        .connection()
+        .execute_batch(
+            r#"INSERT INTO bindings SELECT x'00000000000000000000000000000002', app, mode, x, a, b, ends,
+                '{"record":true,"duration":168}' FROM bindings;
+               INSERT INTO bindings SELECT x'00000000000000000000000000000003', app, mode, x, a, b, ends,
+                '{"last_caller":{"number":12,"at":1}}' FROM bindings WHERE id = x'00000000000000000000000000000002';"#,
+        )
+        .unwrap();
+    let called = LastCaller { number: b(), at: 1_795_466_165_123 };
+    store.commit(&[put("food", axe(4, Some(called)))]).unwrap();
+    let mut found = BTreeMap::new();
+    let bad = store.each_binding(|_, binding| drop(found.insert(binding.id().0, binding))).unwrap();
+    assert_eq!(bad, 1, "12 is no number");
+    let expected = [(1, axe(1, None)), (2, axe(2, None)), (4, axe(4, Some(called)))];
+    assert_eq!(found, expected.into_iter().collect());
 }
 
 #[test]

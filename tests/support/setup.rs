@@ -172,6 +172,10 @@ cool_off = "0s"
 prompts.no_binding = ""
 prompts.no_permission = ""
 prompts.service_fault = ""
+prompts.wrong_extension = ""
+prompts.empty_extension = ""
+prompts.no_callee = ""
+prompts.no_call_back = ""
 "#
         );
     }

@@ -79,7 +79,7 @@ pub enum Output {
     Reached {
         /// The binding.
         binding: SubscriptionId,
-        /// Its A.
+        /// Its A as the call has it: the binding may be another A's before this is remembered.
         a: Number,
         /// Who calls.
         caller: Number,

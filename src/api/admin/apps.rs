@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use numbering::Mode;
+use b2bua::settings::SecondCall;
+use numbering::{BindError, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -13,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Admin;
-use super::asked::{Asked, Given, Listed, Part, Path, cut, no_app, shown};
+use super::asked::{Asked, Given, Listed, Part, Path, Whole, bind_refusal, cut, no_app, number, shown};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
 use crate::apps::{AppSettings, BlockDefault, Secret, Sms};
@@ -50,6 +51,32 @@ impl ModeWord {
     }
 }
 
+/// What becomes of a call to an A who is in another already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum SecondCallWord {
+    /// It is offered: A's phone or network decides.
+    Offer,
+    /// It is refused: the caller hears that A is busy.
+    Refuse,
+}
+
+impl SecondCallWord {
+    const fn of(what: SecondCall) -> SecondCallWord {
+        match what {
+            SecondCall::Offer => SecondCallWord::Offer,
+            SecondCall::Refuse => SecondCallWord::Refuse,
+        }
+    }
+
+    const fn second_call(self) -> SecondCall {
+        match self {
+            SecondCallWord::Offer => SecondCall::Offer,
+            SecondCallWord::Refuse => SecondCall::Refuse,
+        }
+    }
+}
+
 /// An application.
 #[derive(Serialize, ToSchema)]
 struct AppView {
@@ -70,6 +97,8 @@ struct AppView {
     safety_ceiling_seconds: u32,
     cool_off_seconds: u32,
     extension_width: u8,
+    second_call: SecondCallWord,
+    call_back_number: Option<Whole>,
     requests_per_second: u32,
     mobile_areas: BTreeMap<String, String>,
     prompts: BTreeMap<String, String>,
@@ -82,6 +111,7 @@ struct AppView {
 
 impl AppView {
     fn of(app: &AppSettings, secret: Option<String>) -> AppView {
+        let second_call = SecondCallWord::of(app.second_call());
         let app = app.clone();
         AppView {
             name: app.name,
@@ -96,6 +126,8 @@ impl AppView {
             safety_ceiling_seconds: app.safety_ceiling_seconds,
             cool_off_seconds: app.cool_off_seconds,
             extension_width: app.extension_width,
+            second_call,
+            call_back_number: app.call_back_number.map(Whole),
             requests_per_second: app.requests_per_second,
             mobile_areas: app.mobile_areas,
             prompts: app.prompts,
@@ -146,6 +178,11 @@ struct AppChange {
     /// Digits of an extension, 1 to 4.
     #[schema(minimum = 1, maximum = 4)]
     extension_width: Option<u8>,
+    /// What becomes of a call to an A who is in another already (ax, axe). A new app of mode ax refuses it, any other offers it.
+    #[schema(inline)]
+    second_call: Option<SecondCallWord>,
+    /// Whom A of an A–X–E calls back where neither a caller nor the binding says (axe): a mobile or a fixed line of +86. `""`: nobody.
+    call_back_number: Option<String>,
     /// Requests that it may make in a second, 1 to 1000000.
     #[schema(minimum = 1, maximum = 1_000_000)]
     requests_per_second: Option<u32>,
@@ -186,6 +223,12 @@ impl AppChange {
         set(&mut app.safety_ceiling_seconds, self.safety_ceiling_seconds);
         set(&mut app.cool_off_seconds, self.cool_off_seconds);
         set(&mut app.extension_width, self.extension_width);
+        set(&mut app.second_call, self.second_call.map(|word| Some(word.second_call())));
+        let call_back = self.call_back_number.as_deref().map(|text| match text {
+            "" => Ok(None),
+            _ => number("call_back_number", text).map(Some),
+        });
+        set(&mut app.call_back_number, call_back.transpose()?);
         set(&mut app.requests_per_second, self.requests_per_second);
         set(&mut app.mobile_areas, self.mobile_areas);
         set(&mut app.prompts, self.prompts);
@@ -206,6 +249,13 @@ impl AppChange {
         app.check().map_err(|fault| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", fault.to_string()))?;
         Ok(made_up)
     }
+}
+
+/// A number that is called back may not lead to an X: the call would come back to us.
+fn check_call_back(books: &Books, app: &AppSettings) -> Result<(), Refusal> {
+    let is_virtual = |number| books.bindings.table().is_virtual(number);
+    let Some(number) = app.call_back_number.filter(|number| is_virtual(*number)) else { return Ok(()) };
+    Err(bind_refusal("call_back_number", BindError::PartyIsVirtual(number)))
 }
 
 /// A secret of 192 random bits.
@@ -261,6 +311,7 @@ async fn create(
             let message = "there is an app of this name: PATCH it, or choose another name";
             return Err(Refusal::new(StatusCode::CONFLICT, "exists", message));
         }
+        check_call_back(books, &app)?;
         let view = AppView::of(&app, secret);
         books.put_app(app).map_err(refusal)?;
         Ok(view)
@@ -291,6 +342,7 @@ async fn change(
             return Err(refusal(AppError::Configured));
         }
         let secret = change.apply(&mut app)?;
+        check_call_back(books, &app)?;
         let view = AppView::of(&app, secret);
         books.put_app(app).map_err(refusal)?;
         Ok(view)

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
-use numbering::{Area, BindError, Number, NumberState, VirtualNumber};
+use numbering::{AppId, Area, BindError, Number, NumberState, VirtualNumber};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -20,6 +20,7 @@ use super::asked::{
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
 use crate::api::server::{LARGE_BODY, by_progress};
+use crate::apps::Wrong700;
 use crate::registry::Books;
 
 /// Numbers that one request may add or transfer.
@@ -124,6 +125,9 @@ struct NewNumber {
     /// The number.
     #[schema(value_type = Whole)]
     x: String,
+    /// Every number from `x` to this one is added; it has as many digits.
+    #[schema(value_type = Option<Whole>)]
+    last: Option<String>,
     /// Whose it is to be.
     app: String,
     /// The trunk of the carrier that owns it; absent: calls go out by the trunk that they came in by.
@@ -200,6 +204,45 @@ fn once(seen: &mut HashSet<Number>, place: usize, x: Number) -> Result<(), Refus
     Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "twice", message))
 }
 
+/// What a number to be added stands for: itself, or all to `last`; `before`: how many stand before it.
+fn range(place: usize, new: &NewNumber, before: usize) -> Result<Vec<Number>, Refusal> {
+    let x = number(&format!("numbers[{place}].x"), &new.x)?;
+    let Some(last) = &new.last else { return Ok(vec![x]) };
+    let last = number(&format!("numbers[{place}].last"), last)?;
+    let more = last.as_u64().checked_sub(x.as_u64());
+    let Some(more) = more.filter(|_| x.digits().as_bytes().len() == last.digits().as_bytes().len()) else {
+        let message = format!("numbers[{place}].last: send a number behind x that has as many digits");
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_range", message));
+    };
+    // Before any is made: a range may have more than memory holds.
+    check_count(usize::try_from(more).unwrap_or(MOST).saturating_add(1).saturating_add(before))?;
+    let all: Option<Vec<Number>> = (x.as_u64()..=last.as_u64()).map(Number::from_u64).collect();
+    all.ok_or_else(|| {
+        let message = format!("numbers[{place}].last: between x and it is what is no number: send two ranges");
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_range", message)
+    })
+}
+
+/// Whether a number can be an X of an app's, as far as the 700 segment goes (product rule M4).
+fn check_segment(books: &Books, place: usize, x: Number, app: AppId) -> Result<(), Refusal> {
+    let refused = |message: String| {
+        let message = format!("numbers[{place}], {x}: {message}");
+        Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_700", message))
+    };
+    if books.only_700() && !x.is_700() {
+        return refused("only 700 numbers may be an X here".to_owned());
+    }
+    match books.account(app).map(|account| account.may_have(x)) {
+        Some(Err(Wrong700::Dialled { .. })) => {
+            refused("its extension stands in it: send the 11 digits that are managed".to_owned())
+        }
+        Some(Err(Wrong700::Managed { .. })) => {
+            refused("nobody dials its 11 digits: send 15, or a range of them with last".to_owned())
+        }
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
 /// Every number, in ascending order.
 #[utoipa::path(get, path = "/numbers", params(Part, Filter), responses((status = 200, body = Listed<NumberView>)))]
 async fn list(
@@ -240,32 +283,38 @@ async fn add(
     actor: Actor,
     Given(new): Given<Vec<NewNumber>>,
 ) -> Result<(StatusCode, Json<Count>), Refusal> {
-    let count = new.len();
-    check_count(count)?;
-    let mut seen = HashSet::with_capacity(count);
-    let mut numbers = Vec::with_capacity(count);
+    check_count(new.len())?;
+    let mut seen = HashSet::with_capacity(new.len());
+    let mut numbers = Vec::with_capacity(new.len());
     for (place, new) in new.into_iter().enumerate() {
-        let x = number(&format!("numbers[{place}].x"), &new.x)?;
-        once(&mut seen, place, x)?;
+        let range = range(place, &new, seen.len())?;
+        for &x in &range {
+            once(&mut seen, place, x)?;
+        }
         let area = new.area.as_deref().map(area).transpose()?;
-        numbers.push((x, area, new));
+        numbers.push((range, area, new));
     }
-    let first = numbers.first().map(|(x, ..)| *x);
+    let count = seen.len();
+    check_count(count)?;
+    let first = numbers.first().and_then(|(range, ..)| range.first());
     let detail = format!("{count} numbers{}", first.map(|x| format!(", the first {x}")).unwrap_or_default());
     let added = move |books: &mut Books| {
-        let mut made: Vec<VirtualNumber> = Vec::with_capacity(count);
-        for (x, area, new) in numbers {
+        let mut made: Vec<(usize, VirtualNumber)> = Vec::with_capacity(count);
+        for (place, (range, area, new)) in numbers.into_iter().enumerate() {
             let app = books.app_id(&new.app).ok_or_else(no_app)?;
             let trunk = new.trunk.as_deref().map(|name| trunk(books, name)).transpose()?;
-            let mut number = VirtualNumber::new(x, app, trunk);
-            number.area = area.or(number.area);
-            number.state = new.state.map_or(NumberState::Normal, StateWord::state);
-            made.push(number);
+            for x in range {
+                check_segment(books, place, x, app)?;
+                let mut number = VirtualNumber::new(x, app, trunk.clone());
+                number.area = area.or(number.area);
+                number.state = new.state.map_or(NumberState::Normal, StateWord::state);
+                made.push((place, number));
+            }
         }
-        for (place, number) in made.iter().enumerate() {
+        for (done, (place, number)) in made.iter().enumerate() {
             let Err(error) = books.bindings.add_number(number.clone()) else { continue };
             // Those before have no bindings yet: nobody could have made any.
-            for added in made.iter().take(place) {
+            for (_, added) in made.iter().take(done) {
                 let _ = books.bindings.remove_number(added.number);
             }
             return Err(bind_refusal(&format!("numbers[{place}], {}", number.number), error));
@@ -310,6 +359,7 @@ async fn transfer(
             if books.bindings.pairs_of(x) > 0 {
                 return refused(BindError::InUse);
             }
+            check_segment(books, place, x, to)?;
             moved.push(VirtualNumber { app: to, ..(*number).clone() });
         }
         for number in moved {

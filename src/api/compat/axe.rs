@@ -171,7 +171,7 @@ struct Terms {
 
 impl Terms {
     fn read(fields: &Fields) -> Result<Terms, Refused> {
-        let (tone, number) = (fields.tone("callbackTone")?, fields.number("callbackNum")?);
+        let (tone, number) = (fields.tone("callbackTone")?, fields.party("callbackNum")?);
         if number.is_some() && tone.as_ref().is_some_and(Option::is_some) {
             return Err(Refused::parameter("callbackTone", "stands beside callbackNum"));
         }

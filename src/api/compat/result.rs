@@ -284,7 +284,8 @@ impl Refused {
                 Mode::Ax => Code::NoAccount,
                 Mode::Axb | Mode::Axe => Code::NoX,
             },
-            BindError::NumberState(_) => Code::NumberState,
+            // X serves no more, or does not serve so.
+            BindError::NumberState(_) | BindError::Not700 | BindError::Managed700 => Code::NumberState,
             BindError::NumberTaken(_) => match mode {
                 Mode::Ax => Code::Exists,
                 Mode::Axb | Mode::Axe => Code::Bound,

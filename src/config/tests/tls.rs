@@ -308,6 +308,7 @@ fn the_shipped_file_in_full_is_good_where_its_files_are() {
     let config = folder.parse(&shipped_in_full()).unwrap();
     assert!(config.tls.server.is_some());
     assert_eq!(config.tls.rules[0].server_name.as_ref().unwrap().to_str(), "sip.carrier.example");
+    assert_eq!(config.numbers.len(), 99 + 1);
 }
 
 #[test]

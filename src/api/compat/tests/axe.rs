@@ -52,6 +52,10 @@ fn terms_rows() -> Vec<(Value, Code, &'static str)> {
         (json!({"callbackNum": text(m(1))}), BAD, "callbackNum"),
         (json!({"callbackNum": text(x(AXE, 1))}), BAD, "callbackNum"),
         (json!({"callbackNum": "+864001234567"}), BAD, "callbackNum"),
+        (json!({"callbackNum": "+86110"}), BAD, "callbackNum"),
+        (json!({"callbackNum": "+85223456789"}), BAD, "callbackNum"),
+        (json!({"callbackNum": "+86700876543210001"}), BAD, "callbackNum"),
+        (json!({"callbackNum": "+8675528000001"}), GOOD, ""),
         (json!({"callbackNum": text(m(5)), "callbackTone": "t.wav"}), BAD, "callbackTone"),
         (json!({"callbackNum": "", "callbackTone": "t.wav"}), GOOD, ""),
         (json!({"callbackNum": text(m(5)), "callbackTone": ""}), GOOD, ""),
@@ -280,4 +284,51 @@ fn another_apps_binding_is_not_there() {
         assert_eq!(desk.call(OTHER_AXE, axe::bind, body), Err(Code::NoX.into()));
     }
     assert_eq!(desk.all(), before);
+}
+
+#[test]
+fn the_managed_700_number_is_named_and_what_is_dialled_is_no_party() {
+    let mut desk = Desk::new();
+    let managed = Number::parse("+8670012345678").unwrap();
+    desk.books.bindings.add_number(VirtualNumber::new(managed, AXE, None)).unwrap();
+    let reply = desk.call(AXE, axe::bind, on(managed, 1, "07")).unwrap();
+    assert_eq!((word(&reply, "virtualNum"), word(&reply, "extendNum")), ("+8670012345678", "07"));
+    assert_eq!(desk.binding(&reply).unwrap().shown(), Number::parse("+86700123456780007").unwrap());
+    let by_x = json!({"virtualNum": text(managed), "extendNum": "07"});
+    let told = Value::from(desk.call(AXE, axe::query, by_x.clone()).unwrap());
+    assert_eq!((&told["virtualNum"], &told["extendNum"]), (&json!("+8670012345678"), &json!("07")));
+    let before = desk.all();
+    for tail in ["0007", "0008", "9999"] {
+        let dialled = format!("+8670012345678{tail}");
+        for (name, body) in [("bindNum", json!({"bindNum": dialled})), ("callbackNum", json!({"callbackNum": dialled}))]
+        {
+            let refused = desk.call(AXE, axe::modify, patched(&by_x, &body)).unwrap_err();
+            assert_eq!((refused.code, refused.about.unwrap().0), (BAD, name));
+        }
+        assert_eq!(desk.code(AXE, axe::bind, on(Number::parse(&dialled).unwrap(), 2, "09")), Code::NoX);
+    }
+    assert_eq!(desk.all(), before);
+    // Where nothing else may serve, nothing else is bound or given away; what there is can be read and ended.
+    let name = bound(&mut desk);
+    desk.books.bindings.set_only_700(true);
+    assert_eq!(desk.code(AXE, axe::bind, on(x(AXE, 1), 2, "09")), Code::NumberState);
+    assert_eq!(word(&desk.call(AXE, axe::bind, one(3)).unwrap(), "virtualNum"), text(managed));
+    assert_eq!(desk.code(AXE, axe::query, name.clone()), GOOD);
+    assert_eq!(desk.code(AXE, axe::unbind, name), GOOD);
+}
+
+#[test]
+fn who_called_is_told_to_nobody_and_forgotten_with_the_a_that_was_called() {
+    let mut desk = Desk::new();
+    let name = bound(&mut desk);
+    let axe = read(&desk, &name).unwrap();
+    let told = |desk: &mut Desk| Value::from(desk.call(AXE, axe::query, name.clone()).unwrap());
+    let before = told(&mut desk);
+    let called = numbering::LastCaller { number: m(50), at: START };
+    assert!(desk.books.bindings.note_caller(axe.id, m(1), called));
+    assert_eq!(told(&mut desk), before);
+    desk.call(AXE, axe::modify, patched(&name, &json!({"recordFlag": "true", "bindNum": text(m(1))}))).unwrap();
+    assert_eq!(read(&desk, &name).unwrap().last_caller, Some(called));
+    desk.call(AXE, axe::modify, patched(&name, &json!({"bindNum": text(m(3))}))).unwrap();
+    assert_eq!(read(&desk, &name).unwrap().last_caller, None);
 }
