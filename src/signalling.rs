@@ -18,6 +18,7 @@ use std::time::Duration;
 use b2bua::observe::LogLine;
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
+use b2bua::text::{Outcome, TextResult};
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
@@ -456,6 +457,14 @@ impl Loop {
             }
             // Before the message that belongs to it: what has happened has been written down first.
             Output::Told(event) => self.parts.outbox.post_event(&event),
+            // TODO: outbox. Until somebody asks, what the app says of no answer holds after its time.
+            Output::AskText { .. } | Output::Text(_) => {}
+            // TODO: SMPP. No trunk is the driver's yet.
+            Output::SendText { key, .. } => {
+                let failed = TextResult::Failed(Outcome::NoRoute);
+                self.parts.core.handle_text_result(now, key, failed);
+            }
+            Output::AnswerText { .. } => {}
             Output::Log(line) => log(&line),
         }
     }
@@ -527,6 +536,10 @@ fn log(line: &LogLine) {
             let row = cause.row();
             let (caller, x) = (caller.map(tracing::field::display), x.map(tracing::field::display));
             tracing::info!(%session_id, caller, x, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
+        }
+        LogLine::Text { id, calling, x, outcome, parts } => {
+            let calling = calling.map(tracing::field::display);
+            tracing::info!(text_id = %id, calling, %x, outcome = outcome.row().label, parts, "text");
         }
         LogLine::Route(Change { trunk, host, transport, address, state }) => {
             let transport = transport.as_str();

@@ -343,6 +343,8 @@ const FAMILIES: [(&str, &str); 64] = [
     ("axbridge_store_rows_left_out", "gauge"),
     ("axbridge_tcp_connections", "gauge"),
     ("axbridge_tcp_events_total", "counter"),
+    ("axbridge_texts_active", "gauge"),
+    ("axbridge_texts_total", "counter"),
     ("axbridge_timer_lateness_seconds", "histogram"),
     ("axbridge_transactions_active", "gauge"),
     ("axbridge_trunk_calls_active", "gauge"),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use b2bua::settings::{App, SecondCall};
+use b2bua::settings::{App, AppTexts, SecondCall, Unanswered};
 use numbering::{AppId, Area, Kind, Mode, Number, Rules};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Account, Generation, Secret, Urls};
 use crate::notify::guard::{Guard, UrlError};
@@ -14,6 +16,35 @@ use crate::notify::guard::{Guard, UrlError};
 pub const COOL_OFF: u32 = 300;
 /// Requests a second unless something else is said.
 pub const REQUESTS_PER_SECOND: u32 = 1_000;
+
+/// How long the customer's answer to a text is waited for unless something else is said, in seconds.
+pub const BLOCK_TIMEOUT: u32 = 5;
+/// The longest that it may be: the sender's network waits for an answer too.
+pub const LONGEST_BLOCK: u32 = 10;
+
+/// What becomes of text messages to the X of an app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sms {
+    /// They are refused.
+    #[default]
+    Off,
+    /// They are forwarded, and the customer is told.
+    Notify,
+    /// The customer is asked first.
+    Block,
+}
+
+/// What becomes of a text for which the customer has no answer in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockDefault {
+    /// It is forwarded as if nobody had been asked.
+    Forward,
+    /// It is thrown away.
+    #[default]
+    Discard,
+}
 
 /// The prompts that an app has by role.
 pub const ROLES: [&str; 11] = [
@@ -103,6 +134,12 @@ pub struct AppSettings {
     /// How what it is told is signed.
     #[serde(with = "generation")]
     pub signature: Generation,
+    /// What becomes of text messages.
+    pub sms: Sms,
+    /// How long the customer's answer to a text is waited for.
+    pub block_timeout_seconds: u32,
+    /// What becomes of a text without one.
+    pub block_default: BlockDefault,
     /// It stands in the operator's file.
     #[serde(skip)]
     pub is_configured: bool,
@@ -158,6 +195,9 @@ impl AppSettings {
             sms_control_url: None,
             number_url: None,
             signature: Generation::default(),
+            sms: Sms::default(),
+            block_timeout_seconds: BLOCK_TIMEOUT,
+            block_default: BlockDefault::default(),
             is_configured: false,
         }
     }
@@ -186,6 +226,16 @@ impl AppSettings {
         let prompts: BTreeMap<_, _> = roles.map(|(role, prompt)| (role.to_owned(), name_of(prompt))).into();
         let urls = &account.notify;
         let url = |url: &Option<std::sync::Arc<str>>| url.as_deref().map(str::to_owned);
+        let (sms, block_timeout_seconds, block_default) = match app.texts {
+            AppTexts::Off => (Sms::Off, BLOCK_TIMEOUT, BlockDefault::default()),
+            AppTexts::Notify => (Sms::Notify, BLOCK_TIMEOUT, BlockDefault::default()),
+            AppTexts::Block { within, unanswered: Unanswered::Forward } => {
+                (Sms::Block, seconds(within), BlockDefault::Forward)
+            }
+            AppTexts::Block { within, unanswered: Unanswered::Discard } => {
+                (Sms::Block, seconds(within), BlockDefault::Discard)
+            }
+        };
         let is_english = prompts.values().any(|name| name.starts_with("en/"));
         AppSettings {
             name: account.name.to_string(),
@@ -214,6 +264,9 @@ impl AppSettings {
             sms_control_url: url(&urls.sms_control_url),
             number_url: url(&urls.number_url),
             signature: urls.signature,
+            sms,
+            block_timeout_seconds,
+            block_default,
             is_configured: true,
         }
     }
@@ -269,6 +322,22 @@ impl AppSettings {
         }
     }
 
+    /// What calls go by says so of text messages.
+    #[must_use]
+    pub fn texts(&self) -> AppTexts {
+        match self.sms {
+            Sms::Off => AppTexts::Off,
+            Sms::Notify => AppTexts::Notify,
+            Sms::Block => AppTexts::Block {
+                within: Duration::from_secs(u64::from(self.block_timeout_seconds)),
+                unanswered: match self.block_default {
+                    BlockDefault::Forward => Unanswered::Forward,
+                    BlockDefault::Discard => Unanswered::Discard,
+                },
+            },
+        }
+    }
+
     /// Whether every field has a value that it may have. Whether the prompts exist and where URLs lead is not looked at.
     ///
     /// # Errors
@@ -301,6 +370,7 @@ impl AppSettings {
                 "leave it away: only an app of mode axe calls back",
             ),
             ((1..=1_000_000).contains(&self.requests_per_second), "requests_per_second", "say 1 to 1000000"),
+            ((1..=LONGEST_BLOCK).contains(&self.block_timeout_seconds), "block_timeout_seconds", "say 1 to 10"),
             (self.mobile_areas.len() <= 1_000, "mobile_areas", "give at most 1000 prefixes"),
             (has_areas, "mobile_areas", "write prefix and area code so: {\"1380755\": \"0755\"}"),
             (
@@ -508,6 +578,8 @@ mod tests {
                 app.call_back_number = Number::parse("+869500012345").ok();
             }),
             ("requests_per_second", |app| app.requests_per_second = 0),
+            ("block_timeout_seconds", |app| app.block_timeout_seconds = 0),
+            ("block_timeout_seconds", |app| app.block_timeout_seconds = 11),
             ("mobile_areas", |app| drop(app.mobile_areas.insert("138".to_owned(), "755".to_owned()))),
             ("mobile_areas", |app| drop(app.mobile_areas.insert(String::new(), "0755".to_owned()))),
             ("prompts", |app| drop(app.prompts.insert("song".to_owned(), "x.wav".to_owned()))),

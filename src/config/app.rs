@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts, SecondCall};
+use b2bua::settings::{App, AppPrompts, AppTexts, SecondCall, Unanswered};
 use media::Prompt;
 use numbering::{AppId, Area, Mode, Number, Rules};
 use toml::de::DeValue;
@@ -38,6 +38,9 @@ pub(super) const KEYS: &[&str] = &[
     "requests_per_second",
     "mobile_areas",
     "notify",
+    "sms",
+    "block_timeout",
+    "block_default",
 ];
 const CALL_BACK: &str = "call_back_number";
 pub(super) const PROMPTS: &[&str] = &apps::ROLES;
@@ -216,8 +219,26 @@ fn app(
             report,
         ),
         is_told: account.notify.status_url.is_some(),
+        texts: texts(section, report),
         prompts: prompts(section, language, library, report),
         named: HashMap::new(),
+    }
+}
+
+/// What becomes of text messages.
+fn texts(section: &Section<'_>, report: &mut Report<'_>) -> AppTexts {
+    const MODES: &[(&str, apps::Sms)] =
+        &[("off", apps::Sms::Off), ("notify", apps::Sms::Notify), ("block", apps::Sms::Block)];
+    const DEFAULTS: &[(&str, Unanswered)] = &[("forward", Unanswered::Forward), ("discard", Unanswered::Discard)];
+    let sms = section.or("sms", apps::Sms::Off, value::word(MODES), report);
+    let range = Duration::from_secs(1)..=Duration::from_secs(u64::from(apps::LONGEST_BLOCK));
+    let default = Duration::from_secs(u64::from(apps::BLOCK_TIMEOUT));
+    let within = section.or("block_timeout", default, value::duration(range), report);
+    let unanswered = section.or("block_default", Unanswered::Discard, value::word(DEFAULTS), report);
+    match sms {
+        apps::Sms::Off => AppTexts::Off,
+        apps::Sms::Notify => AppTexts::Notify,
+        apps::Sms::Block => AppTexts::Block { within, unanswered },
     }
 }
 

@@ -109,6 +109,7 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("trunk.read", trunk::READ),
         ("trunk.write", trunk::WRITE),
         ("trunk.session_timer", trunk::SESSION_TIMER),
+        ("trunk.text", trunk::TEXT),
         ("trunk.auth", credentials::AUTH),
         ("trunk.challenge", credentials::CHALLENGE),
         ("trunk.tls", super::tls::TRUNK),
@@ -154,9 +155,10 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!((ours.shows_caller, ours.ask_extension), (theirs.shows_caller, theirs.ask_extension));
     assert_eq!((small.only_700, &small.notify), (shipped.only_700, &shipped.notify));
     assert_eq!(small.accounts[0].notify, shipped.accounts[0].notify);
+    assert_eq!(ours.texts, theirs.texts);
     let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
     assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
-    assert_eq!((ours.no_answer, ours.second_call), (theirs.no_answer, theirs.second_call));
+    assert_eq!((ours.no_answer, ours.second_call, ours.texts), (theirs.no_answer, theirs.second_call, theirs.texts));
     assert_eq!(format!("{:?}", ours.prompts), format!("{:?}", theirs.prompts));
 }
 
@@ -501,8 +503,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "[sip]",
         &[
             "c.toml:12: `sip` stands here for the second time — leave one of the two out",
-            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
-            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
         ],
     ),
     (

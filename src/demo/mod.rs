@@ -218,6 +218,10 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
             | Output::Reached { .. }
             | Output::Told(_)
             | Output::Correlated { .. }
+            | Output::AskText { .. }
+            | Output::SendText { .. }
+            | Output::AnswerText { .. }
+            | Output::Text(_)
             | Output::Log(_) => None,
         };
         if let Some(told) = told {

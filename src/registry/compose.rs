@@ -73,6 +73,7 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
         safety_ceiling: seconds(settings.safety_ceiling_seconds).min(base.settings.timers.safety_ceiling),
         second_call: settings.second_call(),
         is_told: settings.status_url.is_some(),
+        texts: settings.texts(),
         prompts: AppPrompts {
             ringback: role("ringback"),
             busy: role("busy"),

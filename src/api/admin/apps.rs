@@ -17,7 +17,7 @@ use super::Admin;
 use super::asked::{Asked, Given, Listed, Part, Path, Whole, bind_refusal, cut, no_app, number, shown};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
-use crate::apps::{AppSettings, Generation, Secret};
+use crate::apps::{AppSettings, BlockDefault, Generation, Secret, Sms};
 use crate::registry::{AppError, Books};
 
 pub(super) fn routes() -> OpenApiRouter<Admin> {
@@ -134,6 +134,9 @@ struct AppView {
     sms_control_url: Option<String>,
     number_url: Option<String>,
     signature: SignatureWord,
+    sms: Sms,
+    block_timeout_seconds: u32,
+    block_default: BlockDefault,
     /// It stands in the operator's file, and is changed there only.
     is_configured: bool,
 }
@@ -166,6 +169,9 @@ impl AppView {
             sms_control_url: app.sms_control_url,
             number_url: app.number_url,
             signature: SignatureWord::of(app.signature),
+            sms: app.sms,
+            block_timeout_seconds: app.block_timeout_seconds,
+            block_default: app.block_default,
             is_configured: app.is_configured,
         }
     }
@@ -235,6 +241,13 @@ struct AppChange {
     /// How what it is told is signed with its secret. A new app has `aksk`.
     #[schema(inline)]
     signature: Option<SignatureWord>,
+    /// What becomes of text messages.
+    sms: Option<Sms>,
+    /// How long the customer's answer to a text is waited for, 1 to 10.
+    #[schema(minimum = 1, maximum = 10)]
+    block_timeout_seconds: Option<u32>,
+    /// What becomes of a text without one.
+    block_default: Option<BlockDefault>,
     /// Refused. Said to serde alone: in the document it would forbid what a new app has beside these.
     #[serde(flatten)]
     #[schema(ignore)]
@@ -286,6 +299,9 @@ impl AppChange {
             set(field, url.map(|url| Some(url).filter(|url| !url.is_empty())));
         }
         set(&mut app.signature, self.signature.map(SignatureWord::generation));
+        set(&mut app.sms, self.sms);
+        set(&mut app.block_timeout_seconds, self.block_timeout_seconds);
+        set(&mut app.block_default, self.block_default);
         let made_up = match self.secret {
             Some(secret) if secret.is_empty() => Some(made_up()?),
             Some(secret) => {
