@@ -59,7 +59,6 @@ fn ask(calls: u32, collects: bool) -> f64 {
         session.handle_command(Duration::ZERO, Command::Collect { side: Side::A, on: collects });
     }
     let packets = PACKETS / if calls == 1 { 1 } else { 25 };
-    let mut buffer = [0; 172];
     let mut sent = 0_u64;
     let mut state = 1_u32;
     let mut elapsed = Duration::ZERO;
@@ -72,7 +71,7 @@ fn ask(calls: u32, collects: bool) -> f64 {
         }
         let start = Instant::now();
         for session in &mut sessions {
-            buffer = packet;
+            let mut buffer = packet;
             black_box(session.handle_rtp(now, Side::A, address(Side::A), black_box(&mut buffer)));
             session.handle_timeout(now, &mut |_, _, _, bytes| sent += u64::from(black_box(bytes).len() == 172));
             black_box(session.poll_event());
