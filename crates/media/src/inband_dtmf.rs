@@ -442,10 +442,11 @@ impl Bank {
     #[inline(always)]
     fn take(&mut self, weighted: f32) {
         self.energy += weighted * weighted;
-        for tone in 0..TONES {
-            let new = GOERTZEL[tone] * self.last[tone] + (weighted - self.last_but_one[tone]);
-            self.last_but_one[tone] = self.last[tone];
-            self.last[tone] = new;
+        let filters = GOERTZEL.iter().zip(&mut self.last).zip(&mut self.last_but_one);
+        for ((turn, last), last_but_one) in filters {
+            let new = turn * *last + (weighted - *last_but_one);
+            *last_but_one = *last;
+            *last = new;
         }
     }
 

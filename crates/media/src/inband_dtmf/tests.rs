@@ -25,9 +25,12 @@ impl Pad {
     pub(crate) const PLAIN: Pad = Pad { level: [-9.0, -7.0], out: [0.0, 0.0] };
 }
 
-/// The peak of a sine of so many dBm0, as a 16-bit sample. Full scale is 3.14 dBm0.
+/// A sine of full scale, in dBm0: 3.14 (G.711).
+const FULL_SCALE: f64 = 314.0 / 100.0;
+
+/// The peak of a sine of so many dBm0, as a 16-bit sample.
 fn peak(dbm0: f64) -> f64 {
-    32_256.0 * 10_f64.powf((dbm0 - 3.14) / 20.0)
+    32_256.0 * 10_f64.powf((dbm0 - FULL_SCALE) / 20.0)
 }
 
 /// What is on a line, sample by sample.
@@ -560,13 +563,11 @@ fn a_tone_that_the_network_holds_up_is_released_once_and_not_pressed_again() {
 fn audio_that_comes_faster_than_anybody_speaks_tells_little() {
     let audio = all_keys(&mut Random::new(14), 400, 320, Pad::PLAIN).encode(Codec::Pcma);
     let mut ear = Ear::new();
-    let mut number = 0_u32;
-    for milli in 0..1000 {
-        ear.pass(ms(milli));
+    for number in 0..1000_u32 {
+        ear.pass(ms(u64::from(number)));
         // Each millisecond 180 ms of audio.
         let payload: Vec<u8> = audio.iter().copied().cycle().skip(number as usize * 1440).take(1440).collect();
         ear.packet(Codec::Pcma, header(number as u16, number * 1440), &payload);
-        number += 1;
     }
     ear.pass(ms(5000));
     let pressed = ear.heard.chars().filter(|note| *note != '.').count();
