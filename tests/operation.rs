@@ -294,6 +294,7 @@ const FAMILIES: [(&str, &str); 64] = [
     ("axbridge_call_duration_seconds", "histogram"),
     ("axbridge_calls_active", "gauge"),
     ("axbridge_calls_begun_total", "counter"),
+    ("axbridge_callers_total", "counter"),
     ("axbridge_calls_total", "counter"),
     ("axbridge_calls_waiting", "gauge"),
     ("axbridge_cdr_store_total", "counter"),
