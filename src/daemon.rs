@@ -196,6 +196,7 @@ impl Daemon {
             metrics.watch_hep(hep.counters());
         }
         let observed = Arc::clone(&metrics);
+        let deliverer = Deliverer::start(queue.clone(), opened.accounts(), deliver, clock)?;
         let parts = Parts {
             core,
             poll,
@@ -208,12 +209,12 @@ impl Daemon {
             cdrs: cdrs.clone(),
             outbox: outbox.clone(),
             callers: opened.callers(),
+            asker: deliverer.asker().clone(),
             clock,
             metrics,
             hep,
             observer,
         };
-        let deliverer = Deliverer::start(queue.clone(), opened.accounts(), deliver, clock)?;
         let signalling = Signalling::spawn(parts)?;
         let line = signalling.line();
         let (registry, keeper) = opened.spawn(clock, Box::new(move |settings| line.reload(settings)))?;

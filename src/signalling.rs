@@ -18,7 +18,7 @@ use std::time::Duration;
 use b2bua::observe::LogLine;
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
-use b2bua::text::{Outcome, TextResult};
+use b2bua::text::{Outcome, TextResult, Verdict};
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
@@ -31,9 +31,11 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::hep;
 use crate::metrics::Metrics;
-use crate::notify::Outbox;
+use crate::notify::deliver::Asker;
+use crate::notify::{Outbox, message};
 use crate::registry::Callers;
 use crate::relay::Relay;
+use crate::texts;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
 use crate::transport::udp::{Received, Udp, UdpCounters};
@@ -113,6 +115,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Asks customers what is to become of texts.
+    pub asker: Asker,
     /// Who gets a copy of every message.
     pub hep: Option<hep::Exporter>,
     /// Who else looks.
@@ -151,6 +155,13 @@ impl Line {
         let _ = answer.recv_timeout(RELOAD_PATIENCE);
     }
 
+    /// Lets `answer` tell the calls something, between two turns of the loop. Where the loop takes no more orders, it is lost.
+    pub(crate) fn tell(&self, answer: impl FnOnce(&mut Core, Duration) + Send + 'static) {
+        if self.orders.try_send(Order::Ask(Box::new(answer))).is_ok() {
+            self.bell.ring();
+        }
+    }
+
     /// Lets `question` look at the calls, between two turns of the loop; it must be short.
     ///
     /// # Errors
@@ -187,6 +198,7 @@ impl Signalling {
             unread: vec![false; parts.udp.len()],
             parts,
             inbox,
+            line: line.clone(),
             published: Duration::ZERO,
             draining: false,
             stop_at: None,
@@ -229,6 +241,8 @@ impl Signalling {
 struct Loop {
     parts: Parts,
     inbox: Receiver<Order>,
+    /// Leads back here, for answers to what is asked.
+    line: Line,
     /// Sockets that may hold more than their last turn allowed to read.
     unread: Vec<bool>,
     published: Duration,
@@ -457,9 +471,16 @@ impl Loop {
             }
             // Before the message that belongs to it: what has happened has been written down first.
             Output::Told(event) => self.parts.outbox.post_event(&event),
-            // TODO: outbox. Until somebody asks, what the app says of no answer holds after its time.
-            Output::AskText { .. } | Output::Text(_) => {}
-            // TODO: SMPP. No trunk is the driver's yet.
+            Output::Text(event) => self.parts.outbox.post_sms(&texts::notice(&event, &self.parts.clock)),
+            Output::AskText { key, text } => {
+                let body = message::sms_body(&texts::question(&text, &self.parts.clock));
+                let line = self.line.clone();
+                self.parts.asker.ask(&text.app, body, move |answer| {
+                    let verdict = answer.map_or(Verdict::Unanswered, |(status, body)| texts::verdict(status, &body));
+                    line.tell(move |core, now| core.handle_text_verdict(now, key, verdict));
+                });
+            }
+            // All our trunks speak SIP.
             Output::SendText { key, .. } => {
                 let failed = TextResult::Failed(Outcome::NoRoute);
                 self.parts.core.handle_text_result(now, key, failed);

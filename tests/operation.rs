@@ -284,7 +284,7 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 64] = [
+const FAMILIES: [(&str, &str); 67] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_api_answers_total", "counter"),
     ("axbridge_api_gate_total", "counter"),
