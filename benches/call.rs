@@ -132,6 +132,7 @@ impl Platform {
                     self.ended += 1;
                 }
                 Output::Ending(cdr) => drop(black_box(cdr)),
+                Output::Correlated { .. } => {}
                 Output::Told(event) => drop(black_box(event)),
                 // Nobody has an extension here.
                 Output::Reached { .. } => {}

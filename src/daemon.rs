@@ -22,6 +22,7 @@ use crate::api::start::{Api, Doors};
 use crate::cdr::{self, Cdrs};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::hep;
 use crate::metrics::{self, Metrics, Watched};
 use crate::notify::{self, Outbox};
 use crate::recording::{self, Recordings};
@@ -162,6 +163,7 @@ impl Daemon {
         let (recordings, recorder) = start_recordings(&config, clock).map_err(file(&config.recording.dir))?;
         let (bindings, table) = Bindings::new(numbering::Limits::default());
         let (dns, tls_wanted, relay_workers) = (config.dns.clone(), config.tls.clone(), config.relay_workers);
+        let config_hep = config.hep.clone();
         let watched_table = table.clone();
         let (cdr_file, cdr_keep) = (config.cdr_file.clone(), config.cdr_keep);
         let mut opened = Opened::read(store, config.into_file(), bindings, clock, random_seed()?)?;
@@ -181,6 +183,10 @@ impl Daemon {
         let (resolver, found) = Resolver::spawn(runtime.handle(), clock, wanted, tls.clone(), bell.clone());
         metrics.watch_dns(resolver.counters());
 
+        let hep = open_hep(config_hep.as_ref(), &settings)?;
+        if let Some(hep) = &hep {
+            metrics.watch_hep(hep.counters());
+        }
         let observed = Arc::clone(&metrics);
         let parts = Parts {
             core,
@@ -196,6 +202,7 @@ impl Daemon {
             callers: opened.callers(),
             clock,
             metrics,
+            hep,
             observer,
         };
         let signalling = Signalling::spawn(parts)?;
@@ -411,6 +418,14 @@ fn start_relay(
         },
     };
     Ok(Relay::spawn(&config, clock, recordings, bell, &metrics.relay_meters())?)
+}
+
+/// Our addresses in copies are those that peers know, where they are addresses.
+fn open_hep(config: Option<&hep::Config>, settings: &Settings) -> io::Result<Option<hep::Exporter>> {
+    let Some(config) = config else { return Ok(None) };
+    let known = |listener: &Listener| listener.advertised.parse().unwrap_or(listener.bind);
+    let addresses = settings.listeners.iter().map(known).collect();
+    hep::Exporter::open(config, settings.limits.message.clone(), addresses).map(Some)
 }
 
 /// 64 bits that nobody outside can guess: tags, branches and Call-IDs are drawn from them.

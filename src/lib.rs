@@ -24,6 +24,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod files;
+pub mod hep;
 pub mod metrics;
 pub mod notify;
 pub mod prompts;

@@ -38,6 +38,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
 use crate::cdr;
+use crate::hep;
 use crate::recording::{Failure, Recordings};
 use crate::relay;
 use crate::transport::resolve;
@@ -103,6 +104,8 @@ pub struct Metrics {
     dns_refused: Vec<IntCounter>,
     dns_names: Vec<IntGauge>,
     dns: OnceLock<Arc<resolve::Counters>>,
+    hep_packets: Vec<IntCounter>,
+    hep: OnceLock<Arc<hep::Counters>>,
     post_dial_delay: Histogram,
     answer_delay: Histogram,
     hint_tone_delay: Histogram,
@@ -175,6 +178,8 @@ impl Metrics {
             dns_refused: made.counters("axbridge_dns_refused_total", "What the DNS said and we did not take: names without a server, addresses that nothing may be sent to, what is beyond limits", "reason", DNS_REFUSED),
             dns_names: made.gauges("axbridge_dns_names", "Names among the targets of trunks", "state", DNS_NAMES),
             dns: OnceLock::new(),
+            hep_packets: made.counters("axbridge_hep_packets_total", "Copies of SIP messages for the collector", "result", ["sent", "lost"]),
+            hep: OnceLock::new(),
             post_dial_delay: made.histogram("axbridge_post_dial_delay_seconds", "From A's INVITE to the first 18x", &SETUP),
             answer_delay: made.histogram("axbridge_answer_delay_seconds", "From A's INVITE to B's answer", &SETUP),
             hint_tone_delay: made.histogram("axbridge_hint_tone_delay_seconds", "From B's answer until the parties are joined, the hint tone between", &SETUP),
@@ -342,6 +347,11 @@ impl Metrics {
         let _ = self.dns.set(Arc::clone(counters));
     }
 
+    /// Whose counters to read: those of the copies for a collector. The first call counts.
+    pub fn watch_hep(&self, counters: &Arc<hep::Counters>) {
+        let _ = self.hep.set(Arc::clone(counters));
+    }
+
     /// Whose counters to read: those of the registry, the stores and the API. The first call counts.
     pub fn watch_platform(&self, watched: Watched) {
         self.platform.watch(watched);
@@ -357,6 +367,9 @@ impl Metrics {
             self.read_recordings(recordings);
             raise(&self.cdrs[0], cdrs.written.load(Ordering::Relaxed));
             raise(&self.cdrs[1], cdrs.lost.load(Ordering::Relaxed));
+        }
+        if let Some(hep) = self.hep.get() {
+            raise_all(&self.hep_packets, [&hep.sent, &hep.lost].map(|counter| counter.load(Ordering::Relaxed)));
         }
         if let Some(dns) = self.dns.get() {
             let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::cdr::Cdrs;
 use crate::clock::Clock;
+use crate::hep;
 use crate::metrics::Metrics;
 use crate::notify::Outbox;
 use crate::registry::Callers;
@@ -111,6 +112,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Who gets a copy of every message.
+    pub hep: Option<hep::Exporter>,
     /// Who else looks.
     pub observer: Option<Observer>,
 }
@@ -320,7 +323,7 @@ impl Loop {
     // ---- in ---------------------------------------------------------------------------------------------------
 
     fn on_datagrams(&mut self, now: Duration, listener: usize) {
-        let Parts { udp, core, clock, .. } = &mut self.parts;
+        let Parts { udp, core, clock, hep, .. } = &mut self.parts;
         let Some(udp) = &mut udp[listener] else {
             self.unread[listener] = false;
             return;
@@ -328,7 +331,11 @@ impl Loop {
         let place = u16::try_from(listener).expect("the configuration allows few listeners");
         for _ in 0..BATCHES {
             let received = udp.recv_batch(clock, |peer, age, bytes| {
-                core.take_in(now, age, Flow::to(Transport::Udp, place, peer), bytes);
+                let flow = Flow::to(Transport::Udp, place, peer);
+                if let Some(hep) = hep {
+                    hep.received(clock.unix(now), &flow, &bytes);
+                }
+                core.take_in(now, age, flow, bytes);
             });
             match received {
                 Ok(Received::Some) => {}
@@ -350,7 +357,12 @@ impl Loop {
         self.parts.bell.answer();
         for _ in 0..TELLINGS {
             match self.parts.tcp.poll() {
-                Some(Inbound::Message { flow, bytes }) => self.parts.core.take_in(now, Duration::ZERO, flow, bytes),
+                Some(Inbound::Message { flow, bytes }) => {
+                    if let Some(hep) = &mut self.parts.hep {
+                        hep.received(self.parts.clock.unix(now), &flow, &bytes);
+                    }
+                    self.parts.core.take_in(now, Duration::ZERO, flow, bytes);
+                }
                 Some(Inbound::Failure { flow }) => self.parts.core.handle_transport_failure(now, flow),
                 None => break,
             }
@@ -437,6 +449,11 @@ impl Loop {
                 let at = u64::try_from(self.parts.clock.unix(now).as_millis()).unwrap_or(u64::MAX);
                 self.parts.callers.note(binding, a, LastCaller { number: caller, at });
             }
+            Output::Correlated { call_id, caller } => {
+                if let Some(hep) = &mut self.parts.hep {
+                    hep.correlate(call_id, caller);
+                }
+            }
             // Before the message that belongs to it: what has happened has been written down first.
             Output::Told(event) => self.parts.outbox.post_event(&event),
             Output::Log(line) => log(&line),
@@ -445,6 +462,9 @@ impl Loop {
 
     fn send(&mut self, now: Duration, transmit: Transmit) {
         let flow = transmit.flow;
+        if let Some(hep) = &mut self.parts.hep {
+            hep.sent(self.parts.clock.unix(now), &flow, &transmit.bytes);
+        }
         match flow.transport {
             Transport::Udp => {
                 if let Some(Some(udp)) = self.parts.udp.get_mut(usize::from(flow.listener)) {

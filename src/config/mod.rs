@@ -21,6 +21,7 @@ use numbering::{Axb, Binding, VirtualNumber};
 use toml::de::DeTable;
 
 use crate::apps::Account;
+use crate::hep;
 use crate::prompts::Library;
 use crate::registry::{self, Base, File};
 
@@ -63,6 +64,7 @@ const ROOT: &[&str] = &[
     "admin",
     "metrics",
     "log",
+    "hep",
     "prompts",
     "trunk",
     "app",
@@ -102,6 +104,8 @@ pub struct Config {
     pub default_prompts: Arc<HashMap<String, Arc<Prompt>>>,
     /// Where `GET /metrics` is served.
     pub metrics: Option<SocketAddr>,
+    /// Who gets a copy of every SIP message; `None`: nobody.
+    pub hep: Option<hep::Config>,
     /// What is logged.
     pub log: Log,
     /// Relay threads, 1 to 64.
@@ -256,6 +260,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let (cdr_file, cdr_keep) = output::cdr(root, folder, report);
     let metrics = output::metrics(root, listeners, report);
     let log = output::log(root, report);
+    let hep = output::hep(root, report);
     let mut library = Library::new(output::prompts_dir(root, folder, report));
     let trunks = trunk::read(root, sip.as_ref(), folder, report);
     let mut apps = app::read(root, defaults, folder, &mut library, report);
@@ -275,6 +280,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         limits: sip.limits,
         timers: sip.timers,
         product_name: sip.product_name,
+        correlates: hep.is_some(),
         index: Default::default(),
     };
     Some(Config {
@@ -292,6 +298,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         api,
         default_prompts,
         metrics,
+        hep,
         log,
         relay_workers,
     })

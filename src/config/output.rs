@@ -9,6 +9,8 @@ use sip::transaction::Transport;
 
 use super::complaint::{Fault, Report};
 use super::section::{Section, missing};
+use crate::hep;
+
 use super::{Format, Level, Log, RecordingConfig, signalling, value};
 
 pub(super) const MEDIA: &[&str] = &["bind", "advertised", "ports", "quarantine", "dead_after", "workers"];
@@ -16,6 +18,7 @@ pub(super) const RECORDING: &[&str] = &["dir", "keep", "min"];
 pub(super) const CDR: &[&str] = &["file", "keep"];
 pub(super) const STORE: &[&str] = &["dir"];
 pub(super) const METRICS: &[&str] = &["listen"];
+pub(super) const HEP: &[&str] = &["collector", "agent", "password"];
 pub(super) const LOG: &[&str] = &["level", "format"];
 pub(super) const PROMPTS: &[&str] = &["dir"];
 
@@ -74,6 +77,20 @@ pub(super) fn recording(root: &Section<'_>, folder: &Path, report: &mut Report<'
     out.keep = section.or("keep", out.keep, value::duration(Duration::from_secs(60)..=3_650 * DAY), report);
     out.min = section.or("min", out.min, value::duration(Duration::ZERO..=Duration::from_secs(3_600)), report);
     out
+}
+
+/// `[hep]`.
+pub(super) fn hep(root: &Section<'_>, report: &mut Report<'_>) -> Option<hep::Config> {
+    let section = root.section("hep", HEP, report)?;
+    let password = |value| {
+        let found = value::text(value)?;
+        let problem = || Fault::new(format!("has {} bytes", found.len()), "write at most 64");
+        if found.len() <= 64 { Ok(found.as_bytes().into()) } else { Err(problem()) }
+    };
+    let collector = section.required("collector", "\"192.0.2.9:9060\"", value::socket, report);
+    let agent = section.or("agent", 2_001, value::whole(1..=u32::MAX), report);
+    let password = section.or("password", Box::default(), password, report);
+    Some(hep::Config { collector: collector?, agent, password })
 }
 
 /// `[store]`.

@@ -197,6 +197,7 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
             | Output::Ending(_)
             | Output::Reached { .. }
             | Output::Told(_)
+            | Output::Correlated { .. }
             | Output::Log(_) => None,
         };
         if let Some(told) = told {

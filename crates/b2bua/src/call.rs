@@ -732,6 +732,11 @@ impl Call {
             local_tag: cx.local_tag(self.key, Side::B),
             call_id: cx.call_id(),
         };
+        if settings.correlates
+            && let Some(caller) = self.a.call_id()
+        {
+            cx.out.push_back(Output::Correlated { call_id: parties.call_id.as_slice().into(), caller: caller.into() });
+        }
         let session_id = cx.tokens.draw() >> 2;
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
         let owner = LegKey { call: self.key, side: Side::B };

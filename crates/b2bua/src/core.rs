@@ -83,6 +83,13 @@ pub enum Output {
     },
     /// Something that the customer wants to know. Before anybody outside does: what is put out behind it is not done yet.
     Told(Box<CallEvent>),
+    /// The second leg of a call begins.
+    Correlated {
+        /// Its Call-ID.
+        call_id: Box<[u8]>,
+        /// The caller's.
+        caller: Box<[u8]>,
+    },
     /// Something to log.
     Log(LogLine),
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub timers: CallTimers,
     /// What we call ourselves in `Server` and `User-Agent`; `None` leaves the header away.
     pub product_name: Option<Box<str>>,
+    /// The driver wants to know which Call-IDs are of one call: [`crate::core::Output::Correlated`].
+    pub correlates: bool,
     /// Whose the addresses and the names are, by the trunks above; made when it is first asked.
     pub index: OnDemand,
 }

@@ -42,6 +42,7 @@ fn outputs(core: &mut Core) -> (Vec<String>, Vec<LogLine>) {
             | Output::Media { .. }
             | Output::Reached { .. }
             | Output::Told(_)
+            | Output::Correlated { .. }
             | Output::Ending(_)
             | Output::Ended(_) => {}
         }

@@ -331,6 +331,11 @@ impl Leg {
         self.dialog().map(|dialog| &*dialog.local_tag)
     }
 
+    /// Its Call-ID, while the leg has one dialog.
+    pub(crate) fn call_id(&self) -> Option<&[u8]> {
+        self.dialog().map(|dialog| &*dialog.call_id)
+    }
+
     /// The caller has been sent our 200, which the PRACK of a response before it may delay or, where none comes, prevent.
     pub(crate) fn was_answered(&self) -> bool {
         self.line.answered

@@ -49,6 +49,7 @@ impl World {
                 let at = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
                 self.bindings.note_caller(binding, a, LastCaller { number: caller, at });
             }
+            Output::Correlated { .. } => {}
             Output::Told(event) => self.told.push(*event),
             Output::Log(line) => self.logs.push(format!("{line:?}")),
         }
