@@ -18,7 +18,7 @@ pub enum BindError {
     ForeignX,
     /// X is suspended, unavailable or frozen (1012102).
     NumberState(NumberState),
-    /// X is no 700 number, and only those may serve ([`Bindings::set_only_700`]).
+    /// X is no 700 number, and only those may serve ([`crate::Bindings::set_only_700`]).
     Not700,
     /// X is a 700 number of 11 digits, which nobody dials: of an app without extensions the 15 digits are X (product rule M4).
     Managed700,
