@@ -284,9 +284,9 @@ fn the_user_names_behind_the_words_who_gets_them() {
 
 #[test]
 fn what_may_not_go_on_is_refused_and_nobody_gets_it() {
-    type Change = fn(&mut Setup);
+    type Row = (Outcome, PhoneId, &'static str, (String, Vec<u8>), fn(&mut Setup));
     let words = |words: &str| ("text/plain".to_owned(), words.as_bytes().to_vec());
-    let rows: Vec<(Outcome, PhoneId, &str, (String, Vec<u8>), Change)> = vec![
+    let rows: Vec<Row> = vec![
         (Outcome::UnknownX, A, "+8617000000000", words("w"), |_| {}),
         (Outcome::UnreadableNumber, A, "anonymous", words("w"), |_| {}),
         (Outcome::NotBound, PhoneId(2), X, words("w"), |_| {}),

@@ -146,7 +146,7 @@ struct Arrived {
 
 /// A text of which the table and the app have nothing against.
 struct Judged {
-    text: Text,
+    text: Arc<Text>,
     binding: Arc<Binding>,
     receiver: Option<Number>,
     words: Arc<str>,
@@ -297,7 +297,7 @@ impl Core {
                 if let Sender::Sip { print, .. } = &from {
                     self.texts.recent.set(now, *print, Known::Answered(outcome));
                 }
-                self.conclude(now, from, text.map(Arc::new), None, 0, outcome);
+                self.conclude(now, from, text, None, 0, outcome);
                 return;
             }
         };
@@ -310,7 +310,6 @@ impl Core {
                 self.layer.own(server, Owner::Text(key));
             }
         }
-        let text = Arc::new(text);
         let give_up = now + settings.timers.sip.t1 * PATIENCE;
         let (until, unanswered) = asks.map_or((now, Unanswered::Forward), |(within, default)| (now + within, default));
         self.texts.ongoing.insert(Ongoing {
@@ -340,7 +339,7 @@ impl Core {
         now: Duration,
         settings: &Settings,
         arrived: &Arrived,
-    ) -> Result<Judged, (Option<Text>, Outcome)> {
+    ) -> Result<Judged, (Option<Arc<Text>>, Outcome)> {
         let Arrived { sender, x, content, trunk, .. } = arrived;
         let x = x.ok_or((None, Outcome::UnreadableNumber))?;
         let decision = self.table.decide_text(x, *sender, self.unix_ms(now));
@@ -359,7 +358,7 @@ impl Core {
             Some(AppTexts::Block { within, unanswered }) => Some((within, unanswered)),
         };
         let id = String::from_utf8(unique_id(&mut self.tokens)).expect("hexadecimal digits are UTF-8");
-        let text = Text {
+        let text = Arc::new(Text {
             id: id.into(),
             app: app.map_or_else(|| "".into(), |app| Arc::clone(&app.name)),
             is_asked: asks.is_some(),
@@ -371,7 +370,7 @@ impl Core {
             user_text: bound.and_then(|(binding, _)| binding.user_text(None)).map(Into::into),
             content: Arc::clone(content),
             at: now,
-        };
+        });
         let is_loop = sender.is_some_and(|sender| self.table.is_virtual(sender));
         let (binding, receiver, words) = match decision {
             TextDecision::Refuse { refusal, .. } => return Err((Some(text), refusal.into())),
