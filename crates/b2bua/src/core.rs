@@ -119,7 +119,7 @@ pub enum Output {
     AnswerText {
         /// The trunk's name.
         trunk: Arc<str>,
-        /// [`TextIn::reply`].
+        /// [`crate::text::TextIn::reply`].
         reply: u64,
         /// For its sender.
         outcome: Outcome,
