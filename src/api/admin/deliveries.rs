@@ -112,7 +112,7 @@ struct Deliveries {
 struct Since {
     /// To whom.
     app: String,
-    /// By which URL.
+    // By which URL. A description beside the words would make of them what nothing can be.
     #[schema(inline)]
     channel: ChannelWord,
     /// What happened then or later, in milliseconds of UNIX time.
@@ -126,6 +126,16 @@ struct Replayed {
     count: u64,
 }
 
+/// The documents' times have 63 bits.
+fn is_too_far(time: u64) -> bool {
+    i64::try_from(time).is_err()
+}
+
+fn too_far() -> Refusal {
+    let message = "times are milliseconds of UNIX time: the year 292278994 is too far";
+    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message)
+}
+
 /// What customers' systems were told and are to be told, the latest first. That it is read is written down.
 #[utoipa::path(get, path = "/deliveries", params(Part, Deliveries),
     responses((status = 200, body = Listed<DeliveryView>)))]
@@ -137,6 +147,9 @@ async fn list(
 ) -> Result<Json<Listed<DeliveryView>>, Refusal> {
     let limit = part.limit()?;
     let after = part.cursor.as_deref().map(|text| cursor(text).ok_or_else(bad_cursor)).transpose()?;
+    if asked.from.into_iter().chain(asked.to).any(is_too_far) {
+        return Err(too_far());
+    }
     if asked.from.zip(asked.to).is_some_and(|(from, to)| from > to) {
         let message = "from is later than to: both are milliseconds of UNIX time";
         return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
@@ -206,6 +219,9 @@ async fn replay_since(
     Given(asked): Given<Since>,
 ) -> Result<Json<Replayed>, Refusal> {
     let Since { app, channel, since } = asked;
+    if is_too_far(since) {
+        return Err(too_far());
+    }
     let channel = Channel::from(channel);
     let detail = format!("app {}, channel {}, since {since}", shown(&app), channel.as_str());
     let find = move |books: &mut crate::registry::Books| {
