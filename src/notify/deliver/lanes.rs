@@ -313,11 +313,12 @@ impl Lane {
         if !has_room {
             return Next::NoRoom;
         }
-        if self.stock.is_empty() || (self.stock.len() < window && self.is_hungry && !self.is_fetching) {
-            if let Some(most) = self.appetite(id.channel) {
-                self.is_fetching = true;
-                return Next::Order(Order::Fetch { lane: id.clone(), most });
-            }
+        // Before it is empty, so that the window stays full.
+        if self.stock.len() < window
+            && let Some(most) = self.appetite(id.channel)
+        {
+            self.is_fetching = true;
+            return Next::Order(Order::Fetch { lane: id.clone(), most });
         }
         if self.stock.is_empty() {
             return Next::Nothing;
