@@ -10,6 +10,7 @@ command -v sipp      >/dev/null || need+=(sip-tester)     # the stories of sip-s
 command -v python3   >/dev/null || need+=(python3)        # their runner, and a customer's client
 command -v php       >/dev/null || need+=(php-cli)        # another customer's client
 python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)  # for schemathesis, see below
+command -v espeak-ng >/dev/null || need+=(espeak-ng)      # an hour of speech in which no digit may be heard
 command -v sox       >/dev/null || need+=(sox)            # plays recordings: a second opinion on the WAV files
 command -v ffprobe   >/dev/null || need+=(ffmpeg)         # a third
 command -v baresip   >/dev/null || need+=(baresip-core)   # user agents that call each other through us

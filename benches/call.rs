@@ -134,6 +134,10 @@ impl Platform {
                 Output::Ending(cdr) => drop(black_box(cdr)),
                 Output::Correlated { .. } => {}
                 Output::Told(event) => drop(black_box(event)),
+                output @ (Output::AskText { .. }
+                | Output::SendText { .. }
+                | Output::AnswerText { .. }
+                | Output::Text(_)) => drop(black_box(output)),
                 // Nobody has an extension here.
                 Output::Reached { .. } => {}
                 Output::Log(line) => drop(black_box(line)),

@@ -12,7 +12,10 @@ use numbering::{AppId, Area, Mode, Number, Rules};
 mod settings;
 mod signature;
 
-pub use settings::{AppSettings, COOL_OFF, REQUESTS_PER_SECOND, ROLES, SettingsFault, is_party, second_call};
+pub use settings::{
+    AppSettings, BLOCK_TIMEOUT, BlockDefault, COOL_OFF, LONGEST_BLOCK, REQUESTS_PER_SECOND, ROLES, SettingsFault, Sms,
+    is_party, second_call,
+};
 pub use signature::{Generation, digest};
 
 /// A key that both sides know (`app_secret`). Its Debug shows nothing of it.

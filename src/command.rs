@@ -1,4 +1,5 @@
-//! The daily questions from a shell, asked of a running daemon by its admin API: `bind`, `unbind`, `show`, `calls`, `why`.
+//! The daily questions from a shell, asked of a running daemon by its admin API: `bind`, `unbind`, `show`, `calls`, `why`,
+//! `deliveries`, `replay`.
 //!
 //! ```text
 //!   axbridge why +8675512340001 +8613800000001 --config etc/axbridge.toml
@@ -25,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::clock;
 use crate::config::{self, Scope};
 use crate::transport::credentials;
 
@@ -51,6 +53,15 @@ pub struct Server {
     /// Answer in JSON, for programs.
     #[arg(long)]
     pub json: bool,
+}
+
+const CHANNELS: [&str; 4] = ["status", "fee", "sms", "number"];
+const STATES: [&str; 3] = ["pending", "delivered", "given_up"];
+
+/// A time in RFC 3339, in milliseconds of UNIX time.
+fn time(text: &str) -> Result<u64, String> {
+    let parsed = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    parsed.ok_or_else(|| "write date, time and zone, e.g. 2026-11-23T20:36:05Z".to_owned())
 }
 
 /// What is asked.
@@ -108,6 +119,51 @@ pub enum Question {
         #[command(flatten)]
         server: Server,
     },
+    /// Show what customers' systems were told and are to be told, the latest first.
+    Deliveries {
+        /// To this app.
+        #[arg(long)]
+        app: Option<String>,
+        /// Of this kind.
+        #[arg(long, value_parser = CHANNELS)]
+        channel: Option<String>,
+        /// Of which this has become.
+        #[arg(long, value_parser = STATES)]
+        state: Option<String>,
+        /// Of this call or text message.
+        #[arg(long, value_name = "SESSION_ID")]
+        session: Option<String>,
+        /// Happened then or later: 2026-11-23T20:36:05Z
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        since: Option<u64>,
+        /// Happened before then.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        until: Option<u64>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Whom to ask.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Tell a customer's system something once more: one notice, or all since a time.
+    Replay {
+        /// Its id, as `deliveries` shows it.
+        #[arg(required_unless_present = "app", conflicts_with_all = ["app", "channel", "since"])]
+        id: Option<u64>,
+        /// The app.
+        #[arg(long, requires = "channel", requires = "since")]
+        app: Option<String>,
+        /// What kind.
+        #[arg(long, requires = "app", value_parser = CHANNELS)]
+        channel: Option<String>,
+        /// What happened then or later: 2026-11-23T20:36:05Z
+        #[arg(long, value_name = "TIME", requires = "app", value_parser = time)]
+        since: Option<u64>,
+        /// Whom to ask.
+        #[command(flatten)]
+        server: Server,
+    },
     /// What would become of a call, and because of which rule.
     Why {
         /// The number that is called.
@@ -127,6 +183,8 @@ impl Question {
             | Question::Unbind { server, .. }
             | Question::Show { server, .. }
             | Question::Calls { server, .. }
+            | Question::Deliveries { server, .. }
+            | Question::Replay { server, .. }
             | Question::Why { server, .. } => server,
         }
     }
@@ -203,6 +261,25 @@ async fn answer(daemon: &Daemon, question: &Question) -> Result<Value, Trouble> 
             let filter = app.as_ref().map_or_else(String::new, |app| format!("?app={}", escaped(app)));
             daemon.ask(Method::GET, &format!("/calls{filter}"), None).await
         }
+        Question::Deliveries { app, channel, state, session, since, until, limit, server: _ } => {
+            let mut filter = String::new();
+            let times = [("from", since), ("to", until)].map(|(name, time)| (name, time.map(|time| time.to_string())));
+            let words = [("app", app), ("channel", channel), ("state", state), ("session", session)];
+            for (name, value) in words.map(|(name, word)| (name, word.clone())).into_iter().chain(times) {
+                if let Some(value) = value {
+                    filter.push_str(&format!("&{name}={}", escaped(&value)));
+                }
+            }
+            let items = daemon.list("/deliveries", &filter, *limit).await?;
+            Ok(json!({"items": items}))
+        }
+        Question::Replay { id: Some(id), .. } => {
+            daemon.ask(Method::POST, &format!("/deliveries/{id}/replay"), None).await
+        }
+        Question::Replay { app, channel, since, .. } => {
+            let body = json!({"app": app, "channel": channel, "since": since});
+            daemon.ask(Method::POST, "/deliveries/replay", Some(body)).await
+        }
         Question::Why { x, caller, .. } => {
             daemon.ask(Method::GET, &format!("/why?x={}&caller={}", escaped(x), escaped(caller)), None).await
         }
@@ -221,20 +298,7 @@ async fn show(daemon: &Daemon, what: &str) -> Result<Value, Trouble> {
         Err(trouble) => return Err(trouble),
     };
     let by = if number.is_some() { "x" } else { "number" };
-    let mut bindings = Vec::new();
-    let mut cursor = None;
-    loop {
-        let more = cursor.map_or_else(String::new, |cursor: String| format!("&cursor={}", escaped(&cursor)));
-        let path = format!("/bindings?limit=1000&{by}={}{more}", escaped(what));
-        let mut part = daemon.ask(Method::GET, &path, None).await?;
-        if let Value::Array(items) = part["items"].take() {
-            bindings.extend(items);
-        }
-        match part["next_cursor"].as_str() {
-            Some(next) => cursor = Some(next.to_owned()),
-            None => break,
-        }
-    }
+    let bindings = daemon.list("/bindings", &format!("&{by}={}", escaped(what)), usize::MAX).await?;
     let mut told = Map::new();
     if let Some(number) = number {
         told.insert("number".to_owned(), number);
@@ -261,13 +325,36 @@ fn told_to_people(question: &Question, answer: &Value) -> String {
             Some(calls) if !calls.is_empty() => table(CALL, calls),
             Some(_) | None => "no calls\n".to_owned(),
         },
+        Question::Deliveries { .. } => match answer["items"].as_array() {
+            Some(items) if !items.is_empty() => {
+                let rows: Vec<Value> = items.iter().cloned().map(delivery).collect();
+                table(DELIVERY, &rows)
+            }
+            Some(_) | None => "no deliveries\n".to_owned(),
+        },
+        Question::Replay { .. } => {
+            let count = answer["count"].as_u64().unwrap_or_default();
+            format!("{count} to be delivered again\n")
+        }
         Question::Why { .. } => why(answer),
     }
+}
+
+/// Its times as people read them, and what is told by its name.
+fn delivery(mut row: Value) -> Value {
+    let at = |time: &Value| time.as_u64().map(|time| clock::rfc3339(Duration::from_millis(time)));
+    row["at"] = json!(at(&row["created"]));
+    row["next"] = json!(at(&row["due"]));
+    row["tells"] = row["body"]["eventType"].take();
+    row
 }
 
 const BINDING: &[&str] = &["subscription_id", "app", "mode", "x", "extension", "a", "b", "record", "ends"];
 const NUMBER: &[&str] = &["x", "app", "state", "area", "bindings", "uses", "rests_until"];
 const CALL: &[&str] = &["session_id", "app", "state", "caller", "x", "callee", "trunk_in", "trunk_out", "recording"];
+
+const DELIVERY: &[&str] =
+    &["id", "at", "app", "channel", "tells", "session", "state", "attempts", "status", "error", "next"];
 
 /// Columns as wide as what stands in them; those in which nothing stands are left away.
 fn table(columns: &[&str], rows: &[Value]) -> String {
@@ -344,6 +431,24 @@ impl Daemon {
         }
         let say = |field: &str| value[field].as_str().unwrap_or("?").to_owned();
         Err(Trouble::Refused(status, say("error"), say("message")))
+    }
+
+    /// At most so many items of a list, part by part; `filter` begins with `&`.
+    async fn list(&self, path: &str, filter: &str, most: usize) -> Result<Vec<Value>, Trouble> {
+        let mut all = Vec::new();
+        let mut more = String::new();
+        while all.len() < most {
+            let limit = (most - all.len()).min(1_000);
+            let mut part = self.ask(Method::GET, &format!("{path}?limit={limit}{filter}{more}"), None).await?;
+            if let Value::Array(items) = part["items"].take() {
+                all.extend(items);
+            }
+            match part["next_cursor"].as_str() {
+                Some(next) => more = format!("&cursor={}", escaped(next)),
+                None => break,
+            }
+        }
+        Ok(all)
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Bytes), String> {
@@ -465,6 +570,26 @@ mod tests {
     #[test]
     fn what_is_no_plain_letter_is_escaped() {
         assert_eq!(escaped("+86 a/b?ü"), "%2B86%20a%2Fb%3F%C3%BC");
+    }
+
+    #[test]
+    fn a_time_has_a_zone_and_is_no_earlier_than_1970() {
+        assert_eq!(time("1970-01-01T08:00:01.5+08:00"), Ok(1_500));
+        for wrong in ["2026-11-23", "2026-11-23T20:36:05", "1969-12-31T23:59:59Z", "now", "5"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_told_by_its_event_and_without_its_numbers() {
+        let body = json!({"eventType": "callin", "statusInfo": {"caller": "+8613800000001"}});
+        let row = delivery(json!({"id": 7, "created": 1_500, "due": null, "channel": "status", "body": body}));
+        assert_eq!(
+            table(DELIVERY, &[row]),
+            "id  at                        channel  tells\n7   1970-01-01T00:00:01.500Z  status   callin\n"
+        );
+        // A token that only looks gets no message.
+        assert_eq!(delivery(json!({"id": 7}))["tells"], Value::Null);
     }
 
     #[test]

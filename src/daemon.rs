@@ -24,13 +24,15 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::hep;
 use crate::metrics::{self, Metrics, Watched};
-use crate::notify::{self, Outbox};
+use crate::notify::Outbox;
+use crate::notify::deliver::Deliverer;
 use crate::recording::{self, Recordings};
 use crate::registry::{Keeper, OpenError, Opened, Registry, ReloadError};
 use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
 use crate::store::{Store, StoreError};
 use crate::transport::Bell;
+use crate::transport::credentials::FileError;
 use crate::transport::resolve::{Resolver, Wanted};
 use crate::transport::tcp::{self, Tcp};
 use crate::transport::tls::Tls;
@@ -59,6 +61,8 @@ pub enum StartError {
     Bindings(BindError),
     /// The store cannot be read.
     Store(StoreError),
+    /// `ca` of `[notify]` holds what is no certificate (the configuration's check finds this first).
+    Authorities(FileError),
     /// The API cannot be served.
     Api(api::start::StartError),
     /// A thread, a poll, a runtime.
@@ -76,6 +80,7 @@ impl fmt::Display for StartError {
             }
             StartError::Bindings(error) => write!(f, "bindings: {error}"),
             StartError::Store(error) => write!(f, "{error}"),
+            StartError::Authorities(error) => write!(f, "notify.ca: {error}"),
             StartError::Api(error) => write!(f, "{error}"),
             StartError::System(error) => write!(f, "the system refuses: {error}"),
         }
@@ -117,12 +122,14 @@ pub struct Daemon {
     cdr_thread: JoinHandle<()>,
     outbox: Outbox,
     outbox_thread: JoinHandle<()>,
+    deliverer: Deliverer,
     recordings: recording::Writer,
     runtime: Runtime,
     metrics_at: Option<SocketAddr>,
     sip_at: Vec<(Transport, SocketAddr)>,
     tls: Tls,
     clock: Clock,
+    keep_notices: Duration,
 }
 
 impl Daemon {
@@ -164,11 +171,12 @@ impl Daemon {
         let (bindings, table) = Bindings::new(numbering::Limits::default());
         let (dns, tls_wanted, relay_workers) = (config.dns.clone(), config.tls.clone(), config.relay_workers);
         let config_hep = config.hep.clone();
+        let (deliver, limits) =
+            (config.notify.deliver(config.dns.clone()).map_err(StartError::Authorities)?, config.notify.limits());
         let watched_table = table.clone();
         let (cdr_file, cdr_keep) = (config.cdr_file.clone(), config.cdr_keep);
         let mut opened = Opened::read(store, config.into_file(), bindings, clock, random_seed()?)?;
-        let limits = notify::Limits::default();
-        let (outbox, _queue, outbox_thread) = Outbox::open(&data, clock, opened.accounts(), limits)?;
+        let (outbox, queue, outbox_thread) = Outbox::open(&data, clock, opened.accounts(), limits)?;
         opened.tell(outbox.clone());
         // What a crash has left of records is told as well.
         let (cdrs, cdr_thread) = Cdrs::open(&cdr_file, &data, cdr_keep, clock, kept, Some(outbox.clone()))?;
@@ -188,6 +196,7 @@ impl Daemon {
             metrics.watch_hep(hep.counters());
         }
         let observed = Arc::clone(&metrics);
+        let deliverer = Deliverer::start(queue.clone(), opened.accounts(), deliver, clock)?;
         let parts = Parts {
             core,
             poll,
@@ -200,6 +209,7 @@ impl Daemon {
             cdrs: cdrs.clone(),
             outbox: outbox.clone(),
             callers: opened.callers(),
+            asker: deliverer.asker().clone(),
             clock,
             metrics,
             hep,
@@ -212,6 +222,7 @@ impl Daemon {
             registry: registry.clone(),
             line: signalling.line(),
             search,
+            queue,
             recordings: recordings_dir,
             link_key,
             store: data,
@@ -226,6 +237,7 @@ impl Daemon {
             table: watched_table,
             cdrs: Arc::clone(cdrs.counters()),
             notices: Arc::clone(outbox.counters()),
+            deliveries: Arc::clone(deliverer.counters()),
             api: api.as_ref().map(|api| (Arc::clone(api.compat()), Arc::clone(api.counters()))),
         });
         Ok(Daemon {
@@ -239,12 +251,14 @@ impl Daemon {
             cdr_thread,
             outbox,
             outbox_thread,
+            deliverer,
             recordings: recorder,
             runtime,
             metrics_at,
             sip_at,
             tls,
             clock,
+            keep_notices: limits.keep,
         })
     }
 
@@ -286,6 +300,10 @@ impl Daemon {
         }
         keep_bound(&self.settings, &mut config.settings);
         let api_settings = config.api.clone();
+        if config.notify.keep != self.keep_notices {
+            tracing::warn!("keep of [notify] takes effect with the next start only");
+        }
+        let deliver = config.notify.deliver(config.dns.clone());
         let (tls, dns, settings) = (config.tls.clone(), config.dns.clone(), Arc::new(config.settings.clone()));
         let summary = self.registry.reload(config.into_file())?;
         // A listener that the new file has no more goes on with the certificate that it has.
@@ -294,6 +312,10 @@ impl Daemon {
         }
         self.tls.set_peers(tls.peers(&settings.trunks, &self.resolver.known()));
         self.settings = Arc::clone(&settings);
+        match deliver {
+            Ok(deliver) => self.deliverer.reload(deliver),
+            Err(error) => tracing::error!(%error, "[notify] is not taken: its `ca` cannot be used"),
+        }
         if let Some(api) = &self.api {
             api.reload(api_settings.as_ref());
         }
@@ -330,12 +352,13 @@ impl Daemon {
         let written = self.cdr_thread.join().is_ok();
         drop(self.registry);
         self.keeper.finish();
-        // Nobody posts any more.
+        // Nobody posts any more, and what is in flight is told to the outbox.
+        let delivered = self.deliverer.finish();
         drop(self.outbox);
         let kept = self.outbox_thread.join().is_ok();
         self.recordings.finish();
         self.runtime.shutdown_timeout(Duration::from_secs(1));
-        signalled && written && kept
+        signalled && written && delivered && kept
     }
 }
 

@@ -35,6 +35,7 @@ pub mod serve;
 pub mod signalling;
 mod spool;
 pub mod store;
+mod texts;
 pub mod transport;
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use b2bua::cdr::Cdr;
 use b2bua::observe::{Counters, Drop, Gauges};
 use b2bua::outcome::Cause;
 use b2bua::routes::{RouteCounters, RouteGauge, RouteState};
+use b2bua::text::Outcome;
 use media::Side;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -94,6 +95,8 @@ pub struct Metrics {
     calls_begun: IntCounter,
     calls_active: IntGauge,
     calls_waiting: IntGauge,
+    texts: Vec<IntCounter>,
+    texts_active: IntGauge,
     overloaded: IntGauge,
     trunk_calls: IntGaugeVec,
     trunks: Mutex<Vec<Arc<str>>>,
@@ -168,6 +171,8 @@ impl Metrics {
             calls_begun: made.counter("axbridge_calls_begun_total", "Calls that have begun, refused or not"),
             calls_active: made.gauge("axbridge_calls_active", "Calls in progress"),
             calls_waiting: made.gauge("axbridge_calls_waiting", "New calls that wait for their turn, some milliseconds each"),
+            texts: made.counters("axbridge_texts_total", "Text messages that have been answered, by what became of them", "outcome", Outcome::ALL.map(|outcome| outcome.row().label)),
+            texts_active: made.gauge("axbridge_texts_active", "Text messages in progress"),
             overloaded: made.gauge("axbridge_overloaded", "1 while more new calls come than can be served, and some are refused"),
             trunk_calls: made.gauge_vec("axbridge_trunk_calls_active", "Calls in progress that came from a trunk or go to it", "trunk"),
             trunks: Mutex::new(Vec::new()),
@@ -256,6 +261,8 @@ impl Metrics {
         raise(&self.calls_begun, counters.calls_begun);
         set(&self.calls_active, gauges.calls);
         set(&self.calls_waiting, gauges.waiting);
+        raise_all(&self.texts, counters.texts);
+        set(&self.texts_active, gauges.texts);
         set(&self.overloaded, usize::from(gauges.is_overloaded));
         set(&self.transactions[0], gauges.transactions.0);
         set(&self.transactions[1], gauges.transactions.1);
@@ -691,7 +698,8 @@ mod tests {
         counters.responses[1] = 7;
         counters.dropped[Drop::Stranger as usize] = 2;
         counters.parse_errors[0] = 9;
-        let gauges = Gauges { calls: 3, transactions: (1, 2), ports_in_use: 6, ..Gauges::default() };
+        counters.texts[Outcome::Delivered as usize] = 8;
+        let gauges = Gauges { calls: 3, texts: 4, transactions: (1, 2), ports_in_use: 6, ..Gauges::default() };
         for _ in 0..2 {
             metrics.set_core(&counters, &gauges);
         }
@@ -704,6 +712,8 @@ mod tests {
             ("axbridge_dropped_total{limit=\"stranger\"}", 2.0),
             (&first_error, 9.0),
             ("axbridge_calls_active", 3.0),
+            ("axbridge_texts_total{outcome=\"delivered\"}", 8.0),
+            ("axbridge_texts_active", 4.0),
             ("axbridge_transactions_active{side=\"server\"}", 2.0),
             ("axbridge_ports{state=\"in_use\"}", 6.0),
         ] {
@@ -782,7 +792,7 @@ mod tests {
         let names = text.lines().filter(|line| line.starts_with("# TYPE")).count();
         assert_eq!(text.lines().filter(|line| line.starts_with("# HELP")).count(), names);
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
-        assert!((100..400).contains(&series), "{series} series");
+        assert!((100..500).contains(&series), "{series} series");
         assert!(text.contains(concat!("axbridge_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")));
     }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use b2bua::observe::LogLine;
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
+use b2bua::text::{Outcome, TextResult, Verdict};
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
@@ -30,9 +31,11 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::hep;
 use crate::metrics::Metrics;
-use crate::notify::Outbox;
+use crate::notify::deliver::Asker;
+use crate::notify::{Outbox, message};
 use crate::registry::Callers;
 use crate::relay::Relay;
+use crate::texts;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
 use crate::transport::udp::{Received, Udp, UdpCounters};
@@ -112,6 +115,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Asks customers what is to become of texts.
+    pub asker: Asker,
     /// Who gets a copy of every message.
     pub hep: Option<hep::Exporter>,
     /// Who else looks.
@@ -150,6 +155,13 @@ impl Line {
         let _ = answer.recv_timeout(RELOAD_PATIENCE);
     }
 
+    /// Lets `answer` tell the calls something, between two turns of the loop. Where the loop takes no more orders, it is lost.
+    pub(crate) fn tell(&self, answer: impl FnOnce(&mut Core, Duration) + Send + 'static) {
+        if self.orders.try_send(Order::Ask(Box::new(answer))).is_ok() {
+            self.bell.ring();
+        }
+    }
+
     /// Lets `question` look at the calls, between two turns of the loop; it must be short.
     ///
     /// # Errors
@@ -186,6 +198,7 @@ impl Signalling {
             unread: vec![false; parts.udp.len()],
             parts,
             inbox,
+            line: line.clone(),
             published: Duration::ZERO,
             draining: false,
             stop_at: None,
@@ -228,6 +241,8 @@ impl Signalling {
 struct Loop {
     parts: Parts,
     inbox: Receiver<Order>,
+    /// Leads back here, for answers to what is asked.
+    line: Line,
     /// Sockets that may hold more than their last turn allowed to read.
     unread: Vec<bool>,
     published: Duration,
@@ -456,6 +471,21 @@ impl Loop {
             }
             // Before the message that belongs to it: what has happened has been written down first.
             Output::Told(event) => self.parts.outbox.post_event(&event),
+            Output::Text(event) => self.parts.outbox.post_sms(&texts::notice(&event, &self.parts.clock)),
+            Output::AskText { key, text } => {
+                let body = message::sms_body(&texts::question(&text, &self.parts.clock));
+                let line = self.line.clone();
+                self.parts.asker.ask(&text.app, body, move |answer| {
+                    let verdict = answer.map_or(Verdict::Unanswered, |(status, body)| texts::verdict(status, &body));
+                    line.tell(move |core, now| core.handle_text_verdict(now, key, verdict));
+                });
+            }
+            // All our trunks speak SIP.
+            Output::SendText { key, .. } => {
+                let failed = TextResult::Failed(Outcome::NoRoute);
+                self.parts.core.handle_text_result(now, key, failed);
+            }
+            Output::AnswerText { .. } => {}
             Output::Log(line) => log(&line),
         }
     }
@@ -527,6 +557,10 @@ fn log(line: &LogLine) {
             let row = cause.row();
             let (caller, x) = (caller.map(tracing::field::display), x.map(tracing::field::display));
             tracing::info!(%session_id, caller, x, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
+        }
+        LogLine::Text { id, calling, x, outcome, parts } => {
+            let calling = calling.map(tracing::field::display);
+            tracing::info!(text_id = %id, calling, %x, outcome = outcome.row().label, parts, "text");
         }
         LogLine::Route(Change { trunk, host, transport, address, state }) => {
             let transport = transport.as_str();

@@ -14,8 +14,9 @@ use numbering::{ReadRule, spellings};
 use phone::{Ender, PhoneEvent, Script, Sound, State};
 use serde_json::{Value, json};
 use support::booth::{Booth, Exchange, Who};
-use support::daemon::Daemon;
+use support::daemon::{Daemon, axbridge};
 use support::http::{AX, AX_CALLEE, AXB, Admin, Answer, App, CALL_STOP, RECORD, Scheme, id_in, request};
+use support::receiver::{Act, Receiver};
 use support::setup::{FULL, READ, SECRET, Setup, Site};
 use support::{A, B, VOICE_OF_A, VOICE_OF_B, X, until, wav};
 
@@ -1405,5 +1406,84 @@ fn a_second_daemon_on_the_same_store_says_so_and_goes() {
     assert_eq!(world.call(a, X), reached(B));
     world.app("shop").bind(Y, A, B, &json!({}));
     assert_eq!(world.call(a, Y), reached(B));
+    world.end();
+}
+
+/// What the command says to an operator; it succeeds.
+fn said(world: &World, arguments: &[&str]) -> String {
+    let server = format!("http://{}", world.api());
+    let output = axbridge().args(arguments).args(["--server", &server, "--token", FULL]).output().unwrap();
+    let (said, complained) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}{complained}");
+    said
+}
+
+#[test]
+fn an_app_is_told_of_its_calls_and_an_operator_sees_it_and_has_it_told_again() {
+    let told = Receiver::start(|hit| if hit.target == "/fee" { Act::Answer(500, Vec::new()) } else { Act::ok() });
+    let moved = Receiver::start(|_| Act::ok());
+    let configure = |setup: &mut Setup, to: &Receiver| {
+        setup.sections.push_str("\n[notify]\nallow = [\"127.0.0.0/8\"]\n");
+        setup.app("told", "axb");
+        for key in ["status", "fee"] {
+            setup.sections.push_str(&format!("notify.{key}_url = \"{}\"\n", to.url(&format!("/{key}"))));
+        }
+        setup.number(W, "told");
+    };
+    let before = std::cell::RefCell::new(None);
+    let mut world = World::with(|setup| {
+        *before.borrow_mut() = Some(setup.clone());
+        configure(setup, &told);
+    });
+    let a = world.phone(A);
+    world.phone(B);
+    world.app("told").bind(W, A, B, &json!({}));
+    assert_eq!(world.call(a, W), reached(B));
+    let events = |receiver: &Receiver| -> Vec<String> {
+        let bodies = receiver.hits().into_iter().map(|hit| serde_json::from_slice::<Value>(&hit.body).unwrap());
+        bodies.map(|body| body["eventType"].as_str().unwrap().to_owned()).collect()
+    };
+    // Ports may have been short at first: each call ends with one.
+    let ends = |receiver: &Receiver, event: &str| events(receiver).iter().filter(|told| *told == event).count();
+    until("the app is told", || (ends(&told, "disconnect") > 0 && ends(&told, "fee") > 0).then_some(()));
+    let first = told.hits().into_iter().find(|hit| hit.target == "/status").unwrap();
+    assert!(first.headers["x-aksk"].contains("Username=\"told\""), "{first:?}");
+
+    let (admin, reader) = (world.admin(), Admin::new(world.api(), READ));
+    let filter = [("app", "told"), ("channel", "status"), ("state", "delivered")];
+    let items = until("it is written down", || {
+        let items = admin.list("/deliveries", &filter);
+        items.iter().any(|item| item["body"]["eventType"] == "disconnect").then_some(items)
+    });
+    let id = first.ids().remove(0);
+    let item = items.iter().find(|item| item["notice_id"] == *id).unwrap_or_else(|| panic!("no {id}: {items:?}"));
+    assert_eq!((&item["attempts"], &item["status"], &item["error"]), (&json!(1), &json!(200), &Value::Null));
+    assert_eq!(item["body"]["statusInfo"]["caller"], A);
+    let seen = reader.list("/deliveries", &filter);
+    assert!(seen.len() == items.len() && seen.iter().all(|item| item["body"].is_null()), "{seen:?}");
+
+    let table = until("the fee has failed", || {
+        let table = said(&world, &["deliveries", "--app", "told", "--channel", "fee", "--state", "pending"]);
+        table.contains("500").then_some(table)
+    });
+    assert!(table.starts_with("id ") && table.contains("fee") && table.contains("status"), "{table}");
+    assert!(!table.contains(&A[4..]), "no number of anybody: {table}");
+    assert_eq!(said(&world, &["deliveries", "--app", "mall"]), "no deliveries\n");
+
+    let again = |id: &str| told.hits().iter().filter(|hit| hit.ids().contains(&id.to_owned())).count();
+    assert_eq!(said(&world, &["replay", &item["id"].to_string()]), "1 to be delivered again\n");
+    until("it is told again", || (again(&id) == 2).then_some(()));
+    until("that is written down", || (admin.list("/deliveries", &filter).len() == items.len()).then_some(()));
+    let since = ["replay", "--app", "told", "--channel", "status", "--since", "2020-01-01T00:00:00Z"];
+    assert_eq!(said(&world, &since), format!("{} to be delivered again\n", items.len()));
+    until("all are told again", || (again(&id) == 3).then_some(()));
+
+    // Another URL counts from the next message on.
+    let mut setup = before.into_inner().unwrap();
+    configure(&mut setup, &moved);
+    world.setup = setup;
+    world.reload();
+    assert_eq!(world.call(a, W), reached(B));
+    until("the app is told there", || (ends(&moved, "disconnect") > 0 && ends(&moved, "fee") > 0).then_some(()));
     world.end();
 }

@@ -284,7 +284,7 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 55] = [
+const FAMILIES: [(&str, &str); 67] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_api_answers_total", "counter"),
     ("axbridge_api_gate_total", "counter"),
@@ -294,6 +294,7 @@ const FAMILIES: [(&str, &str); 55] = [
     ("axbridge_call_duration_seconds", "histogram"),
     ("axbridge_calls_active", "gauge"),
     ("axbridge_calls_begun_total", "counter"),
+    ("axbridge_callers_total", "counter"),
     ("axbridge_calls_total", "counter"),
     ("axbridge_calls_waiting", "gauge"),
     ("axbridge_cdr_store_total", "counter"),
@@ -302,9 +303,18 @@ const FAMILIES: [(&str, &str); 55] = [
     ("axbridge_dns_queries_total", "counter"),
     ("axbridge_dns_refused_total", "counter"),
     ("axbridge_dropped_total", "counter"),
+    ("axbridge_hep_packets_total", "counter"),
     ("axbridge_hint_tone_delay_seconds", "histogram"),
     ("axbridge_http_connections", "gauge"),
     ("axbridge_http_connections_total", "counter"),
+    ("axbridge_notices_kept", "gauge"),
+    ("axbridge_notices_messages_failed_total", "counter"),
+    ("axbridge_notices_messages_in_flight", "gauge"),
+    ("axbridge_notices_pending", "gauge"),
+    ("axbridge_notices_receivers_resting", "gauge"),
+    ("axbridge_notices_receivers_total", "counter"),
+    ("axbridge_notices_store_total", "counter"),
+    ("axbridge_notices_total", "counter"),
     ("axbridge_numbers", "gauge"),
     ("axbridge_overloaded", "gauge"),
     ("axbridge_ports", "gauge"),
@@ -334,6 +344,8 @@ const FAMILIES: [(&str, &str); 55] = [
     ("axbridge_store_rows_left_out", "gauge"),
     ("axbridge_tcp_connections", "gauge"),
     ("axbridge_tcp_events_total", "counter"),
+    ("axbridge_texts_active", "gauge"),
+    ("axbridge_texts_total", "counter"),
     ("axbridge_timer_lateness_seconds", "histogram"),
     ("axbridge_transactions_active", "gauge"),
     ("axbridge_trunk_calls_active", "gauge"),

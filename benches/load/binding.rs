@@ -14,6 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::api::administer;
 use crate::daemon::{Daemon, Place};
 use crate::figures::{Asked, Bar, Quantiles, ms, per};
 use crate::proc::Cpu;
@@ -22,8 +23,6 @@ use crate::signalling::{self, Method};
 /// As etc/bench.toml has them.
 const APP: &str = "bench-axb";
 const SECRET: &[u8] = b"bench-secret";
-/// How long the API may take to be there, once SIP is.
-const START: Duration = Duration::from_secs(10);
 /// Virtual numbers beside those of etc/bench.toml, 5,000 pairs each.
 const NUMBERS: u32 = 200;
 const PATH: &str = "/rest/caas/relationnumber/partners/v1.0";
@@ -114,7 +113,7 @@ pub(crate) fn measure(place: &Place, load: Load) -> io::Result<Measured> {
     let first = signalling::run(&daemon, place, load.rate, &warm_up, 1)?;
     let alone = signalling::run(&daemon, place, load.rate, &load.calls, 2)?;
     let clients = &Clients::new(api, place.clock);
-    clients.add_numbers()?;
+    add_numbers(place)?;
     let before = Cpu::of(daemon.pid())?;
     let (beside, times, elapsed) = std::thread::scope(|scope| -> io::Result<_> {
         let began = place.clock.now();
@@ -162,34 +161,6 @@ impl Clients {
         Clients { api, clock, stop: AtomicBool::new(false), refused: AtomicU64::new(0), next: AtomicU64::new(0) }
     }
 
-    /// More X than etc/bench.toml has, so that pairs find room.
-    fn add_numbers(&self) -> io::Result<()> {
-        let numbers: Vec<String> =
-            (0..NUMBERS).map(|n| format!(r#"{{"x":"+867558890{n:04}","app":"{APP}","trunk":"bench"}}"#)).collect();
-        let body = format!("[{}]", numbers.join(","));
-        let request = format!(
-            "POST /admin/v1/numbers HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer bench-admin\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.api,
-            body.len()
-        );
-        let until = self.clock.now() + START;
-        let mut stream = loop {
-            match TcpStream::connect(self.api) {
-                Ok(stream) => break stream,
-                Err(error) if self.clock.now() > until => {
-                    return Err(io::Error::new(error.kind(), format!("the API at {}: {error}", self.api)));
-                }
-                Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
-            }
-        };
-        stream.write_all(request.as_bytes())?;
-        let mut reader = BufReader::new(stream);
-        let mut status = String::new();
-        reader.read_line(&mut status)?;
-        if status.contains(" 201 ") || status.contains(" 200 ") { Ok(()) } else { Err(io::Error::other(status)) }
-    }
-
     /// Binds one pair after the other; how long each took.
     fn run(&self, place: u32) -> io::Result<Vec<Duration>> {
         let stream = TcpStream::connect(self.api)?;
@@ -234,6 +205,13 @@ impl Clients {
             body.len()
         )
     }
+}
+
+/// More X than etc/bench.toml has, so that pairs find room.
+fn add_numbers(place: &Place) -> io::Result<()> {
+    let numbers: Vec<String> =
+        (0..NUMBERS).map(|n| format!(r#"{{"x":"+867558890{n:04}","app":"{APP}","trunk":"bench"}}"#)).collect();
+    administer(place, "POST", "/numbers", format!("[{}]", numbers.join(",")).as_bytes())
 }
 
 /// The body of the next answer.

@@ -20,8 +20,10 @@ use std::time::Duration;
 use axbridge::clock::Clock;
 use clap::Parser;
 
+mod api;
 mod binding;
 mod daemon;
+mod extensions;
 mod figures;
 mod floor;
 mod media;
@@ -49,6 +51,7 @@ struct Programme {
     window: Duration,
     floor: Duration,
     binding: binding::Load,
+    extensions: extensions::Load,
     overload: overload::Method,
 }
 
@@ -69,6 +72,7 @@ impl Programme {
                     rate: 20,
                     calls: signalling::Method { time, hold, warm_up: Duration::ZERO },
                 },
+                extensions: extensions::Load { callers: 6, rate: 20.0, window: time, turns: 1 },
                 overload: overload::Method {
                     peak: Some(20),
                     factors: &[2],
@@ -91,6 +95,12 @@ impl Programme {
                 clients: options.clients,
                 rate: options.rates.first().copied().unwrap_or(200),
                 calls: signalling::Method { time: second * options.seconds, hold: second, warm_up: second },
+            },
+            extensions: extensions::Load {
+                callers: options.callers,
+                rate: 2.0 * MEDIA_RATE,
+                window: second * options.window,
+                turns: 2,
             },
             overload: overload::Method {
                 peak: options.peak,
@@ -160,6 +170,12 @@ fn run(options: &Options) -> io::Result<u32> {
     }
     if options.wants(Part::Binding) || options.smoke {
         let measured = binding::measure(&place, programme.binding)?;
+        measured.print();
+        failed += measured.failed();
+        bars.extend(measured.bars());
+    }
+    if options.wants(Part::Extensions) || options.smoke {
+        let measured = extensions::measure(&place, programme.extensions)?;
         measured.print();
         failed += measured.failed();
         bars.extend(measured.bars());

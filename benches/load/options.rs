@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// For the binds: clients at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) clients: u32,
+    /// For the extensions: callers who are asked at once.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=4_000))]
+    pub(crate) callers: u32,
     /// For the overload: the highest clean rate, where it is known; else it is searched.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) peak: Option<u32>,
@@ -69,12 +72,15 @@ pub(crate) enum Part {
     Media,
     /// Durable binds by the API, beside calls. Only where it is asked for.
     Binding,
+    /// Callers who are asked for an extension, beside calls that are forwarded. Only where it is asked for.
+    Extensions,
     /// More new calls than can be served, while others are up. Only where it is asked for.
     Overload,
 }
 
 impl Options {
     pub(crate) fn wants(&self, part: Part) -> bool {
-        self.only.contains(&part) || (self.only.is_empty() && part != Part::Overload && part != Part::Binding)
+        let is_asked_for = matches!(part, Part::Overload | Part::Binding | Part::Extensions);
+        self.only.contains(&part) || (self.only.is_empty() && !is_asked_for)
     }
 }

@@ -8,9 +8,13 @@ use b2bua::core::inquiry::{self, LiveCall, Which, WouldBe};
 use b2bua::outcome::Cause;
 use numbering::{AppId, Number};
 
-use super::admin::{AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Hooks, Listed, Whole, Why};
+use super::admin::{
+    AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, DeliveryFilter, DeliveryView, Hooks, Listed,
+    Whole, Why,
+};
 use crate::cdr;
 use crate::clock::Clock;
+use crate::notify::{self, Queue};
 use crate::registry::{Registry, Unavailable};
 use crate::signalling::Line;
 use crate::store::{AuditQuery, Reader};
@@ -25,6 +29,7 @@ pub(super) struct Sources {
     pub(super) line: Line,
     pub(super) search: cdr::Search,
     pub(super) audit: Arc<Reader>,
+    pub(super) queue: Queue,
     pub(super) clock: Clock,
 }
 
@@ -32,6 +37,7 @@ pub(super) struct Sources {
 pub(super) fn admin(sources: &Sources) -> Hooks {
     let (of_calls, of_stop, of_cdrs, of_audit, of_why) =
         (sources.clone(), sources.clone(), sources.clone(), sources.clone(), sources.clone());
+    let (of_deliveries, of_replay, of_replay_since) = (sources.clone(), sources.clone(), sources.clone());
     Hooks {
         calls: Box::new(move |filter| {
             let sources = of_calls.clone();
@@ -47,6 +53,18 @@ pub(super) fn admin(sources: &Sources) -> Hooks {
         cdrs: Box::new(move |filter| {
             let sources = of_cdrs.clone();
             Box::pin(async move { blocking(move || sources.cdrs(&filter)).await })
+        }),
+        deliveries: Box::new(move |filter| {
+            let sources = of_deliveries.clone();
+            Box::pin(async move { blocking(move || sources.deliveries(&filter)).await })
+        }),
+        replay: Box::new(move |id| {
+            let sources = of_replay.clone();
+            Box::pin(async move { sources.queue.replay(sources.now(), id).await })
+        }),
+        replay_since: Box::new(move |(app, channel, since)| {
+            let sources = of_replay_since.clone();
+            Box::pin(async move { sources.queue.replay_since(sources.now(), app, channel, since).await })
         }),
         audit: Box::new(move |filter| {
             let sources = of_audit.clone();
@@ -135,6 +153,33 @@ impl Sources {
         Ok(Listed {
             items: found.into_iter().map(record).collect(),
             next_cursor: last.map(|last| format!("{}-{}", last.ended, last.session_id)),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.unix_ms(self.clock.now())
+    }
+
+    fn deliveries(&self, filter: &DeliveryFilter) -> Result<Listed<DeliveryView>, Unavailable> {
+        let query = notify::LogQuery {
+            app: filter.app.clone(),
+            channel: filter.channel,
+            state: filter.state,
+            session: filter.session.clone(),
+            notice_id: None,
+            from: filter.from,
+            to: filter.to,
+            after: filter.after,
+            limit: u32::try_from(filter.limit).unwrap_or(notify::PAGE),
+        };
+        let found = self.queue.log(&query).map_err(|error| {
+            tracing::error!(%error, "the log of notices cannot be read");
+            Unavailable
+        })?;
+        let last = found.last().map(notify::Delivery::cursor).filter(|_| found.len() >= filter.limit);
+        Ok(Listed {
+            items: found.into_iter().map(delivery).collect(),
+            next_cursor: last.map(|last| format!("{}-{}", last.created, last.id)),
         })
     }
 
@@ -257,6 +302,25 @@ fn refused(cause: Cause, app: Option<String>, id: Option<String>, mut steps: Vec
 fn cursor(text: &str) -> Option<cdr::Cursor> {
     let (ended, session_id) = text.split_once('-')?;
     Some(cdr::Cursor { ended: ended.parse().ok()?, session_id: session_id.to_owned() })
+}
+
+fn delivery(found: notify::Delivery) -> DeliveryView {
+    DeliveryView {
+        id: found.id,
+        notice_id: found.notice_id,
+        app: found.app,
+        channel: found.channel.into(),
+        session: found.session,
+        created: found.created,
+        state: found.state.into(),
+        due: found.due,
+        attempts: found.attempts,
+        status: found.last_status,
+        error: found.last_error.map(|error| error.as_str().to_owned()),
+        settled: found.settled,
+        body: Some(notify::message::whole(found.channel, &[&found.body]))
+            .map(|body| serde_json::from_str(&body).unwrap_or_default()),
+    }
 }
 
 fn record(found: cdr::Found) -> CdrView {

@@ -20,6 +20,7 @@ use super::server::{self, Door, Limits, Serving, identity};
 use crate::cdr;
 use crate::clock::Clock;
 use crate::config::{Api as Settings, Scope};
+use crate::notify::Queue;
 use crate::registry::{Registry, Unavailable};
 use crate::signalling::Line;
 use crate::store::{Reader, StoreError};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub line: Line,
     /// Call records.
     pub search: cdr::Search,
+    /// What customers' systems are told.
+    pub queue: Queue,
     /// Where recordings lie.
     pub recordings: PathBuf,
     /// What signs links to them.
@@ -195,6 +198,7 @@ fn router(settings: &Settings, parts: Parts, audit: Reader, links: cdr::Search) 
         line: parts.line.clone(),
         search: parts.search,
         audit: Arc::new(audit),
+        queue: parts.queue,
         clock: parts.clock,
     };
     let admin = Admin::new(parts.registry.clone(), hooks::admin(&sources), tokens(settings), parts.clock);

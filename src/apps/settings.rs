@@ -2,17 +2,49 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use b2bua::settings::{App, SecondCall};
+use b2bua::settings::{App, AppTexts, SecondCall, Unanswered};
 use numbering::{AppId, Area, Kind, Mode, Number, Rules};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Account, Secret};
+use super::{Account, Generation, Secret, Urls};
+use crate::notify::guard::{Guard, UrlError};
 
 /// How long an X rests unless something else is said, in seconds.
 pub const COOL_OFF: u32 = 300;
 /// Requests a second unless something else is said.
 pub const REQUESTS_PER_SECOND: u32 = 1_000;
+
+/// How long the customer's answer to a text is waited for unless something else is said, in seconds.
+pub const BLOCK_TIMEOUT: u32 = 5;
+/// The longest that it may be: the sender's network waits for an answer too.
+pub const LONGEST_BLOCK: u32 = 10;
+
+/// What becomes of text messages to the X of an app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sms {
+    /// They are refused.
+    #[default]
+    Off,
+    /// They are forwarded, and the customer is told.
+    Notify,
+    /// The customer is asked first.
+    Block,
+}
+
+/// What becomes of a text for which the customer has no answer in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockDefault {
+    /// It is forwarded as if nobody had been asked.
+    Forward,
+    /// It is thrown away.
+    #[default]
+    Discard,
+}
 
 /// The prompts that an app has by role.
 pub const ROLES: [&str; 11] = [
@@ -89,6 +121,25 @@ pub struct AppSettings {
     pub mobile_areas: BTreeMap<String, String>,
     /// Names of prompts by role; `""`: none is played. An absent role has the default set's.
     pub prompts: BTreeMap<String, String>,
+    /// Where it is told what happens to calls.
+    pub status_url: Option<String>,
+    /// Where it is told the records of calls.
+    pub fee_url: Option<String>,
+    /// Where it is told of text messages.
+    pub sms_url: Option<String>,
+    /// Where it is asked what is to become of a text message.
+    pub sms_control_url: Option<String>,
+    /// Where it is told the states of X.
+    pub number_url: Option<String>,
+    /// How what it is told is signed.
+    #[serde(with = "generation")]
+    pub signature: Generation,
+    /// What becomes of text messages.
+    pub sms: Sms,
+    /// How long the customer's answer to a text is waited for.
+    pub block_timeout_seconds: u32,
+    /// What becomes of a text without one.
+    pub block_default: BlockDefault,
     /// It stands in the operator's file.
     #[serde(skip)]
     pub is_configured: bool,
@@ -138,6 +189,15 @@ impl AppSettings {
             requests_per_second: REQUESTS_PER_SECOND,
             mobile_areas: BTreeMap::new(),
             prompts: BTreeMap::new(),
+            status_url: None,
+            fee_url: None,
+            sms_url: None,
+            sms_control_url: None,
+            number_url: None,
+            signature: Generation::default(),
+            sms: Sms::default(),
+            block_timeout_seconds: BLOCK_TIMEOUT,
+            block_default: BlockDefault::default(),
             is_configured: false,
         }
     }
@@ -164,6 +224,18 @@ impl AppSettings {
             prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string())
         };
         let prompts: BTreeMap<_, _> = roles.map(|(role, prompt)| (role.to_owned(), name_of(prompt))).into();
+        let urls = &account.notify;
+        let url = |url: &Option<std::sync::Arc<str>>| url.as_deref().map(str::to_owned);
+        let (sms, block_timeout_seconds, block_default) = match app.texts {
+            AppTexts::Off => (Sms::Off, BLOCK_TIMEOUT, BlockDefault::default()),
+            AppTexts::Notify => (Sms::Notify, BLOCK_TIMEOUT, BlockDefault::default()),
+            AppTexts::Block { within, unanswered: Unanswered::Forward } => {
+                (Sms::Block, seconds(within), BlockDefault::Forward)
+            }
+            AppTexts::Block { within, unanswered: Unanswered::Discard } => {
+                (Sms::Block, seconds(within), BlockDefault::Discard)
+            }
+        };
         let is_english = prompts.values().any(|name| name.starts_with("en/"));
         AppSettings {
             name: account.name.to_string(),
@@ -186,6 +258,15 @@ impl AppSettings {
                 .map(|(prefix, area)| (prefix.to_string(), area.to_string()))
                 .collect(),
             prompts,
+            status_url: url(&urls.status_url),
+            fee_url: url(&urls.fee_url),
+            sms_url: url(&urls.sms_url),
+            sms_control_url: url(&urls.sms_control_url),
+            number_url: url(&urls.number_url),
+            signature: urls.signature,
+            sms,
+            block_timeout_seconds,
+            block_default,
             is_configured: true,
         }
     }
@@ -213,6 +294,7 @@ impl AppSettings {
     #[must_use]
     pub fn account(&self, id: AppId) -> Account {
         let areas = self.mobile_areas.iter();
+        let url = |url: &Option<String>| url.as_deref().map(Into::into);
         Account {
             id,
             name: self.name.as_str().into(),
@@ -228,12 +310,35 @@ impl AppSettings {
             mobile_areas: areas
                 .filter_map(|(prefix, area)| Some((prefix.as_str().into(), Area::parse(area)?)))
                 .collect(),
-            notify: super::Urls::default(),
+            notify: Urls {
+                status_url: url(&self.status_url),
+                fee_url: url(&self.fee_url),
+                sms_url: url(&self.sms_url),
+                sms_control_url: url(&self.sms_control_url),
+                number_url: url(&self.number_url),
+                signature: self.signature,
+            },
             is_configured: self.is_configured,
         }
     }
 
-    /// Whether every field has a value that it may have. Whether the prompts exist is not looked at.
+    /// What calls go by says so of text messages.
+    #[must_use]
+    pub fn texts(&self) -> AppTexts {
+        match self.sms {
+            Sms::Off => AppTexts::Off,
+            Sms::Notify => AppTexts::Notify,
+            Sms::Block => AppTexts::Block {
+                within: Duration::from_secs(u64::from(self.block_timeout_seconds)),
+                unanswered: match self.block_default {
+                    BlockDefault::Forward => Unanswered::Forward,
+                    BlockDefault::Discard => Unanswered::Discard,
+                },
+            },
+        }
+    }
+
+    /// Whether every field has a value that it may have. Whether the prompts exist and where URLs lead is not looked at.
     ///
     /// # Errors
     /// The first field that has not.
@@ -265,6 +370,7 @@ impl AppSettings {
                 "leave it away: only an app of mode axe calls back",
             ),
             ((1..=1_000_000).contains(&self.requests_per_second), "requests_per_second", "say 1 to 1000000"),
+            ((1..=LONGEST_BLOCK).contains(&self.block_timeout_seconds), "block_timeout_seconds", "say 1 to 10"),
             (self.mobile_areas.len() <= 1_000, "mobile_areas", "give at most 1000 prefixes"),
             (has_areas, "mobile_areas", "write prefix and area code so: {\"1380755\": \"0755\"}"),
             (
@@ -279,6 +385,25 @@ impl AppSettings {
             }
         }
         Ok(())
+    }
+
+    /// Whether what it is told may go where its URLs lead.
+    ///
+    /// # Errors
+    /// The first field whose URL cannot be used, and why.
+    pub fn check_urls(&self, guard: &Guard) -> Result<(), (&'static str, UrlError)> {
+        let urls = [
+            ("status_url", &self.status_url),
+            ("fee_url", &self.fee_url),
+            ("sms_url", &self.sms_url),
+            ("sms_control_url", &self.sms_control_url),
+            ("number_url", &self.number_url),
+        ];
+        let checked = |(field, url): (&'static str, &Option<String>)| match url.as_deref().map(|url| guard.check(url)) {
+            Some(Err(error)) => Err((field, error)),
+            Some(Ok(_)) | None => Ok(()),
+        };
+        urls.into_iter().try_for_each(checked)
     }
 
     /// Whether a prompt of this name is played.
@@ -344,6 +469,23 @@ mod second_call_word {
     }
 }
 
+mod generation {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::apps::Generation;
+
+    pub(super) fn serialize<S: Serializer>(signature: &Generation, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(signature.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Generation, D::Error> {
+        let word = String::deserialize(from)?;
+        let known = Generation::ALL.into_iter().find(|known| known.as_str() == word);
+        known.ok_or_else(|| D::Error::custom("aksk or wsse"))
+    }
+}
+
 mod secret {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -374,6 +516,8 @@ mod tests {
         settings.second_call = Some(SecondCall::Refuse);
         settings.call_back_number = Number::parse("+8675528780001").ok();
         settings.check().unwrap();
+        settings.status_url = Some("https://shop.example.com/status".to_owned());
+        settings.signature = Generation::Wsse;
         let text = serde_json::to_string(&settings).unwrap();
         let mut back: AppSettings = serde_json::from_str(&text).unwrap();
         back.name = "shop".to_owned();
@@ -387,9 +531,28 @@ mod tests {
         for (text, second_call) in [("{}", SecondCall::Offer), (r#"{"mode":"axe"}"#, SecondCall::Offer)] {
             assert_eq!(AppSettings::from_json("old", text).unwrap().second_call(), second_call, "{text}");
         }
-        for bad in [r#"{"second_call":"busy"}"#, r#"{"call_back_number":1}"#] {
+        for bad in [r#"{"second_call":"busy"}"#, r#"{"call_back_number":1}"#, r#"{"signature":"none"}"#] {
             assert_eq!(AppSettings::from_json("old", bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_app_is_told_where_its_urls_lead_and_nowhere_that_is_forbidden() {
+        let mut settings = AppSettings::new("shop".to_owned(), Mode::Axb);
+        let account = settings.account(AppId(0));
+        assert_eq!((account.notify, settings.check_urls(&Guard::default())), (Urls::default(), Ok(())));
+        settings.fee_url = Some("https://shop.example.com/fee".to_owned());
+        settings.number_url = Some("http://127.0.0.1/num".to_owned());
+        settings.signature = Generation::Wsse;
+        let told = settings.account(AppId(0)).notify;
+        let fee_url = Some("https://shop.example.com/fee".into());
+        let number_url = Some("http://127.0.0.1/num".into());
+        assert_eq!(told, Urls { fee_url, number_url, signature: Generation::Wsse, ..Urls::default() });
+        let refused = settings.check_urls(&Guard::default());
+        assert!(matches!(refused, Err(("number_url", UrlError::Forbidden(..)))), "{refused:?}");
+        assert_eq!(settings.check_urls(&Guard::new(vec!["127.0.0.0/8".parse().unwrap()])), Ok(()));
+        settings.sms_control_url = Some("shop".to_owned());
+        assert_eq!(settings.check_urls(&Guard::default()), Err(("sms_control_url", UrlError::Syntax)));
     }
 
     #[test]
@@ -415,6 +578,8 @@ mod tests {
                 app.call_back_number = Number::parse("+869500012345").ok();
             }),
             ("requests_per_second", |app| app.requests_per_second = 0),
+            ("block_timeout_seconds", |app| app.block_timeout_seconds = 0),
+            ("block_timeout_seconds", |app| app.block_timeout_seconds = 11),
             ("mobile_areas", |app| drop(app.mobile_areas.insert("138".to_owned(), "755".to_owned()))),
             ("mobile_areas", |app| drop(app.mobile_areas.insert(String::new(), "0755".to_owned()))),
             ("prompts", |app| drop(app.prompts.insert("song".to_owned(), "x.wav".to_owned()))),

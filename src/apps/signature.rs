@@ -15,6 +15,20 @@ pub enum Generation {
     Aksk,
 }
 
+impl Generation {
+    /// Both.
+    pub const ALL: [Generation; 2] = [Generation::Wsse, Generation::Aksk];
+
+    /// `wsse`, `aksk`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Generation::Wsse => "wsse",
+            Generation::Aksk => "aksk",
+        }
+    }
+}
+
 /// The digest of a request.
 #[must_use]
 pub fn digest(generation: Generation, secret: &Secret, nonce: &str, created: &str) -> [u8; 32] {

@@ -120,7 +120,8 @@ impl Cdrs {
         let (spool, mark, leftover) = Spool::open(store, &SPOOL)?;
         let ledger = Ledger::open(store)?;
         let counters = Arc::new(Counters::default());
-        let mut writer = Writer::new(lines, ledger, mark, clock, recordings, keep, outbox, Arc::clone(&counters));
+        let mut writer = Writer::new(lines, ledger, mark, clock, recordings, keep, Arc::clone(&counters));
+        writer.tell(outbox);
         writer.replay(leftover);
         let (orders, inbox) = bounded(QUEUE);
         let thread = std::thread::Builder::new()

@@ -65,7 +65,6 @@ impl Writer {
         clock: Clock,
         recordings: Kept,
         keep: Duration,
-        outbox: Option<Outbox>,
         counters: Arc<Counters>,
     ) -> Writer {
         let now = clock.now();
@@ -76,7 +75,7 @@ impl Writer {
             clock,
             recordings,
             keep,
-            outbox,
+            outbox: None,
             counters,
             waiting: VecDeque::new(),
             kept: HashMap::new(),
@@ -85,6 +84,11 @@ impl Writer {
             is_refused: false,
             is_losing: false,
         }
+    }
+
+    /// Apps are told by it of what the store has from now on.
+    pub(super) fn tell(&mut self, outbox: Option<Outbox>) {
+        self.outbox = outbox;
     }
 
     /// Brings what the last process could not: lines that are missing, and everything into the store.

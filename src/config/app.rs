@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts, SecondCall};
+use b2bua::settings::{App, AppPrompts, AppTexts, SecondCall, Unanswered};
 use media::Prompt;
 use numbering::{AppId, Area, Mode, Number, Rules};
 use toml::de::DeValue;
@@ -15,7 +15,8 @@ use super::complaint::{Fault, KeyPath, Report, nearest};
 use super::names::Names;
 use super::section::Section;
 use super::{credentials, number, signalling, value};
-use crate::apps::{self, Account, Secret};
+use crate::apps::{self, Account, Generation, Secret, Urls};
+use crate::notify::guard::Guard;
 use crate::prompts::{DEFAULTS, Library, PromptError};
 
 pub(super) const KEYS: &[&str] = &[
@@ -36,9 +37,14 @@ pub(super) const KEYS: &[&str] = &[
     CALL_BACK,
     "requests_per_second",
     "mobile_areas",
+    "notify",
+    "sms",
+    "block_timeout",
+    "block_default",
 ];
 const CALL_BACK: &str = "call_back_number";
 pub(super) const PROMPTS: &[&str] = &apps::ROLES;
+pub(super) const NOTIFY: &[&str] = &["status_url", "fee_url", "sms_url", "sms_control_url", "number_url", "signature"];
 
 const MAX_APPS: usize = 10_000;
 const MAX_COOL_OFF: Duration = Duration::from_secs(365 * 86_400);
@@ -73,6 +79,7 @@ pub(super) struct Defaults {
 pub(super) fn read(
     root: &Section<'_>,
     defaults: Defaults,
+    guard: &Guard,
     folder: &Path,
     library: &mut Library,
     report: &mut Report<'_>,
@@ -87,7 +94,7 @@ pub(super) fn read(
     for section in sections.iter().take(MAX_APPS) {
         let name = out.names.claim(section, report);
         let id = AppId(u32::try_from(out.apps.len()).expect("no more than MAX_APPS are read"));
-        let account = account(section, id, Arc::clone(&name), folder, report);
+        let account = account(section, id, Arc::clone(&name), guard, folder, report);
         if let (Some(number), Some(place)) = (account.rules.call_back, section.own_path().place()) {
             out.call_backs.push((place, number, section.span(CALL_BACK)));
         }
@@ -98,7 +105,14 @@ pub(super) fn read(
 }
 
 /// What the API goes by.
-fn account(section: &Section<'_>, id: AppId, name: Arc<str>, folder: &Path, report: &mut Report<'_>) -> Account {
+fn account(
+    section: &Section<'_>,
+    id: AppId,
+    name: Arc<str>,
+    guard: &Guard,
+    folder: &Path,
+    report: &mut Report<'_>,
+) -> Account {
     const MODES: &[(&str, Mode)] = &[("axb", Mode::Axb), ("ax", Mode::Ax), ("axe", Mode::Axe)];
     let has_secret = section.has("secret") || section.has("secret_file");
     let secret = if has_secret { credentials::secret(section, "secret", "secret_file", folder, report) } else { None };
@@ -123,8 +137,33 @@ fn account(section: &Section<'_>, id: AppId, name: Arc<str>, folder: &Path, repo
             report,
         ),
         mobile_areas: section.list("mobile_areas", mobile_area, report).into_iter().flatten().collect(),
-        notify: crate::apps::Urls::default(),
+        notify: urls(section, guard, report),
         is_configured: true,
+    }
+}
+
+/// Where it is told what happens; `""`: nowhere.
+fn urls(app: &Section<'_>, guard: &Guard, report: &mut Report<'_>) -> Urls {
+    const GENERATIONS: &[(&str, Generation)] = &[("aksk", Generation::Aksk), ("wsse", Generation::Wsse)];
+    let Some(section) = app.section("notify", NOTIFY, report) else { return Urls::default() };
+    let read = |value| {
+        let found = value::text(value)?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        match guard.check(found) {
+            Ok(_) => Ok(Some(found.into())),
+            Err(error) => Err(Fault::new(format!("{} {error}", value::quote(found)), error.mend())),
+        }
+    };
+    let mut url = |key| section.optional(key, read, report).flatten();
+    Urls {
+        status_url: url("status_url"),
+        fee_url: url("fee_url"),
+        sms_url: url("sms_url"),
+        sms_control_url: url("sms_control_url"),
+        number_url: url("number_url"),
+        signature: section.or("signature", Generation::default(), value::word(GENERATIONS), report),
     }
 }
 
@@ -179,9 +218,27 @@ fn app(
             value::word(SECOND_CALLS),
             report,
         ),
-        is_told: false,
+        is_told: account.notify.status_url.is_some(),
+        texts: texts(section, report),
         prompts: prompts(section, language, library, report),
         named: HashMap::new(),
+    }
+}
+
+/// What becomes of text messages.
+fn texts(section: &Section<'_>, report: &mut Report<'_>) -> AppTexts {
+    const MODES: &[(&str, apps::Sms)] =
+        &[("off", apps::Sms::Off), ("notify", apps::Sms::Notify), ("block", apps::Sms::Block)];
+    const DEFAULTS: &[(&str, Unanswered)] = &[("forward", Unanswered::Forward), ("discard", Unanswered::Discard)];
+    let sms = section.or("sms", apps::Sms::Off, value::word(MODES), report);
+    let range = Duration::from_secs(1)..=Duration::from_secs(u64::from(apps::LONGEST_BLOCK));
+    let default = Duration::from_secs(u64::from(apps::BLOCK_TIMEOUT));
+    let within = section.or("block_timeout", default, value::duration(range), report);
+    let unanswered = section.or("block_default", Unanswered::Discard, value::word(DEFAULTS), report);
+    match sms {
+        apps::Sms::Off => AppTexts::Off,
+        apps::Sms::Notify => AppTexts::Notify,
+        apps::Sms::Block => AppTexts::Block { within, unanswered },
     }
 }
 

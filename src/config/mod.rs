@@ -31,6 +31,7 @@ mod complaint;
 mod credentials;
 mod dns;
 mod names;
+mod notify;
 mod number;
 mod output;
 mod section;
@@ -44,6 +45,7 @@ mod tests;
 
 pub use api::{Api, Scope, Token};
 pub use complaint::Complaint;
+pub use notify::Notify;
 pub use signalling::settle_ports;
 pub use tls::Tls;
 
@@ -62,6 +64,7 @@ const ROOT: &[&str] = &[
     "cdr",
     "api",
     "admin",
+    "notify",
     "metrics",
     "log",
     "hep",
@@ -100,6 +103,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// HTTP; `None`: no API.
     pub api: Option<Api>,
+    /// How customers' systems are told.
+    pub notify: Notify,
     /// The default prompts, or the operator's in their place.
     pub default_prompts: Arc<HashMap<String, Arc<Prompt>>>,
     /// Where `GET /metrics` is served.
@@ -121,6 +126,7 @@ impl Config {
             accounts: self.accounts,
             prompts: self.default_prompts,
             only_700: self.only_700,
+            guard: self.notify.guard,
         };
         File { base, numbers: self.numbers, bindings: self.bindings.into_iter().map(Binding::Axb).collect() }
     }
@@ -263,7 +269,8 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let hep = output::hep(root, report);
     let mut library = Library::new(output::prompts_dir(root, folder, report));
     let trunks = trunk::read(root, sip.as_ref(), folder, report);
-    let mut apps = app::read(root, defaults, folder, &mut library, report);
+    let notify = notify::read(root, folder, report);
+    let mut apps = app::read(root, defaults, &notify.guard, folder, &mut library, report);
     let api = api::read(root, listeners, metrics, folder, report);
     let store = output::store(root, folder, report);
     let only_700 = number::only_700(root, report);
@@ -296,6 +303,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         cdr_keep,
         accounts: apps.accounts,
         api,
+        notify,
         default_prompts,
         metrics,
         hep,

@@ -289,7 +289,8 @@ pub(super) fn bindings(
     let (mut table, _) = Bindings::new(limits);
     table.set_all_rules(apps.accounts.iter().map(|account| (account.id, account.rules.clone())));
     for number in &numbers.numbers {
-        if let Err(error) = table.add_number(number.clone()) {
+        // What a number must be has been looked at where it stands.
+        if let Err(error) = table.restore_number(number.clone()) {
             root.complain("number", Fault::new(error.to_string(), "leave some out"), report);
             break;
         }

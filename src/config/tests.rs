@@ -100,17 +100,21 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("admin", super::api::ADMIN),
         ("recording", output::RECORDING),
         ("cdr", output::CDR),
+        ("notify", super::notify::KEYS),
         ("metrics", output::METRICS),
+        ("hep", output::HEP),
         ("log", output::LOG),
         ("prompts", output::PROMPTS),
         ("trunk", trunk::KEYS),
         ("trunk.read", trunk::READ),
         ("trunk.write", trunk::WRITE),
         ("trunk.session_timer", trunk::SESSION_TIMER),
+        ("trunk.text", trunk::TEXT),
         ("trunk.auth", credentials::AUTH),
         ("trunk.challenge", credentials::CHALLENGE),
         ("trunk.tls", super::tls::TRUNK),
         ("app", app::KEYS),
+        ("app.notify", app::NOTIFY),
         ("app.prompts", app::PROMPTS),
         ("numbering", number::NUMBERING),
         ("number", number::NUMBER),
@@ -149,10 +153,12 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!((ours.max_calls, ours.calls_per_second), (theirs.max_calls, theirs.calls_per_second));
     assert_eq!(ours.probe_every, theirs.probe_every);
     assert_eq!((ours.shows_caller, ours.ask_extension), (theirs.shows_caller, theirs.ask_extension));
-    assert_eq!(small.only_700, shipped.only_700);
+    assert_eq!((small.only_700, &small.notify), (shipped.only_700, &shipped.notify));
+    assert_eq!(small.accounts[0].notify, shipped.accounts[0].notify);
+    assert_eq!(ours.texts, theirs.texts);
     let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
     assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
-    assert_eq!((ours.no_answer, ours.second_call), (theirs.no_answer, theirs.second_call));
+    assert_eq!((ours.no_answer, ours.second_call, ours.texts), (theirs.no_answer, theirs.second_call, theirs.texts));
     assert_eq!(format!("{:?}", ours.prompts), format!("{:?}", theirs.prompts));
 }
 
@@ -211,6 +217,62 @@ fn the_file_of_the_demo_takes_free_ports_and_plays_every_kind_of_prompt() {
     let advertised: Vec<&str> = config.settings.listeners.iter().map(|listener| &*listener.advertised).collect();
     assert_eq!(advertised, ["127.0.0.1:41000", "127.0.0.1:41001"]);
     assert_eq!(config.settings.listeners[1].bind, bound[1]);
+}
+
+#[test]
+fn an_app_is_told_what_happens_where_the_file_says() {
+    let app = |name: &str, keys: &str| format!("{SMALL}\n[[app]]\nname = \"{name}\"\n{keys}");
+    let text = app(
+        "told",
+        "notify.status_url = \"https://shop.example.com/status\"\nnotify.number_url = \"http://10.0.0.1/num\"\n\
+         notify.sms_url = \"\"\nnotify.signature = \"wsse\"\n[notify]\nallow = [\"10.0.0.0/8\"]\n\
+         proxy = \"http://me:password@10.0.0.2:3128\"\ntimeout = \"3s\"\nconnections_per_app = 2\nkeep = \"2d\"\n",
+    );
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    let told = config.accounts.last().unwrap();
+    assert_eq!(told.notify.status_url.as_deref(), Some("https://shop.example.com/status"));
+    assert_eq!(told.notify.number_url.as_deref(), Some("http://10.0.0.1/num"));
+    assert_eq!((&told.notify.sms_url, &told.notify.fee_url), (&None, &None));
+    assert_eq!(told.notify.signature, crate::apps::Generation::Wsse);
+    let is_told: Vec<bool> = config.settings.apps.iter().map(|app| app.is_told).collect();
+    assert!(is_told.last() == Some(&true) && is_told.iter().filter(|is_told| **is_told).count() == 1);
+    let notify = &config.notify;
+    assert_eq!((notify.timeout, notify.connections_per_app), (Duration::from_secs(3), 2));
+    assert_eq!(notify.limits().keep, Duration::from_secs(2 * 86_400));
+    assert!(notify.proxy.is_some() && !format!("{notify:?}").contains("password"));
+
+    for (keys, key, mend) in [
+        ("notify.status_url = \"http://10.0.0.1/\"", "notify.status_url", "[notify] allow"),
+        ("notify.fee_url = \"shop\"", "notify.fee_url", "e.g."),
+        ("notify.sms_control_url = 1", "notify.sms_control_url", "quotation marks"),
+        ("notify.signature = \"ask\"", "notify.signature", "aksk"),
+        ("notify.url = \"\"", "notify.url", "known here"),
+        ("[notify]\nallow = [\"10.0.0.1/8\"]", "notify.allow[0]", "10.0.0.0/8"),
+        ("[notify]\nproxy = \"https://me:password@proxy\"", "notify.proxy", "http://"),
+        ("[notify]\nca = \"none.pem\"", "notify.ca", "PEM"),
+        ("[notify]\ntimeout = \"2m\"", "notify.timeout", "1s to 1m"),
+        ("[notify]\nconnections_per_app = 0", "notify.connections_per_app", "1 to 64"),
+        ("[notify]\nkeep = \"1h\"", "notify.keep", "1d to 365d"),
+    ] {
+        let complaints = parse(&app("told", keys), Path::new("c.toml")).unwrap_err();
+        let [complaint] = &complaints[..] else { panic!("{keys}: {complaints:?}") };
+        assert!(complaint.key.ends_with(key) && complaint.line > 0, "{keys}: {complaint}");
+        assert!(complaint.mend.contains(mend) && !complaint.to_string().contains("password"), "{keys}: {complaint}");
+    }
+}
+
+#[test]
+fn the_apps_of_the_load_benches_are_told_by_urls_of_this_machine() {
+    let config = load(&etc("bench.toml")).unwrap();
+    let told: Vec<_> = config.accounts.iter().filter(|account| account.notify.status_url.is_some()).collect();
+    assert_eq!(told.iter().map(|account| &*account.name).collect::<Vec<_>>(), ["bench-axb", "bench-ax", "bench-axe"]);
+    for account in told {
+        let urls = &account.notify;
+        let urls = [&urls.status_url, &urls.fee_url, &urls.sms_url, &urls.number_url].map(Option::as_deref);
+        let at = |path: &str| Some(format!("http://127.0.0.1:18090/{path}"));
+        let wanted = [at("status"), at("fee"), at("sms"), at("num")];
+        assert_eq!(urls.map(|url| url.map(str::to_owned)), wanted);
+    }
 }
 
 #[test]
@@ -441,8 +503,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "[sip]",
         &[
             "c.toml:12: `sip` stands here for the second time — leave one of the two out",
-            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
-            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
         ],
     ),
     (

@@ -1,12 +1,14 @@
 //! `[[trunk]]`: a carrier's SIP peer.
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use b2bua::settings::{
     AskExtension, CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk,
+    TrunkTexts,
 };
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
@@ -38,9 +40,12 @@ pub(super) const KEYS: &[&str] = &[
     "ask_extension",
     "max_calls",
     "calls_per_second",
+    "texts_per_second",
+    "text",
 ];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity", "shows_caller"];
+pub(super) const TEXT: &[&str] = &["longest"];
 pub(super) const SESSION_TIMER: &[&str] = &["mode", "expires", "min"];
 
 /// A `TrunkId` has 16 bits, and every source is looked up in all of them.
@@ -149,6 +154,7 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         calls_per_second: section.or("calls_per_second", 100, value::whole(1..=1_000_000), report),
         auth: credentials::auth(section, folder, report),
         challenge: credentials::challenge(section, folder, report),
+        texts: texts(section, report),
     }
 }
 
@@ -218,6 +224,18 @@ fn from(section: &Section<'_>, listeners: &[Listener], report: &mut Report<'_>) 
         return section.optional("from", place, report).into_iter().collect();
     }
     section.list("from", place, report).into_iter().flatten().collect()
+}
+
+/// How text messages go there.
+fn texts(section: &Section<'_>, report: &mut Report<'_>) -> TrunkTexts {
+    let default = TrunkTexts::default();
+    let text = section.section("text", TEXT, report);
+    let longest = text.map_or(0, |text| text.or("longest", 0, value::whole(0..=2_000), report));
+    TrunkTexts {
+        by: default.by,
+        per_second: section.or("texts_per_second", default.per_second, value::whole(1..=1_000_000), report),
+        longest: NonZeroU16::new(longest),
+    }
 }
 
 fn session_timers(section: &Section<'_>, report: &mut Report<'_>) -> SessionTimers {

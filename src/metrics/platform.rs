@@ -11,7 +11,7 @@ use crate::api::compat::Compat;
 use crate::api::compat::result::Code;
 use crate::api::server;
 use crate::cdr;
-use crate::notify::{self, Channel};
+use crate::notify::{self, Channel, FailedBy, deliver};
 use crate::registry::Registry;
 
 /// The labels of `axbridge_registry_work_total`.
@@ -24,6 +24,8 @@ const CDRS: [&str; 3] = ["stored", "unspooled", "replayed"];
 const NOTICES: [&str; 6] = ["posted", "delivered", "failed", "given_up", "replayed", "lost"];
 /// The labels of `axbridge_notices_store_total`.
 const OUTBOX: [&str; 4] = ["committed", "refused", "unspooled", "restored"];
+/// The labels of `axbridge_notices_receivers_total`.
+const RECEIVERS: [&str; 2] = ["rested", "kept"];
 /// The labels of `axbridge_http_connections_total`.
 const CONNECTIONS: [&str; 4] = ["accepted", "refused", "timed_out", "tls_failed"];
 /// The labels of `axbridge_api_gate_total`.
@@ -43,6 +45,10 @@ pub(super) struct Platform {
     pending: Vec<IntGauge>,
     outbox: Vec<IntCounter>,
     log: IntGauge,
+    failures: Vec<IntCounter>,
+    receivers: Vec<IntCounter>,
+    in_flight: IntGauge,
+    resting: IntGauge,
     answers: Vec<IntCounter>,
     gate: Vec<IntCounter>,
     connections: Vec<IntCounter>,
@@ -60,6 +66,8 @@ pub struct Watched {
     pub cdrs: Arc<cdr::Counters>,
     /// What becomes of what customers are told.
     pub notices: Arc<notify::Counters>,
+    /// What becomes of the messages that they are told by.
+    pub deliveries: Arc<deliver::Counters>,
     /// The API's, where there is one.
     pub api: Option<(Arc<Compat>, Arc<server::Counters>)>,
 }
@@ -81,6 +89,10 @@ impl Platform {
             pending: made.gauges("axbridge_notices_pending", "What customers have not been told yet", "channel", Channel::ALL.map(Channel::as_str)),
             outbox: made.counters("axbridge_notices_store_total", "Commits of the outbox, those that the disk did not take, notices that a crash would have lost for want of room, and those found after one", "event", OUTBOX),
             log: made.gauge("axbridge_notices_kept", "Rows of the outbox, those that have been delivered among them"),
+            failures: made.counters("axbridge_notices_messages_failed_total", "Messages to customers' systems that were not taken, by why", "error", FailedBy::ALL.map(FailedBy::as_str)),
+            receivers: made.counters("axbridge_notices_receivers_total", "Customers' systems that take nothing and are left alone for a while; messages that this system itself kept from being sent", "event", RECEIVERS),
+            in_flight: made.gauge("axbridge_notices_messages_in_flight", "Messages to customers' systems that are on their way"),
+            resting: made.gauge("axbridge_notices_receivers_resting", "Customers' systems that are left alone, since they take nothing"),
             answers: made.counters("axbridge_api_answers_total", "Answers of the customers' API", "code", Code::ALL.iter().map(|code| code.number())),
             gate: made.counters("axbridge_api_gate_total", "Limits that the authentication of the customers' API has reached", "event", GATE),
             connections: made.counters("axbridge_http_connections_total", "What happened to connections to the API", "event", CONNECTIONS),
@@ -129,6 +141,11 @@ impl Platform {
         let of_outbox = [&notices.commits, &notices.refused, &notices.unspooled, &notices.restored];
         raise_all(&self.outbox, of_outbox.map(read));
         set(&self.log, usize::try_from(read(&notices.rows)).unwrap_or(usize::MAX));
+        let deliveries = &watched.deliveries;
+        raise_all(&self.failures, deliveries.failed.iter().map(read));
+        raise_all(&self.receivers, [&deliveries.rests, &deliveries.kept].map(read));
+        set(&self.in_flight, usize::try_from(read(&deliveries.in_flight)).unwrap_or(usize::MAX));
+        set(&self.resting, usize::try_from(read(&deliveries.resting)).unwrap_or(usize::MAX));
         let Some((compat, server)) = &watched.api else { return };
         raise_all(&self.answers, compat.answers().map(|(_, count)| count));
         let gate = compat.gate().counters();

@@ -10,6 +10,7 @@ use numbering::{AppId, Binding, Bindings, Entry, Mode, Number, NumberState, Subs
 
 use super::compose::{self, Base};
 use crate::apps::{Account, Accounts, AppSettings};
+use crate::notify::guard::Guard;
 use crate::store::{AppRow, Change, PromptRow, PromptState};
 
 /// Applications of the admin API.
@@ -174,6 +175,12 @@ impl Books {
     #[must_use]
     pub fn only_700(&self) -> bool {
         self.base.only_700
+    }
+
+    /// Where customers' systems may be.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.base.guard
     }
 
     /// Adds an application, or changes it; effective for the next call and the next request.

@@ -8,6 +8,7 @@ use b2bua::settings::{App, AppPrompts, Settings};
 use media::Prompt;
 
 use crate::apps::{Account, AppSettings};
+use crate::notify::guard::Guard;
 use crate::prompts::Library;
 
 /// What the operator's file says.
@@ -21,6 +22,8 @@ pub struct Base {
     pub prompts: Arc<HashMap<String, Arc<Prompt>>>,
     /// Only numbers of the 700 segment may be an X (product rule M4).
     pub only_700: bool,
+    /// Where customers' systems may be.
+    pub guard: Guard,
 }
 
 impl Base {
@@ -69,7 +72,8 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
         no_answer: seconds(settings.no_answer_seconds),
         safety_ceiling: seconds(settings.safety_ceiling_seconds).min(base.settings.timers.safety_ceiling),
         second_call: settings.second_call(),
-        is_told: false,
+        is_told: settings.status_url.is_some(),
+        texts: settings.texts(),
         prompts: AppPrompts {
             ringback: role("ringback"),
             busy: role("busy"),

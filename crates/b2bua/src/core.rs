@@ -21,26 +21,29 @@ use sip::deadlines::Deadlines;
 use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
 use sip::token::{Tokens, push_hex, read_hex};
-use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
+use sip::transaction::{Cancelled, ClientId, Event, Flow, Layer, Refusal, ServerId, Transmit};
 use slab::Slab;
 
 use self::admission::NewCall;
+use self::texts::Texts;
 use crate::call::{Call, Typed};
 use crate::cdr::Cdr;
 use crate::event::CallEvent;
 use crate::intake::{Complaint, check, check_extensions};
-use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
+use crate::leg::{self, ALLOW, ALLOW_OUTSIDE, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
 use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
 use crate::outcome::Cause;
 use crate::overload::{Change, Refused, Room};
 use crate::routes::{Route, Routes};
-use crate::settings::{Settings, Trunk, TrunkId};
+use crate::settings::{Settings, TextBy, Trunk, TrunkId};
+use crate::text::{Outcome, Text, TextEvent, TextKey};
 
 mod admission;
 pub mod inquiry;
 mod new_call;
 mod routing;
+mod texts;
 
 /// A media session; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -90,6 +93,39 @@ pub enum Output {
         /// The caller's.
         caller: Box<[u8]>,
     },
+    /// The customer is to be asked what becomes of a text; [`Core::handle_text_verdict`] brings the answer. One that comes too
+    /// late changes nothing.
+    AskText {
+        /// Which.
+        key: TextKey,
+        /// It.
+        text: Arc<Text>,
+    },
+    /// Send a text to a trunk that the driver has a protocol for ([`TextBy::Driver`]); [`Core::handle_text_result`] brings what
+    /// came of it. After 24 s (48 · T1) less what has passed it is taken for unanswered.
+    SendText {
+        /// Which.
+        key: TextKey,
+        /// The trunk's name.
+        trunk: Arc<str>,
+        /// Who is shown: X.
+        from: Number,
+        /// Who gets it.
+        to: Number,
+        /// What, in one piece; the driver cuts it as its protocol needs.
+        content: Arc<str>,
+    },
+    /// What became of a text that the driver has brought ([`Core::take_in_text`]).
+    AnswerText {
+        /// The trunk's name.
+        trunk: Arc<str>,
+        /// [`crate::text::TextIn::reply`].
+        reply: u64,
+        /// For its sender.
+        outcome: Outcome,
+    },
+    /// What became of a text message, for a customer who wants to know.
+    Text(Box<TextEvent>),
     /// Something to log.
     Log(LogLine),
 }
@@ -116,6 +152,7 @@ pub struct Core {
     rates: HashMap<Arc<str>, Bucket>,
     strangers: Bucket,
     waiting: Room<NewCall>,
+    texts: Texts,
     refused: Refused,
     /// The last that answered for calls which were over and gone: each gets one BYE.
     orphans: VecDeque<Orphan>,
@@ -263,6 +300,7 @@ impl Core {
             rates: HashMap::new(),
             strangers: Bucket::full(Duration::ZERO, 10.0),
             waiting: Room::default(),
+            texts: Texts::default(),
             refused: Refused::default(),
             orphans: VecDeque::new(),
             authenticator: Authenticator::new(&nonce_key, Authenticator::VALID, Authenticator::CAPACITY),
@@ -288,15 +326,16 @@ impl Core {
         self.renew_routes(now);
     }
 
-    /// Ends every call in progress.
+    /// Ends every call and text in progress.
     pub fn end_all(&mut self, now: Duration) {
+        self.end_texts(now);
         let keys: Vec<CallKey> = self.calls.iter().map(|(_, call)| call.key).collect();
         for key in keys {
             self.with_call(now, key, |call, cx| call.end(cx, Cause::Draining, None));
         }
     }
 
-    /// Refuses new calls from now on; calls in progress go on.
+    /// Refuses new calls and texts from now on; those in progress go on.
     pub fn drain(&mut self) {
         self.draining = true;
     }
@@ -330,6 +369,7 @@ impl Core {
         Gauges {
             routes: self.settings.trunks.iter().flat_map(|trunk| self.routes.gauges(&trunk.name)).collect(),
             calls: self.live.calls as usize,
+            texts: self.texts.len(),
             transactions: self.layer.len(),
             ports_in_use: self.ports.in_use(),
             waiting: self.waiting.len(),
@@ -338,7 +378,7 @@ impl Core {
         }
     }
 
-    /// No call, transaction or port is in use and nothing waits to be sent.
+    /// No call, text, transaction or port is in use and nothing waits to be sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.calls.is_empty()
@@ -348,21 +388,20 @@ impl Core {
             && self.out.is_empty()
             && self.ports.in_use() == 0
             && self.live.has_nobody()
+            && self.texts.is_empty()
     }
 
-    /// No call is in progress (old transactions may still linger).
+    /// No call and no text is in progress (old transactions may still linger).
     #[must_use]
     pub fn has_no_calls(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.texts.is_empty()
     }
 
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        [self.layer.poll_timeout(), self.deadlines.next(), self.waiting.deadline(), self.routes.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let calls = [self.deadlines.next(), self.waiting.deadline(), self.texts.poll_timeout()];
+        calls.into_iter().chain([self.layer.poll_timeout(), self.routes.poll_timeout()]).flatten().min()
     }
 
     /// The next thing to do.
@@ -460,6 +499,7 @@ impl Core {
     /// our bug; it costs one call, not the process.
     pub fn abandon_current(&mut self) {
         self.counters.panics += 1;
+        self.abandon_text();
         let Some(key) = self.current.take() else { return };
         self.layer.forget(|owner| matches!(owner, Owner::Leg(leg) if leg.call == key));
         let sessions = self.sessions.iter().filter(|(_, session)| session.call == key);
@@ -497,6 +537,7 @@ impl Core {
                 }
             });
         }
+        self.on_texts_time(now);
         while let Some(probe) = self.routes.poll_probe(now) {
             self.send_probe(now, &probe);
         }
@@ -518,7 +559,14 @@ impl Core {
             Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
             Event::Response { id, owner, flow, message } => {
                 self.on_heard(now, owner, &message);
-                let Owner::Leg(owner) = owner else { return };
+                let owner = match owner {
+                    Owner::Leg(owner) => owner,
+                    Owner::Text(key) => {
+                        self.on_text_response(now, key, id, &message);
+                        return;
+                    }
+                    Owner::Probe(_) => return,
+                };
                 if self.call(owner.call).is_some() {
                     self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
                 } else if let Some(trunk) = trunk
@@ -529,11 +577,10 @@ impl Core {
                     self.on_orphan(now, owner, trunk, flow, &message);
                 }
             }
-            Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
-                self.on_unheard(now, owner, method);
-                let Owner::Leg(LegKey { call, side }) = owner else { return };
-                self.with_call(now, call, |call, cx| call.on_unanswered(cx, side, id));
-            }
+            Event::Timeout { id, owner, method } => self.on_unanswered(now, owner, id, method, false),
+            Event::Undelivered { id, owner, method } => self.on_unanswered(now, owner, id, method, true),
+            Event::Refused { refusal: Refusal::Merged, flow, message }
+                if message.method() == Method::Message && self.is_known_text(now, None, flow, &message) => {}
             Event::Refused { refusal: Refusal::Merged, flow, message } => {
                 self.counters.drop(Drop::Merged);
                 self.reply(flow, &message, 482, &[]);
@@ -543,6 +590,18 @@ impl Core {
                 let after = self.retry_after(self.mark_of(&message));
                 self.reply(flow, &message, 503, &[("Retry-After", after.as_bytes())]);
             }
+        }
+    }
+
+    /// A request of ours had no final response, or could not be sent.
+    fn on_unanswered(&mut self, now: Duration, owner: Owner, id: ClientId, method: Method, is_undelivered: bool) {
+        self.on_unheard(now, owner, method);
+        match owner {
+            Owner::Leg(LegKey { call, side }) => {
+                self.with_call(now, call, |call, cx| call.on_unanswered(cx, side, id));
+            }
+            Owner::Text(key) => self.on_text_unheard(now, key, id, is_undelivered),
+            Owner::Probe(_) => {}
         }
     }
 
@@ -582,8 +641,8 @@ impl Core {
         // RFC 3261 §9.2: with the tag that the INVITE's responses carry.
         let owner = match invite.owner {
             Some(Owner::Leg(owner)) => Some(owner),
-            // Probes are requests of ours.
-            Some(Owner::Probe(_)) | None => None,
+            // Probes are requests of ours, and a text cannot be called back.
+            Some(Owner::Probe(_) | Owner::Text(_)) | None => None,
         };
         let call = owner.and_then(|owner| self.call(owner.call));
         let tag = call.and_then(|call| call.a.local_tag()).map_or_else(|| self.reply_tag(cancel), <[u8]>::to_vec);
@@ -624,15 +683,26 @@ impl Core {
             self.complain(now, id, flow, &request, complaint);
             return;
         }
+        let (allow, accept): (&[u8], &[u8]) = match self.settings.trunk(trunk).texts.by {
+            TextBy::Sip => (ALLOW_OUTSIDE, b"application/sdp, text/plain, message/cpim"),
+            TextBy::Driver => (ALLOW, b"application/sdp"),
+        };
         match request.method() {
             Method::Invite => {
                 if self.is_authentic(now, trunk, id, flow, &request) {
                     self.on_invite(now, trunk, id, flow, request);
                 }
             }
+            Method::Message if self.settings.trunk(trunk).texts.by == TextBy::Sip => {
+                if !self.is_known_text(now, Some(id), flow, &request)
+                    && self.is_authentic(now, trunk, id, flow, &request)
+                {
+                    self.on_message_request(now, trunk, id, flow, request);
+                }
+            }
             Method::Options => {
                 let headers: [(&str, &[u8]); 3] =
-                    [("Allow", ALLOW), ("Accept", b"application/sdp"), ("Accept-Encoding", b"identity")];
+                    [("Allow", allow), ("Accept", accept), ("Accept-Encoding", b"identity")];
                 let status = if self.draining { 503 } else { 200 };
                 self.respond(now, id, flow, &request, status, &headers);
             }
@@ -650,12 +720,12 @@ impl Core {
             | Method::Subscribe
             | Method::Publish => {
                 self.counters.drop(Drop::Method);
-                self.respond(now, id, flow, &request, 405, &[("Allow", ALLOW)]);
+                self.respond(now, id, flow, &request, 405, &[("Allow", allow)]);
             }
             // RFC 3261 §21.5.2: a method that we have never heard of.
             Method::Other => {
                 self.counters.drop(Drop::Method);
-                self.respond(now, id, flow, &request, 501, &[("Allow", ALLOW)]);
+                self.respond(now, id, flow, &request, 501, &[("Allow", allow)]);
             }
         }
     }
@@ -667,13 +737,13 @@ impl Core {
     }
 
     /// A trunk that must prove who it is has done so (RFC 3261 §22.2); one that has not is challenged.
-    fn is_authentic(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: &Message) -> bool {
+    fn is_authentic(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: &Message) -> bool {
         let Some(account) = self.settings.trunk(trunk).challenge.clone() else { return true };
-        let stale = match self.authenticator.verify(now, &account, invite) {
+        let stale = match self.authenticator.verify(now, &account, request) {
             Verdict::Granted => return true,
             Verdict::Malformed => {
                 self.counters.drop(Drop::Unauthenticated);
-                self.respond(now, id, flow, invite, 400, &[]);
+                self.respond(now, id, flow, request, 400, &[]);
                 return false;
             }
             Verdict::Missing => false,
@@ -685,7 +755,7 @@ impl Core {
         };
         let challenges = self.authenticator.challenge(now, &account, self.tokens.draw(), stale);
         let headers: Vec<(&str, &[u8])> = challenges.iter().map(|value| ("WWW-Authenticate", &**value)).collect();
-        self.respond(now, id, flow, invite, 401, &headers);
+        self.respond(now, id, flow, request, 401, &headers);
         false
     }
 
@@ -702,6 +772,7 @@ impl Core {
         let from = &self.settings.trunk(trunk).name;
         match owner {
             Owner::Leg(LegKey { call, side }) => self.call(call).is_some_and(|call| call.is_foreign(side, from)),
+            Owner::Text(key) => self.is_text_foreign(key, from),
             // All that an answer to a probe can say is that somebody lives.
             Owner::Probe(_) => false,
         }

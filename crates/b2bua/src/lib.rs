@@ -27,5 +27,6 @@ mod overload;
 mod peers;
 pub mod routes;
 pub mod settings;
+pub mod text;
 
 pub use crate::core::{Core, Output, SessionId};

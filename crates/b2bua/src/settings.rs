@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -177,8 +178,40 @@ pub struct Trunk {
     pub calls_per_second: u32,
     /// Who we are when it challenges our requests (RFC 3261 §22); `None` lets the challenge refuse the call.
     pub auth: Option<Arc<Credentials>>,
-    /// Who its calls must prove to be; `None` believes its address.
+    /// Who its calls and texts must prove to be; `None` believes its address.
     pub challenge: Option<Arc<Account>>,
+    /// Text messages.
+    pub texts: TrunkTexts,
+}
+
+/// How text messages go to and come from a trunk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrunkTexts {
+    /// What carries them.
+    pub by: TextBy,
+    /// Texts a second from it (a bucket as deep as one second).
+    pub per_second: u32,
+    /// The most characters that go in one message; a longer text goes in several, one after another. `None`: whatever there
+    /// are.
+    pub longest: Option<NonZeroU16>,
+}
+
+/// What carries the texts of a trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TextBy {
+    /// SIP MESSAGE (RFC 3428).
+    #[default]
+    Sip,
+    /// The driver, which has a protocol of its own: [`crate::core::Output::SendText`], [`crate::core::Core::take_in_text`].
+    /// The trunk's SIP side takes no MESSAGE then, and is sent none.
+    Driver,
+}
+
+impl Default for TrunkTexts {
+    /// SIP, a hundred a second, of whatever length.
+    fn default() -> Self {
+        TrunkTexts { by: TextBy::Sip, per_second: 100, longest: None }
+    }
 }
 
 /// A customer's application.
@@ -200,10 +233,39 @@ pub struct App {
     pub second_call: SecondCall,
     /// It wants to know what happens to its calls: [`crate::core::Output::Told`].
     pub is_told: bool,
+    /// What becomes of text messages to its X.
+    pub texts: AppTexts,
     /// The app's prompts.
     pub prompts: AppPrompts,
     /// Prompts that bindings name.
     pub named: HashMap<Arc<str>, Arc<Prompt>>,
+}
+
+/// What becomes of text messages to the X of an app (product rule S).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AppTexts {
+    /// They are refused, and the customer is told nothing.
+    #[default]
+    Off,
+    /// They are forwarded, and the customer is told.
+    Notify,
+    /// The customer is asked first, and told what came of it.
+    Block {
+        /// How long the answer is waited for: ten seconds at most.
+        within: Duration,
+        /// What becomes of a text for which no answer came.
+        unanswered: Unanswered,
+    },
+}
+
+/// What becomes of a text for which the customer has no answer in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unanswered {
+    /// It is forwarded as if nobody had been asked.
+    Forward,
+    /// It is thrown away.
+    #[default]
+    Discard,
 }
 
 /// The prompts of product rule R; `None` plays nothing.
@@ -293,6 +355,8 @@ pub struct Limits {
     pub calls: u32,
     /// Calls of one X in progress at once; 0 does not limit.
     pub calls_per_number: u32,
+    /// Text messages in progress.
+    pub texts: u32,
     /// Server and client transactions in memory.
     pub transactions: u32,
     /// What a message may be.

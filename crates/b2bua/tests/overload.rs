@@ -43,6 +43,10 @@ fn outputs(core: &mut Core) -> (Vec<String>, Vec<LogLine>) {
             | Output::Reached { .. }
             | Output::Told(_)
             | Output::Correlated { .. }
+            | Output::AskText { .. }
+            | Output::SendText { .. }
+            | Output::AnswerText { .. }
+            | Output::Text(_)
             | Output::Ending(_)
             | Output::Ended(_) => {}
         }

@@ -18,6 +18,7 @@ mod plan;
 mod pool;
 mod reload;
 mod table;
+mod texts;
 
 pub use binding::{
     AppId, Area, Ax, Axb, Axe, Binding, CallBack, CallDirection, Extension, LastCaller, Mode, NumberState, Party,
@@ -30,6 +31,7 @@ pub use plan::{Form, ReadRule, WriteRule, spellings};
 pub use pool::{Rules, Wish};
 pub use reload::Summary;
 pub use table::{Decision, Refusal, Table};
+pub use texts::{TextDecision, TextRefusal};
 
 /// The same cases in every run, and no files of failures.
 #[cfg(test)]

@@ -289,7 +289,7 @@ impl Table {
     }
 
     /// The X that a number leads to, and the four digits that were dialled behind it.
-    fn dialled(&self, dialled: Number) -> Option<(Arc<VirtualNumber>, Option<u16>)> {
+    pub(crate) fn dialled(&self, dialled: Number) -> Option<(Arc<VirtualNumber>, Option<u16>)> {
         if let Some(number) = self.virtual_number(dialled) {
             return Some((number, None));
         }
@@ -306,7 +306,7 @@ impl Table {
     }
 
     /// Whether calls go through an X.
-    fn serves(&self, number: &VirtualNumber) -> bool {
+    pub(crate) fn serves(&self, number: &VirtualNumber) -> bool {
         number.state.carries_calls() && self.may_serve(number.number)
     }
 
@@ -333,7 +333,7 @@ impl Table {
 
     /// The A–X of an X, which is everybody's. The caller is its A all the same where A's key came, or moved, after it was
     /// looked for: else A would reach A.
-    fn anyones(&self, x: Number, caller: Option<Number>) -> Option<(Arc<Binding>, Party)> {
+    pub(crate) fn anyones(&self, x: Number, caller: Option<Number>) -> Option<(Arc<Binding>, Party)> {
         let binding = self.at(x, x.as_u64())?;
         let party = if caller == Some(binding.a()) { Party::A } else { Party::B };
         Some((binding, party))
@@ -382,7 +382,7 @@ fn refuse(number: &VirtualNumber, refusal: Refusal, binding: Option<Arc<Binding>
     Decision::Refuse { refusal, app: Some(number.app), binding }
 }
 
-fn is_live(binding: &Binding, now: u64) -> bool {
+pub(crate) fn is_live(binding: &Binding, now: u64) -> bool {
     binding.ends().is_none_or(|ends| ends > now)
 }
 

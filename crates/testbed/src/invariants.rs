@@ -172,6 +172,9 @@ impl World {
                 | PhoneEvent::SessionTimer { .. }
                 | PhoneEvent::SessionExpired
                 | PhoneEvent::TriedAgain { .. }
+                | PhoneEvent::Texted { .. }
+                | PhoneEvent::TextAnswered { .. }
+                | PhoneEvent::TextUnanswered
                 | PhoneEvent::Hears(_)
                 | PhoneEvent::Breach(_) => {}
             }

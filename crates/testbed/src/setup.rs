@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use b2bua::core::Core;
 use b2bua::settings::{
-    App, AppPrompts, AskExtension, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings, Reliability,
-    SecondCall, SessionTimers, Settings, Target, Trunk,
+    App, AppPrompts, AppTexts, AskExtension, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings,
+    Reliability, SecondCall, SessionTimers, Settings, Target, Trunk, TrunkTexts,
 };
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{
@@ -350,6 +350,7 @@ fn settings() -> Settings {
         safety_ceiling: SAFETY_CEILING,
         second_call: SecondCall::default(),
         is_told: false,
+        texts: AppTexts::Notify,
         prompts: AppPrompts {
             ringback: named("ringback.wav"),
             busy: named("busy.wav"),
@@ -379,6 +380,7 @@ fn settings() -> Settings {
         limits: Limits {
             calls: 100,
             calls_per_number: 0,
+            texts: 100,
             transactions: 1_000,
             message: sip::limits::Limits::default(),
             retry_after: 5,
@@ -412,6 +414,7 @@ fn trunk(name: &str, place: u8) -> Trunk {
         calls_per_second: 100,
         auth: None,
         challenge: None,
+        texts: TrunkTexts::default(),
     }
 }
 

@@ -14,9 +14,10 @@ use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
 use b2bua::event::CallEvent;
 use b2bua::settings::{Settings, Target};
+use b2bua::text::{Outcome, Text, TextEvent, TextIn, TextKey, TextResult, Verdict};
 use bytes::Bytes;
 use media::session::Session;
-use numbering::Bindings;
+use numbering::{Bindings, Number};
 use phone::{Known, Phone, PhoneEvent};
 use sip::transaction::Flow;
 
@@ -92,6 +93,21 @@ pub(crate) struct Sent {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A text that the driver is to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToSend {
+    /// Which.
+    pub key: TextKey,
+    /// To this trunk.
+    pub trunk: Arc<str>,
+    /// Showing this number.
+    pub from: Number,
+    /// To this one.
+    pub to: Number,
+    /// What.
+    pub content: Arc<str>,
+}
+
 /// A SIP message as X sent it or was given it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OnWire {
@@ -132,6 +148,11 @@ pub struct World {
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) logs: Vec<String>,
     pub(crate) told: Vec<CallEvent>,
+    /// Texts: what the customer is asked, what the driver is to send, what it is answered, what the customer is told.
+    pub(crate) asked: Vec<(TextKey, Arc<Text>)>,
+    pub(crate) to_send: Vec<ToSend>,
+    pub(crate) answers: Vec<(u64, Outcome)>,
+    pub(crate) texts: Vec<TextEvent>,
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
     pub(crate) events: Vec<(Duration, PhoneId, PhoneEvent)>,
     pub(crate) sent: BTreeSet<Sent>,
@@ -181,6 +202,10 @@ impl World {
             cdrs: Vec::new(),
             logs: Vec::new(),
             told: Vec::new(),
+            asked: Vec::new(),
+            to_send: Vec::new(),
+            answers: Vec::new(),
+            texts: Vec::new(),
             recordings: BTreeMap::new(),
             events: Vec::new(),
             sent: BTreeSet::new(),
@@ -212,6 +237,44 @@ impl World {
         slot.column = Column::Left;
         let called = slot.phone.call(self.now, &format!("sip:{spelling}@{X}:{SIP_PORT}"));
         assert!(called, "the phone can call {spelling}");
+        self.settle();
+    }
+
+    /// This phone sends a text to X.
+    ///
+    /// # Panics
+    /// It has too many without an answer.
+    pub fn text(&mut self, who: PhoneId, words: &str) {
+        self.text_to(who, NUMBERS[2], "text/plain;charset=UTF-8", words.as_bytes());
+    }
+
+    /// This phone sends a MESSAGE to a number at X, spelt like this.
+    ///
+    /// # Panics
+    /// It has too many without an answer, or the spelling cannot stand in a URI.
+    pub fn text_to(&mut self, who: PhoneId, spelling: &str, content_type: &str, body: &[u8]) {
+        let slot = &mut self.slots[who.0];
+        slot.column = Column::Left;
+        let sent = slot.phone.text(self.now, &format!("sip:{spelling}@{X}:{SIP_PORT}"), content_type, body);
+        assert!(sent, "the phone can write to {spelling}");
+        self.settle();
+    }
+
+    /// The customer answers what it was asked of a text.
+    pub fn decide_text(&mut self, key: TextKey, verdict: Verdict) {
+        self.core.handle_text_verdict(self.now, key, verdict);
+        self.settle();
+    }
+
+    /// The driver tells what came of a text that it was to send.
+    pub fn text_result(&mut self, key: TextKey, result: TextResult) {
+        self.core.handle_text_result(self.now, key, result);
+        self.settle();
+    }
+
+    /// The driver brings a text.
+    pub fn take_in_text(&mut self, trunk: &str, text: TextIn) {
+        self.core.take_in_text(self.now, trunk, text);
         self.settle();
     }
 
@@ -317,6 +380,50 @@ impl World {
     #[must_use]
     pub fn told(&self) -> &[CallEvent] {
         &self.told
+    }
+
+    /// What the customer has been told of texts.
+    #[must_use]
+    pub fn texts(&self) -> &[TextEvent] {
+        &self.texts
+    }
+
+    /// What the customer has been asked of texts.
+    #[must_use]
+    pub fn asked(&self) -> &[(TextKey, Arc<Text>)] {
+        &self.asked
+    }
+
+    /// What the driver was to send.
+    #[must_use]
+    pub fn to_send(&self) -> &[ToSend] {
+        &self.to_send
+    }
+
+    /// What the driver was told of the texts that it has brought: reply, outcome.
+    #[must_use]
+    pub fn answers(&self) -> &[(u64, Outcome)] {
+        &self.answers
+    }
+
+    /// The texts that a phone got: sender, content.
+    #[must_use]
+    pub fn texts_of(&self, who: PhoneId) -> Vec<(String, String)> {
+        let of = |(_, whose, event): &(Duration, PhoneId, PhoneEvent)| match event {
+            PhoneEvent::Texted { sender, content, .. } if *whose == who => Some((sender.clone(), content.clone())),
+            _ => None,
+        };
+        self.events.iter().filter_map(of).collect()
+    }
+
+    /// The final responses to a phone's texts.
+    #[must_use]
+    pub fn text_statuses(&self, who: PhoneId) -> Vec<u16> {
+        let of = |(_, whose, event): &(Duration, PhoneId, PhoneEvent)| match event {
+            PhoneEvent::TextAnswered { status } if *whose == who => Some(*status),
+            _ => None,
+        };
+        self.events.iter().filter_map(of).collect()
     }
 
     // ---- what a story asks ------------------------------------------------------------------------------------

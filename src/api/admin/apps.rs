@@ -17,7 +17,7 @@ use super::Admin;
 use super::asked::{Asked, Given, Listed, Part, Path, Whole, bind_refusal, cut, no_app, number, shown};
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
-use crate::apps::{AppSettings, Secret};
+use crate::apps::{AppSettings, BlockDefault, Generation, Secret, Sms};
 use crate::registry::{AppError, Books};
 
 pub(super) fn routes() -> OpenApiRouter<Admin> {
@@ -77,6 +77,32 @@ impl SecondCallWord {
     }
 }
 
+/// How an app's notifications are signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum SignatureWord {
+    /// HMAC-SHA-256, header `X-AKSK`.
+    Aksk,
+    /// SHA-256, header `X-WSSE`.
+    Wsse,
+}
+
+impl SignatureWord {
+    const fn of(generation: Generation) -> SignatureWord {
+        match generation {
+            Generation::Aksk => SignatureWord::Aksk,
+            Generation::Wsse => SignatureWord::Wsse,
+        }
+    }
+
+    const fn generation(self) -> Generation {
+        match self {
+            SignatureWord::Aksk => Generation::Aksk,
+            SignatureWord::Wsse => Generation::Wsse,
+        }
+    }
+}
+
 /// An application.
 #[derive(Serialize, ToSchema)]
 struct AppView {
@@ -102,6 +128,15 @@ struct AppView {
     requests_per_second: u32,
     mobile_areas: BTreeMap<String, String>,
     prompts: BTreeMap<String, String>,
+    status_url: Option<String>,
+    fee_url: Option<String>,
+    sms_url: Option<String>,
+    sms_control_url: Option<String>,
+    number_url: Option<String>,
+    signature: SignatureWord,
+    sms: Sms,
+    block_timeout_seconds: u32,
+    block_default: BlockDefault,
     /// It stands in the operator's file, and is changed there only.
     is_configured: bool,
 }
@@ -128,6 +163,15 @@ impl AppView {
             requests_per_second: app.requests_per_second,
             mobile_areas: app.mobile_areas,
             prompts: app.prompts,
+            status_url: app.status_url,
+            fee_url: app.fee_url,
+            sms_url: app.sms_url,
+            sms_control_url: app.sms_control_url,
+            number_url: app.number_url,
+            signature: SignatureWord::of(app.signature),
+            sms: app.sms,
+            block_timeout_seconds: app.block_timeout_seconds,
+            block_default: app.block_default,
             is_configured: app.is_configured,
         }
     }
@@ -184,6 +228,26 @@ struct AppChange {
     mobile_areas: Option<BTreeMap<String, String>>,
     /// Names of prompts by role; `""`: none. Replaces all of them.
     prompts: Option<BTreeMap<String, String>>,
+    /// Where it is told what happens to calls: http:// or https://, no private address. `""`: it is not told.
+    status_url: Option<String>,
+    /// Where it is told the records of calls. `""`: it is not told.
+    fee_url: Option<String>,
+    /// Where it is told of text messages. `""`: it is not told.
+    sms_url: Option<String>,
+    /// Where it is asked what is to become of a text message. `""`: it is not asked.
+    sms_control_url: Option<String>,
+    /// Where it is told the states of its X. `""`: it is not told.
+    number_url: Option<String>,
+    /// How what it is told is signed with its secret. A new app has `aksk`.
+    #[schema(inline)]
+    signature: Option<SignatureWord>,
+    /// What becomes of text messages.
+    sms: Option<Sms>,
+    /// How long the customer's answer to a text is waited for, 1 to 10.
+    #[schema(minimum = 1, maximum = 10)]
+    block_timeout_seconds: Option<u32>,
+    /// What becomes of a text without one.
+    block_default: Option<BlockDefault>,
     /// Refused. Said to serde alone: in the document it would forbid what a new app has beside these.
     #[serde(flatten)]
     #[schema(ignore)]
@@ -191,6 +255,12 @@ struct AppChange {
 }
 
 impl AppChange {
+    /// Whether it says where the app is told anything.
+    fn has_urls(&self) -> bool {
+        let urls = [&self.status_url, &self.fee_url, &self.sms_url, &self.sms_control_url, &self.number_url];
+        urls.into_iter().any(Option::is_some)
+    }
+
     /// Makes the change; the secret that was made up, if one was.
     fn apply(self, app: &mut AppSettings) -> Result<Option<String>, Refusal> {
         fn set<T>(field: &mut T, value: Option<T>) {
@@ -219,6 +289,19 @@ impl AppChange {
         set(&mut app.requests_per_second, self.requests_per_second);
         set(&mut app.mobile_areas, self.mobile_areas);
         set(&mut app.prompts, self.prompts);
+        for (field, url) in [
+            (&mut app.status_url, self.status_url),
+            (&mut app.fee_url, self.fee_url),
+            (&mut app.sms_url, self.sms_url),
+            (&mut app.sms_control_url, self.sms_control_url),
+            (&mut app.number_url, self.number_url),
+        ] {
+            set(field, url.map(|url| Some(url).filter(|url| !url.is_empty())));
+        }
+        set(&mut app.signature, self.signature.map(SignatureWord::generation));
+        set(&mut app.sms, self.sms);
+        set(&mut app.block_timeout_seconds, self.block_timeout_seconds);
+        set(&mut app.block_default, self.block_default);
         let made_up = match self.secret {
             Some(secret) if secret.is_empty() => Some(made_up()?),
             Some(secret) => {
@@ -240,6 +323,14 @@ fn check_call_back(books: &Books, app: &AppSettings) -> Result<(), Refusal> {
     let is_virtual = |number| books.bindings.table().is_virtual(number);
     let Some(number) = app.call_back_number.filter(|number| is_virtual(*number)) else { return Ok(()) };
     Err(bind_refusal("call_back_number", BindError::PartyIsVirtual(number)))
+}
+
+/// What an app is told goes to no address that this machine may not speak to.
+fn check_urls(books: &Books, app: &AppSettings) -> Result<(), Refusal> {
+    app.check_urls(books.guard()).map_err(|(field, error)| {
+        let message = format!("{field}: it {error}: {}", error.mend());
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_url", message)
+    })
 }
 
 /// A secret of 192 random bits.
@@ -296,6 +387,7 @@ async fn create(
             return Err(Refusal::new(StatusCode::CONFLICT, "exists", message));
         }
         check_call_back(books, &app)?;
+        check_urls(books, &app)?;
         let view = AppView::of(&app, secret);
         books.put_app(app).map_err(refusal)?;
         Ok(view)
@@ -325,8 +417,13 @@ async fn change(
         if app.is_configured {
             return Err(refusal(AppError::Configured));
         }
+        // What the operator has forbidden since is in the way of nothing else.
+        let has_urls = change.has_urls();
         let secret = change.apply(&mut app)?;
         check_call_back(books, &app)?;
+        if has_urls {
+            check_urls(books, &app)?;
+        }
         let view = AppView::of(&app, secret);
         books.put_app(app).map_err(refusal)?;
         Ok(view)

@@ -144,6 +144,8 @@ pub(super) struct Actor {
     /// From where.
     pub(super) from: IpAddr,
     /// Method and path, as it is declared: without numbers.
+    /// What they may do.
+    pub(super) scope: Scope,
     pub(super) action: String,
     /// What is answered if all goes well.
     pub(super) success: StatusCode,
@@ -215,7 +217,7 @@ fn let_in(admin: &Admin, request: &Request, now: Duration) -> Result<Actor, Refu
         let message = "this token may only read: use one whose scope is full";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "read_only", message));
     }
-    Ok(Actor { who: Arc::clone(&known.name), from, action: String::new(), success: StatusCode::OK })
+    Ok(Actor { who: Arc::clone(&known.name), from, scope: known.scope, action: String::new(), success: StatusCode::OK })
 }
 
 #[cfg(test)]

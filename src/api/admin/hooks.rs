@@ -2,12 +2,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use numbering::Number;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::deliveries::{ChannelWord, StateWord};
 use super::{Listed, Whole};
+use crate::notify::{Channel, Cursor, State};
 use crate::registry::Unavailable;
 
 /// Asks somebody something.
@@ -22,6 +25,12 @@ pub struct Hooks {
     pub stop: Hook<String, bool>,
     /// Records of calls that have ended, the latest first.
     pub cdrs: Hook<CdrFilter, Listed<CdrView>>,
+    /// What customers' systems were told, the latest first.
+    pub deliveries: Hook<DeliveryFilter, Listed<DeliveryView>>,
+    /// Tells something once more, by its `id`; whether that can be.
+    pub replay: Hook<u64, bool>,
+    /// Tells an app once more all that happened since, by a channel; how much that is.
+    pub replay_since: Hook<(Arc<str>, Channel, u64), u64>,
     /// What has been done by this API, the latest first.
     pub audit: Hook<AuditFilter, Listed<AuditView>>,
     /// What becomes of a call of this number (the second) to this X (the first).
@@ -117,6 +126,62 @@ pub struct CdrView {
     /// All that is known: the object that stands as a line in the file of call records.
     #[schema(value_type = Object)]
     pub record: serde_json::Value,
+}
+
+/// Which of what customers' systems are told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DeliveryFilter {
+    /// To this app.
+    pub app: Option<String>,
+    /// By this URL.
+    pub channel: Option<Channel>,
+    /// Of which this has become.
+    pub state: Option<State>,
+    /// Of this call, or message.
+    pub session: Option<String>,
+    /// Happened at this time or later (milliseconds of UNIX time).
+    pub from: Option<u64>,
+    /// Happened before this time.
+    pub to: Option<u64>,
+    /// The last of the part before.
+    pub after: Option<Cursor>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Something that a customer's system is told.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DeliveryView {
+    /// Its name here.
+    pub id: u64,
+    /// Its name in the header `X-Notice-Id`: the same when it is told again.
+    pub notice_id: String,
+    /// To whom.
+    pub app: String,
+    /// By which URL.
+    #[schema(inline)]
+    pub channel: ChannelWord,
+    /// The call (`sessionId`) or text message that it belongs to; what it belongs to is told in its order.
+    pub session: String,
+    /// When it happened, in milliseconds of UNIX time.
+    pub created: u64,
+    /// What has become of it.
+    #[schema(inline)]
+    pub state: StateWord,
+    /// When it is tried next; absent while it waits for one before it.
+    pub due: Option<u64>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The HTTP status of the last answer.
+    pub status: Option<u16>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// When it was delivered or given up.
+    pub settled: Option<u64>,
+    /// The message, with numbers in clear; for tokens of scope `full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub body: Option<serde_json::Value>,
 }
 
 /// Which part of the audit log.

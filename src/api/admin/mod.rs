@@ -29,6 +29,7 @@ mod apps;
 mod asked;
 mod auth;
 mod bindings;
+mod deliveries;
 mod hooks;
 mod numbers;
 mod prompts;
@@ -36,7 +37,9 @@ mod records;
 
 pub use asked::{Listed, Whole};
 pub use auth::{Scope, Token, Tokens};
-pub use hooks::{AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Hook, Hooks, Why};
+pub use hooks::{
+    AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, DeliveryFilter, DeliveryView, Hook, Hooks, Why,
+};
 
 use auth::{Actor, Wrong};
 
@@ -69,7 +72,7 @@ pub struct Refused {
 #[openapi(
     info(
         title = "axbridge admin API",
-        description = "Applications, virtual numbers, prompts, bindings, calls and records."
+        description = "Applications, virtual numbers, prompts, bindings, calls, records and notifications."
     ),
     components(schemas(Refused))
 )]
@@ -165,7 +168,8 @@ fn declared() -> (Router<Admin>, Value) {
         .merge(numbers::routes())
         .merge(prompts::routes())
         .merge(bindings::routes())
-        .merge(records::routes());
+        .merge(records::routes())
+        .merge(deliveries::routes());
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi()).merge(routes).split_for_parts();
     let mut document = serde_json::to_value(document).expect("the document is plain JSON");
     if let Some(paths) = document["paths"].as_object_mut() {
@@ -177,7 +181,7 @@ fn declared() -> (Router<Admin>, Value) {
 
 /// Whether something that is not there can be asked for: in the path, or as the app of a number or a binding.
 fn names(path: &str) -> bool {
-    path.contains('{') || path.contains("/numbers") || path.ends_with("/bindings")
+    path.contains('{') || path.contains("/numbers") || path.ends_with("/bindings") || path.ends_with("/replay")
 }
 
 /// Adds to each operation how it is refused, since that is alike for all of them.

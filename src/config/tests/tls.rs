@@ -300,6 +300,7 @@ fn the_shipped_file_in_full_is_good_where_its_files_are() {
         ("ca.pem", "carrier-1-ca.pem"),
         ("other.pem", "carrier-1-chain.pem"),
         ("other-key.pem", "carrier-1-key.pem"),
+        ("ca.pem", "customers-ca.pem"),
         ("chain.pem", "https.pem"),
         ("key.pem", "https.key"),
     ] {

@@ -20,10 +20,10 @@ use crate::outcome::Cause;
 use crate::settings::{App, SecondCall, Settings, Trunk, TrunkId};
 
 /// RFC 3261 §16.6.3, less our own hop.
-const MAX_FORWARDS: u8 = 69;
+pub(super) const MAX_FORWARDS: u8 = 69;
 
-fn hops_left(invite: &Message) -> u8 {
-    match invite.max_forwards() {
+pub(super) fn hops_left(request: &Message) -> u8 {
+    match request.max_forwards() {
         Some(Ok(hops)) => hops.saturating_sub(1),
         Some(Err(_)) | None => MAX_FORWARDS,
     }
@@ -297,7 +297,7 @@ impl Core {
             && self.live.is_engaged(binding.a())
     }
 
-    fn unix_ms(&self, at: Duration) -> u64 {
+    pub(super) fn unix_ms(&self, at: Duration) -> u64 {
         u64::try_from((self.unix_at_epoch + at).as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -338,8 +338,8 @@ fn tone_of(binding: &Binding) -> Option<&Arc<str>> {
     }
 }
 
-/// The trunk that the calls of an X go out by.
-fn trunk_of(settings: &Settings, x: Option<&VirtualNumber>, trunk_in: TrunkId) -> Result<TrunkId, Cause> {
+/// The trunk that the calls and texts of an X go out by.
+pub(super) fn trunk_of(settings: &Settings, x: Option<&VirtualNumber>, trunk_in: TrunkId) -> Result<TrunkId, Cause> {
     match x.and_then(|number| number.trunk.as_ref()) {
         Some(name) => settings.trunk_named(name).ok_or(Cause::NoRoute),
         None => Ok(trunk_in),

@@ -91,7 +91,7 @@ impl Core {
                     self.routes.on_overloaded(now, *route, retry_after);
                 }
             }
-            Owner::Probe(_) | Owner::Leg(_) => {}
+            Owner::Probe(_) | Owner::Leg(_) | Owner::Text(_) => {}
         }
     }
 
@@ -105,7 +105,7 @@ impl Core {
                     self.routes.on_unreachable(now, route);
                 }
             }
-            Owner::Leg(_) => {}
+            Owner::Leg(_) | Owner::Text(_) => {}
         }
     }
 }

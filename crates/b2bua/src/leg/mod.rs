@@ -34,6 +34,7 @@ use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
 use crate::routes::{RouteId, Routes};
 use crate::settings::{Settings, TrunkId};
+use crate::text::TextKey;
 
 mod established;
 mod incoming;
@@ -48,10 +49,13 @@ use outgoing::{Calling, Cancelling};
 use releasing::{Refused, ReleaseOnAck, Releasing};
 pub(crate) use session_timer::too_small;
 use wire::{Headers, plain};
-pub(crate) use wire::{bodiless, trunk_of};
+pub(crate) use wire::{bodiless, sip_uri, trunk_of};
 
 /// Methods that we take, for `Allow`.
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
+
+/// The same outside dialogs: a text message is no part of a call.
+pub(crate) const ALLOW_OUTSIDE: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE";
 
 /// Extensions that we know, against `Require` and `Proxy-Require`.
 pub(crate) const EXTENSIONS: [&str; 2] = ["100rel", "timer"];
@@ -77,6 +81,8 @@ pub(crate) enum Owner {
     Leg(LegKey),
     /// A probe of a route.
     Probe(RouteId),
+    /// A text message.
+    Text(TextKey),
 }
 
 /// How far the called network says the call has come.

@@ -123,7 +123,7 @@ pub(super) struct Acked {
     pub(super) bytes: Bytes,
 }
 
-pub(super) fn sip_uri(user: &[u8], host: &str, transport: Transport) -> Vec<u8> {
+pub(crate) fn sip_uri(user: &[u8], host: &str, transport: Transport) -> Vec<u8> {
     let mut uri = b"sip:".to_vec();
     write::escape_user(&mut uri, user);
     uri.push(b'@');

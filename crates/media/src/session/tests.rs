@@ -7,6 +7,7 @@ use crate::telephone_event::TelephoneEvent;
 use crate::{Codec, Direction, Hear, LegFormat, Prompt, Repeat, SourcePolicy, Then};
 use Side::{A, B};
 
+mod collect;
 mod events;
 mod hostile;
 
@@ -915,6 +916,7 @@ impl Program {
                 let digit = crate::Digit::from_event(self.below(16) as u8).unwrap();
                 Command::Digit { side, digit, ms: self.below(300) as u16 }
             }
+            28 | 29 => Command::Collect { side, on: self.below(3) != 0 },
             16..=22 => {
                 let repeat = if self.below(2) == 0 { Repeat::Once } else { Repeat::Loop };
                 Command::Hear { side, hear: Hear::Prompt { prompt, repeat, then } }

@@ -297,6 +297,18 @@ impl<O: Copy> Layer<O> {
         }
     }
 
+    /// Nobody waits for the answer to a request other than INVITE any more: it is not sent again, and what the peer still says
+    /// is not heard.
+    pub fn stop(&mut self, id: ClientId) {
+        let is_it = live(&mut self.clients, id).is_some_and(|client| match client.machine {
+            ClientMachine::NonInvite(_) => true,
+            ClientMachine::Invite(_) => false,
+        });
+        if is_it {
+            self.clients.remove(id.index as usize);
+        }
+    }
+
     /// Forgets the transactions of an owner that is no more: after a fault of ours. Nothing is sent.
     pub fn forget(&mut self, is_owner: impl Fn(&O) -> bool) {
         self.clients.retain(|_, client| !is_owner(&client.owner));

@@ -10,7 +10,7 @@ use media::session::{Config, Kind as Socket, RecordingOutput, Session};
 use media::{Command, Side};
 use numbering::{LastCaller, Number};
 
-use super::{PhoneId, Recorded, Running, World};
+use super::{PhoneId, Recorded, Running, ToSend, World};
 use crate::ladder::{self, Entry};
 
 impl World {
@@ -51,6 +51,12 @@ impl World {
             }
             Output::Correlated { .. } => {}
             Output::Told(event) => self.told.push(*event),
+            Output::AskText { key, text } => self.asked.push((key, text)),
+            Output::SendText { key, trunk, from, to, content } => {
+                self.to_send.push(ToSend { key, trunk, from, to, content });
+            }
+            Output::AnswerText { reply, outcome, .. } => self.answers.push((reply, outcome)),
+            Output::Text(event) => self.texts.push(*event),
             Output::Log(line) => self.logs.push(format!("{line:?}")),
         }
     }
