@@ -313,8 +313,10 @@ impl Lane {
         if !has_room {
             return Next::NoRoom;
         }
-        let is_short = self.stock.is_empty() || (self.stock.len() < window && self.is_hungry && !self.is_fetching);
-        if is_short && let Some(most) = self.appetite(id.channel) {
+        // Before it is empty, so that the window stays full.
+        if self.stock.len() < window
+            && let Some(most) = self.appetite(id.channel)
+        {
             self.is_fetching = true;
             return Next::Order(Order::Fetch { lane: id.clone(), most });
         }

@@ -276,8 +276,10 @@ impl Engine {
             self.settle();
             self.counters.in_flight.store(self.lanes.in_flight() as u64, Relaxed);
             self.counters.resting.store(self.lanes.resting() as u64, Relaxed);
-            let due = [self.lanes.due(), self.look_at].into_iter().flatten().fold(self.tick_at, Duration::min);
-            let wait = due.saturating_sub(self.now());
+            let has_old = !self.lines.is_empty() || !self.tried.is_empty();
+            let tick = has_old.then_some(self.tick_at);
+            let due = [self.lanes.due(), self.look_at, tick].into_iter().flatten().min();
+            let wait = due.map_or(Duration::MAX, |due| due.saturating_sub(self.now()));
             tokio::select! {
                 () = queue.arrived().notified() => self.look_at = Some(self.look_after),
                 Some(ended) = self.sends.join_next_with_id(), if !self.sends.is_empty() => {
