@@ -442,11 +442,9 @@ impl Bank {
     #[inline(always)]
     fn take(&mut self, weighted: f32) {
         self.energy += weighted * weighted;
-        let filters = GOERTZEL.iter().zip(&mut self.last).zip(&mut self.last_but_one);
-        for ((turn, last), last_but_one) in filters {
-            let new = turn * *last + (weighted - *last_but_one);
-            *last_but_one = *last;
-            *last = new;
+        for ((last, last_but_one), factor) in self.last.iter_mut().zip(&mut self.last_but_one).zip(&GOERTZEL) {
+            let new = factor * *last + (weighted - *last_but_one);
+            *last_but_one = std::mem::replace(last, new);
         }
     }
 

@@ -525,7 +525,8 @@ fn ten_thousand_collections_by_events_through_a_bad_network_lose_and_double_noth
         phone.timestamp = random.next_u32();
         phone.sequence_number = random.next_u32() as u16;
         let mut reaching = String::new();
-        let jitter = [0, 5, 30, 60][random.next_u32() as usize % 4];
+        // Less than from the beginning of one digit to that of the next, more than from its end.
+        let jitter = [0, 10, 40, 90][random.next_u32() as usize % 4];
         let mut flights = Vec::new();
         phone.talk(3);
         for key in keys.chars() {
