@@ -22,6 +22,7 @@ mod on_wire;
 mod privacy;
 mod seeds;
 mod setup;
+pub mod smsc;
 mod world;
 
 pub use expect_test::{Expect, expect};
