@@ -30,6 +30,7 @@ use crate::recording::{self, Recordings};
 use crate::registry::{Keeper, OpenError, Opened, Registry, ReloadError};
 use crate::relay::{self, Relay};
 use crate::signalling::{BELL, Observer, Parts, Signalling};
+use crate::smsc::{self, Smscs};
 use crate::store::{Store, StoreError};
 use crate::transport::Bell;
 use crate::transport::credentials::FileError;
@@ -123,6 +124,7 @@ pub struct Daemon {
     outbox: Outbox,
     outbox_thread: JoinHandle<()>,
     deliverer: Deliverer,
+    smscs: smsc::Keeper,
     recordings: recording::Writer,
     runtime: Runtime,
     metrics_at: Option<SocketAddr>,
@@ -171,6 +173,7 @@ impl Daemon {
         let (bindings, table) = Bindings::new(numbering::Limits::default());
         let (dns, tls_wanted, relay_workers) = (config.dns.clone(), config.tls.clone(), config.relay_workers);
         let config_hep = config.hep.clone();
+        let wanted_smscs = (config.smscs.clone(), config.dns.clone());
         let (deliver, limits) =
             (config.notify.deliver(config.dns.clone()).map_err(StartError::Authorities)?, config.notify.limits());
         let watched_table = table.clone();
@@ -195,6 +198,8 @@ impl Daemon {
         if let Some(hep) = &hep {
             metrics.watch_hep(hep.counters());
         }
+        let smscs = Smscs::default();
+        metrics.watch_smscs(smscs.counters());
         let observed = Arc::clone(&metrics);
         let deliverer = Deliverer::start(queue.clone(), opened.accounts(), deliver, clock)?;
         let parts = Parts {
@@ -212,10 +217,13 @@ impl Daemon {
             asker: deliverer.asker().clone(),
             clock,
             metrics,
+            smscs: smscs.clone(),
             hep,
             observer,
         };
         let signalling = Signalling::spawn(parts)?;
+        let mut smscs = smsc::Keeper::new(smscs, runtime.handle().clone(), signalling.line(), clock);
+        smscs.serve(&wanted_smscs.0, &wanted_smscs.1);
         let line = signalling.line();
         let (registry, keeper) = opened.spawn(clock, Box::new(move |settings| line.reload(settings)))?;
         let parts = api::start::Parts {
@@ -252,6 +260,7 @@ impl Daemon {
             outbox,
             outbox_thread,
             deliverer,
+            smscs,
             recordings: recorder,
             runtime,
             metrics_at,
@@ -305,6 +314,7 @@ impl Daemon {
         }
         let deliver = config.notify.deliver(config.dns.clone());
         let (tls, dns, settings) = (config.tls.clone(), config.dns.clone(), Arc::new(config.settings.clone()));
+        let smscs = std::mem::take(&mut config.smscs);
         let summary = self.registry.reload(config.into_file())?;
         // A listener that the new file has no more goes on with the certificate that it has.
         if tls.server.is_some() {
@@ -312,6 +322,7 @@ impl Daemon {
         }
         self.tls.set_peers(tls.peers(&settings.trunks, &self.resolver.known()));
         self.settings = Arc::clone(&settings);
+        self.smscs.serve(&smscs, &dns);
         match deliver {
             Ok(deliver) => self.deliverer.reload(deliver),
             Err(error) => tracing::error!(%error, "[notify] is not taken: its `ca` cannot be used"),
@@ -344,6 +355,7 @@ impl Daemon {
     #[must_use]
     pub fn finish(self) -> bool {
         let signalled = self.signalling.wait();
+        self.smscs.finish();
         if let Some(api) = self.api {
             api.finish();
         }

@@ -33,6 +33,7 @@ pub mod registry;
 pub mod relay;
 pub mod serve;
 pub mod signalling;
+pub mod smsc;
 mod spool;
 pub mod store;
 mod texts;

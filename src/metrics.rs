@@ -42,6 +42,7 @@ use crate::cdr;
 use crate::hep;
 use crate::recording::{Failure, Recordings};
 use crate::relay;
+use crate::smsc;
 use crate::transport::resolve;
 use crate::transport::tcp;
 use crate::transport::udp::UdpCounters;
@@ -109,6 +110,11 @@ pub struct Metrics {
     dns: OnceLock<Arc<resolve::Counters>>,
     hep_packets: Vec<IntCounter>,
     hep: OnceLock<Arc<hep::Counters>>,
+    smpp_bound: IntGaugeVec,
+    smpp_sent: Vec<IntCounter>,
+    smpp_received: Vec<IntCounter>,
+    smpp_lost: IntCounter,
+    smscs: OnceLock<Arc<smsc::Counters>>,
     post_dial_delay: Histogram,
     answer_delay: Histogram,
     hint_tone_delay: Histogram,
@@ -185,6 +191,11 @@ impl Metrics {
             dns: OnceLock::new(),
             hep_packets: made.counters("axbridge_hep_packets_total", "Copies of SIP messages for the collector", "result", ["sent", "lost"]),
             hep: OnceLock::new(),
+            smpp_bound: made.gauge_vec("axbridge_smpp_bound", "1 while texts flow between a trunk's short message service centre and us", "trunk"),
+            smpp_sent: made.counters("axbridge_smpp_sent_total", "Short messages to an SMSC, by what became of them; throttled ones were sent again", "result", smsc::Counters::SENT),
+            smpp_received: made.counters("axbridge_smpp_received_total", "Short messages from an SMSC: all of them, and what some of those were", "kind", smsc::Counters::RECEIVED),
+            smpp_lost: made.counter("axbridge_smpp_sessions_lost_total", "Sessions with an SMSC that were lost, or did not come about"),
+            smscs: OnceLock::new(),
             post_dial_delay: made.histogram("axbridge_post_dial_delay_seconds", "From A's INVITE to the first 18x", &SETUP),
             answer_delay: made.histogram("axbridge_answer_delay_seconds", "From A's INVITE to B's answer", &SETUP),
             hint_tone_delay: made.histogram("axbridge_hint_tone_delay_seconds", "From B's answer until the parties are joined, the hint tone between", &SETUP),
@@ -359,6 +370,11 @@ impl Metrics {
         let _ = self.hep.set(Arc::clone(counters));
     }
 
+    /// Whose counters to read: those of the short message service centres. The first call counts.
+    pub fn watch_smscs(&self, counters: &Arc<smsc::Counters>) {
+        let _ = self.smscs.set(Arc::clone(counters));
+    }
+
     /// Whose counters to read: those of the registry, the stores and the API. The first call counts.
     pub fn watch_platform(&self, watched: Watched) {
         self.platform.watch(watched);
@@ -374,6 +390,16 @@ impl Metrics {
             self.read_recordings(recordings);
             raise(&self.cdrs[0], cdrs.written.load(Ordering::Relaxed));
             raise(&self.cdrs[1], cdrs.lost.load(Ordering::Relaxed));
+        }
+        if let Some(smscs) = self.smscs.get() {
+            raise_all(&self.smpp_sent, smscs.sent());
+            raise_all(&self.smpp_received, smscs.received());
+            raise(&self.smpp_lost, smscs.lost());
+            // A trunk that is gone must not stay at its last value for ever.
+            self.smpp_bound.reset();
+            for (trunk, bound) in smscs.bound() {
+                self.smpp_bound.with_label_values(&[&trunk]).set(i64::from(bound));
+            }
         }
         if let Some(hep) = self.hep.get() {
             raise_all(&self.hep_packets, [&hep.sent, &hep.lost].map(|counter| counter.load(Ordering::Relaxed)));

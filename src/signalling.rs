@@ -18,7 +18,7 @@ use std::time::Duration;
 use b2bua::observe::LogLine;
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
-use b2bua::text::{Outcome, TextResult, Verdict};
+use b2bua::text::{TextResult, Verdict};
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
@@ -35,6 +35,7 @@ use crate::notify::deliver::Asker;
 use crate::notify::{Outbox, message};
 use crate::registry::Callers;
 use crate::relay::Relay;
+use crate::smsc::Smscs;
 use crate::texts;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
@@ -117,6 +118,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Asks customers what is to become of texts.
     pub asker: Asker,
+    /// Carries texts to and from trunks that have a short message service centre.
+    pub smscs: Smscs,
     /// Who gets a copy of every message.
     pub hep: Option<hep::Exporter>,
     /// Who else looks.
@@ -155,11 +158,14 @@ impl Line {
         let _ = answer.recv_timeout(RELOAD_PATIENCE);
     }
 
-    /// Lets `answer` tell the calls something, between two turns of the loop. Where the loop takes no more orders, it is lost.
-    pub(crate) fn tell(&self, answer: impl FnOnce(&mut Core, Duration) + Send + 'static) {
-        if self.orders.try_send(Order::Ask(Box::new(answer))).is_ok() {
+    /// Lets `answer` tell the calls something, between two turns of the loop. `false`: the loop takes no more orders, and it is
+    /// lost.
+    pub(crate) fn tell(&self, answer: impl FnOnce(&mut Core, Duration) + Send + 'static) -> bool {
+        let is_told = self.orders.try_send(Order::Ask(Box::new(answer))).is_ok();
+        if is_told {
             self.bell.ring();
         }
+        is_told
     }
 
     /// Lets `question` look at the calls, between two turns of the loop; it must be short.
@@ -477,15 +483,16 @@ impl Loop {
                 let line = self.line.clone();
                 self.parts.asker.ask(&text.app, body, move |answer| {
                     let verdict = answer.map_or(Verdict::Unanswered, |(status, body)| texts::verdict(status, &body));
-                    line.tell(move |core, now| core.handle_text_verdict(now, key, verdict));
+                    // A text that hears nothing is treated as its app says.
+                    let _ = line.tell(move |core, now| core.handle_text_verdict(now, key, verdict));
                 });
             }
-            // All our trunks speak SIP.
-            Output::SendText { key, .. } => {
-                let failed = TextResult::Failed(Outcome::NoRoute);
-                self.parts.core.handle_text_result(now, key, failed);
+            Output::SendText { key, trunk, from, to, content } => {
+                if let Err(outcome) = self.parts.smscs.send(&trunk, key, from, to, content) {
+                    self.parts.core.handle_text_result(now, key, TextResult::Failed(outcome));
+                }
             }
-            Output::AnswerText { .. } => {}
+            Output::AnswerText { trunk, reply, outcome } => self.parts.smscs.answer(&trunk, reply, outcome),
             Output::Log(line) => log(&line),
         }
     }

@@ -21,9 +21,9 @@ use numbering::{Axb, Binding, VirtualNumber};
 use toml::de::DeTable;
 
 use crate::apps::Account;
-use crate::hep;
 use crate::prompts::Library;
 use crate::registry::{self, Base, File};
+use crate::{hep, smsc};
 
 mod api;
 mod app;
@@ -36,6 +36,7 @@ mod number;
 mod output;
 mod section;
 mod signalling;
+mod smpp;
 mod tls;
 mod trunk;
 mod value;
@@ -85,6 +86,8 @@ pub struct Config {
     pub dns: Dns,
     /// Certificates, and whom we believe.
     pub tls: Tls,
+    /// The short message service centres of trunks.
+    pub smscs: Vec<smsc::Settings>,
     /// Only numbers of the 700 segment may be virtual ones.
     pub only_700: bool,
     /// Virtual numbers, in the order of the file.
@@ -294,6 +297,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         settings,
         dns,
         tls: trunks.tls,
+        smscs: trunks.smscs,
         only_700,
         numbers: numbers.numbers,
         bindings,

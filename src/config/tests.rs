@@ -110,6 +110,7 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("trunk.write", trunk::WRITE),
         ("trunk.session_timer", trunk::SESSION_TIMER),
         ("trunk.text", trunk::TEXT),
+        ("trunk.smpp", super::smpp::KEYS),
         ("trunk.auth", credentials::AUTH),
         ("trunk.challenge", credentials::CHALLENGE),
         ("trunk.tls", super::tls::TRUNK),
@@ -841,7 +842,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "sources = [\"198.51.100.0/24\"]",
         "sources = []",
         &[
-            "c.toml:9: trunk[1]: has neither sources nor targets, so nobody can use it — write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls",
+            "c.toml:9: trunk[1]: has neither sources nor targets, so nobody can use it — write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls, smpp = { … } if it only has texts",
         ],
     ),
     (
@@ -1382,6 +1383,58 @@ fn a_prompt_that_cannot_be_played_is_complained_of_where_it_is_named() {
 fn secrets(config: &Config) -> (sip::digest::Credentials, sip::digest::Account) {
     let trunk = &config.settings.trunks[1];
     ((**trunk.auth.as_ref().unwrap()).clone(), (**trunk.challenge.as_ref().unwrap()).clone())
+}
+
+#[test]
+fn a_short_message_service_centre_is_read_and_its_mistakes_are_named() {
+    use ::smpp::{DefaultAlphabet, Long};
+    use b2bua::settings::TextBy;
+
+    const GOOD: &str = "smpp.address = \"smsc.example\"\nsmpp.system_id = \"id\"\nsmpp.password = \"hush-hush\"\n";
+    let with = |lines: &str| {
+        let lines = lines.replace("hush-hush", "hush");
+        SMALL.replace("sources = [\"198.51.100.0/24\"]\n", &format!("{lines}\n"))
+    };
+    let config = parse(&with(GOOD), Path::new("c.toml")).unwrap();
+    assert_eq!(
+        config.settings.trunks.iter().map(|trunk| trunk.texts.by).collect::<Vec<_>>(),
+        [TextBy::Sip, TextBy::Driver]
+    );
+    let [smsc] = &config.smscs[..] else { panic!("one trunk has one") };
+    assert_eq!((&*smsc.trunk, smsc.port, &smsc.tls), ("two", 2_775, &None));
+    assert_eq!((&*smsc.link.password, &*smsc.link.system_type), ("hush", ""));
+    assert_eq!((smsc.link.alphabet, smsc.link.long, smsc.link.window), (DefaultAlphabet::Gsm, Long::Udh, 10));
+    assert!(!format!("{config:?}").contains("hush"), "a password is not shown");
+
+    let full = format!(
+        "{GOOD}smpp.alphabet = \"unused\"\nsmpp.long = \"payload\"\nsmpp.window = 1\nsmpp.enquire_every = \"1m\"\n\
+         smpp.response_timeout = \"5s\"\nsmpp.system_type = \"VN\"\n"
+    )
+    .replace("smsc.example", "[2001:db8::1]:2776");
+    let config = parse(&with(&full), Path::new("c.toml")).unwrap();
+    let smsc = &config.smscs[0];
+    assert_eq!((&smsc.host, smsc.port), (&sip::locate::Host::Address("2001:db8::1".parse().unwrap()), 2_776));
+    assert_eq!((smsc.link.alphabet, smsc.link.long, smsc.link.window), (DefaultAlphabet::Unused, Long::Payload, 1));
+
+    for (lines, said) in [
+        ("smpp = {}".to_owned(), &["smpp.address", "smpp.system_id", "smpp.password"][..]),
+        (GOOD.replace("smsc.example", "no host"), &["smpp.address"]),
+        (GOOD.replace("\"id\"", "\"sixteen-letters-\""), &["smpp.system_id"]),
+        (GOOD.replace("hush-hush", "geheimnis"), &["smpp.password"]),
+        (GOOD.replace("\"id\"", "\"ünï\""), &["smpp.system_id"]),
+        (format!("{GOOD}smpp.window = 0"), &["smpp.window"]),
+        (format!("{GOOD}smpp.long = \"cut\""), &["smpp.long"]),
+        (format!("{GOOD}smpp.alphabet = \"gbk\""), &["smpp.alphabet"]),
+        (format!("{GOOD}smpp.response_timeout = \"25s\""), &["smpp.response_timeout"]),
+        (format!("{GOOD}smpp.colour = 1"), &["smpp.colour"]),
+    ] {
+        let found = complaints(&with(&lines));
+        assert_eq!(found.len(), said.len(), "{lines}: {found:?}");
+        for (complaint, key) in found.iter().zip(said) {
+            assert!(complaint.contains(&format!("trunk[1].{key}")) || complaint.contains(key), "{complaint}");
+            assert!(!complaint.contains("geheimnis"), "a password is shown: {complaint}");
+        }
+    }
 }
 
 #[test]

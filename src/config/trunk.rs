@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use b2bua::settings::{
-    AskExtension, CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk,
-    TrunkTexts,
+    AskExtension, CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, TextBy,
+    Trunk, TrunkTexts,
 };
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
@@ -20,7 +20,8 @@ use super::names::Names;
 use super::section::Section;
 use super::signalling::Signalling;
 use super::tls::{Rules, Tls};
-use super::{credentials, number, value};
+use super::{credentials, number, smpp, value};
+use crate::smsc;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -42,6 +43,7 @@ pub(super) const KEYS: &[&str] = &[
     "calls_per_second",
     "texts_per_second",
     "text",
+    "smpp",
 ];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
 pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity", "shows_caller"];
@@ -72,6 +74,7 @@ pub(super) struct Trunks {
     /// What each is for, as the file says it: a target that was complained of is one all the same.
     pub(super) uses: Vec<Use>,
     pub(super) tls: Tls,
+    pub(super) smscs: Vec<smsc::Settings>,
 }
 
 /// What a trunk is for.
@@ -83,8 +86,13 @@ pub(super) struct Use {
 
 /// Reads the trunks. `sip` is `None` when it could not be read: then addresses are not held against its listeners.
 pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, report: &mut Report<'_>) -> Trunks {
-    let mut out =
-        Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new(), tls: Tls::default() };
+    let mut out = Trunks {
+        trunks: Vec::new(),
+        names: Names::new("trunk", root),
+        uses: Vec::new(),
+        tls: Tls::default(),
+        smscs: Vec::new(),
+    };
     let listeners = sip.map_or(&[][..], |sip| &sip.listeners);
     let mut tls = sip.map(|sip| Rules::new(&sip.tls, listeners, folder));
     let mut rules = Vec::new();
@@ -110,8 +118,10 @@ pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, 
         if !listeners.is_empty() {
             check_targets(section, &targets, &from, listeners, report);
         }
-        rules.extend(tls.as_mut().map(|tls| tls.read(section, &name, &targets, report)));
+        let rule = tls.as_mut().map(|tls| tls.read(section, &name, &targets, report));
         let mut trunk = trunk(section, name, folder, report);
+        out.smscs.extend(smpp::read(section, &trunk, rule.as_ref(), folder, report));
+        rules.extend(rule);
         trunk.from = from;
         trunk.sources = sources.into_iter().flatten().collect();
         trunk.targets = targets.into_iter().flatten().collect();
@@ -232,7 +242,7 @@ fn texts(section: &Section<'_>, report: &mut Report<'_>) -> TrunkTexts {
     let text = section.section("text", TEXT, report);
     let longest = text.map_or(0, |text| text.or("longest", 0, value::whole(0..=2_000), report));
     TrunkTexts {
-        by: default.by,
+        by: if section.has("smpp") { TextBy::Driver } else { TextBy::Sip },
         per_second: section.or("texts_per_second", default.per_second, value::whole(1..=1_000_000), report),
         longest: NonZeroU16::new(longest),
     }
@@ -284,9 +294,10 @@ pub(super) fn order<T: Copy + PartialEq>(
 }
 
 fn check_use(section: &Section<'_>, usage: Use, report: &mut Report<'_>) {
-    if !usage.calls && !usage.takes_calls {
+    if !usage.calls && !usage.takes_calls && !section.has("smpp") {
         let problem = "has neither sources nor targets, so nobody can use it";
-        let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls";
+        let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls, smpp = { … } if \
+                    it only has texts";
         report.add(&section.own_span(), section.own_path(), Fault::absence(problem, mend));
         return;
     }

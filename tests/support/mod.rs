@@ -17,6 +17,7 @@ use std::time::Duration;
 use axbridge::clock::Clock;
 
 pub(crate) mod booth;
+pub(crate) mod centre;
 pub(crate) mod daemon;
 pub(crate) mod dns;
 pub(crate) mod exposition;

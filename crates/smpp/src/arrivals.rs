@@ -30,6 +30,8 @@ const LONGEST_PART: usize = 255;
 const MAX_UNHEARD: usize = 1_000;
 /// The most `deliver_sm` of one text that wait for its answer.
 const MAX_COPIES: usize = 4;
+/// How long an answer is waited for: longer than anybody waits for a receiver.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the rest of a text is waited for, and an answer that was not heard is kept.
 const KEPT: Duration = Duration::from_secs(600);
 /// How often what is too old is looked for.
@@ -73,6 +75,8 @@ pub(crate) struct Arrivals {
 /// A text without its answer.
 struct Arrival {
     requests: Vec<Request>,
+    /// It is not answered any more, and has been forgotten where it was.
+    until: Duration,
     /// What was said, the part that made it whole.
     piece: Piece,
 }
@@ -161,7 +165,8 @@ impl Arrivals {
         self.next += 1;
         let (source, destination) = (piece.source.clone(), piece.destination.clone());
         self.known.insert(piece.clone(), Known::Ongoing(reply));
-        self.ongoing.insert(reply, Arrival { requests: vec![request], piece });
+        self.ongoing.insert(reply, Arrival { requests: vec![request], until: now + PATIENCE, piece });
+        self.sweep_at.get_or_insert(now + SWEEP);
         Next::Tell(Incoming { reply, source, destination, content })
     }
 
@@ -195,7 +200,7 @@ impl Arrivals {
         connection: Option<u64>,
     ) -> (CommandStatus, Vec<u32>) {
         let status = status_of(answer);
-        let Some(Arrival { requests, piece }) = self.ongoing.remove(&reply) else { return (status, Vec::new()) };
+        let Some(Arrival { requests, piece, .. }) = self.ongoing.remove(&reply) else { return (status, Vec::new()) };
         if let Some(part) = piece.part {
             let key = set_key(&piece, part);
             match answer {
@@ -226,19 +231,20 @@ impl Arrivals {
             return;
         }
         self.sets.retain(|_, set| {
-            // One that is whole waits for its answer, which takes it away.
-            let is_kept = set.until > now || set.parts.iter().all(Option::is_some);
+            let is_kept = set.until > now;
             if !is_kept {
                 counters.orphaned += set.parts.iter().flatten().count() as u64;
             }
             is_kept
         });
+        self.ongoing.retain(|_, arrival| arrival.until > now);
+        let ongoing = &self.ongoing;
         self.known.retain(|_, known| match known {
-            Known::Ongoing(_) => true,
+            Known::Ongoing(reply) => ongoing.contains_key(reply),
             Known::Unheard { until, .. } => *until > now,
         });
         self.unheard = self.known.values().filter(|known| matches!(known, Known::Unheard { .. })).count();
-        self.sweep_at = (!self.sets.is_empty() || self.unheard > 0).then_some(now + SWEEP);
+        self.sweep_at = (!self.sets.is_empty() || !self.known.is_empty()).then_some(now + SWEEP);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {

@@ -602,6 +602,21 @@ fn what_is_said_again_counts_once() {
 }
 
 #[test]
+fn a_text_that_is_never_answered_is_forgotten() {
+    let mut story = Story::bound(Config { enquire_every: seconds(86_400), ..config() });
+    let message = ShortMessage::ucs2("8613800000001", "8617000000001", "words");
+    story.deliver(&message);
+    story.run_until(seconds(59));
+    story.deliver(&message);
+    assert_eq!(story.came.len(), 1);
+    story.run_until(seconds(60));
+    story.deliver(&message);
+    assert_eq!(story.came.len(), 2);
+    story.answer(story.came[0].reply, Answer::Taken);
+    assert_eq!(story.asked.len(), 0);
+}
+
+#[test]
 fn an_end_is_said() {
     let mut story = Story::bound(config());
     story.submit(1, "under way");
