@@ -35,12 +35,17 @@ mod proc;
 mod rtp;
 mod signalling;
 mod sys;
+mod told;
 
 use daemon::Place;
 use options::{Options, Part};
 
 /// Calls with voices that begin in a second.
 const MEDIA_RATE: f64 = 40.0;
+
+/// How long a receiver that is told of calls says nothing: less than a message of `[notify]` may take, so that none of them
+/// fails.
+const BACKLOG: Duration = Duration::from_secs(5);
 
 /// What is measured, at which size.
 struct Programme {
@@ -53,6 +58,7 @@ struct Programme {
     binding: binding::Load,
     extensions: extensions::Load,
     overload: overload::Method,
+    told: told::Load,
 }
 
 impl Programme {
@@ -81,6 +87,7 @@ impl Programme {
                     standing: 2,
                     standing_rate: 20.0,
                 },
+                told: told::Load { rates: [20, 40], time, backlog: time / 2, warm_up: Duration::ZERO, turns: 1 },
             };
         }
         let second = Duration::from_secs(1);
@@ -109,6 +116,13 @@ impl Programme {
                 hold: second / 5,
                 standing: options.calls,
                 standing_rate: MEDIA_RATE,
+            },
+            told: told::Load {
+                rates: [0, 1].map(|place| options.rates.get(place).or(options.rates.last()).copied().unwrap_or(200)),
+                time: second * options.seconds,
+                backlog: BACKLOG.min(second * options.seconds / 2),
+                warm_up: second,
+                turns: 2,
             },
         }
     }
@@ -183,6 +197,12 @@ fn run(options: &Options) -> io::Result<u32> {
     if options.wants(Part::Overload) || options.smoke {
         let _hogs = hogs(options.hogs, core)?;
         let measured = overload::measure(&place, &programme.overload)?;
+        measured.print();
+        failed += measured.failed();
+        bars.extend(measured.bars());
+    }
+    if options.wants(Part::Told) || options.smoke {
+        let measured = told::measure(&place, programme.told)?;
         measured.print();
         failed += measured.failed();
         bars.extend(measured.bars());

@@ -76,11 +76,13 @@ pub(crate) enum Part {
     Extensions,
     /// More new calls than can be served, while others are up. Only where it is asked for.
     Overload,
+    /// Calls whose app is told what happens to them, beside calls whose app is not. Only where it is asked for.
+    Told,
 }
 
 impl Options {
     pub(crate) fn wants(&self, part: Part) -> bool {
-        let is_asked_for = matches!(part, Part::Overload | Part::Binding | Part::Extensions);
+        let is_asked_for = matches!(part, Part::Overload | Part::Binding | Part::Extensions | Part::Told);
         self.only.contains(&part) || (self.only.is_empty() && !is_asked_for)
     }
 }
