@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use media::Side;
 use media::ports::Ports;
-use numbering::{Number, SubscriptionId, Table};
+use numbering::{Extension, Number, SubscriptionId, Table};
 use sip::deadlines::Deadlines;
 use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
@@ -26,7 +26,7 @@ use slab::Slab;
 
 use self::admission::NewCall;
 use self::texts::Texts;
-use crate::call::{Call, Typed};
+use crate::call::Call;
 use crate::cdr::Cdr;
 use crate::event::CallEvent;
 use crate::intake::{Complaint, check, check_extensions};
@@ -194,7 +194,7 @@ pub(crate) struct Context<'a> {
     /// The call ended in this step: it is to be taken off the counts.
     pub(crate) has_ended: bool,
     /// An extension was typed in this step: it is to be looked up.
-    pub(crate) typed: Option<Typed>,
+    pub(crate) typed: Option<Extension>,
 }
 
 impl<'a> Context<'a> {

@@ -5,6 +5,7 @@ mod story;
 
 use std::time::Duration;
 
+use b2bua::SessionId;
 use b2bua::outcome::Cause;
 use b2bua::settings::AskExtension;
 use numbering::{CallBack, LastCaller, Number};
@@ -507,13 +508,42 @@ fn a_missed_call_is_called_back() {
     let setup = setup().a(Script::refuses(ms(500), 480)).b(types(Script::default(), 3_000, "42"));
     let mut world = setup.world();
     world.call(B);
-    world.finish();
-    let last = world.bindings.iter().next().map(|binding| match &*binding {
+    world.run_until(ms(60_000));
+    let cause = |world: &World, call: usize| world.cdrs().get(call).map(|cdr| cdr.cause);
+    assert_eq!(cause(&world, 0), Some(Cause::Unreachable), "{}", world.ladder());
+    let last = world.bindings.iter().next().and_then(|binding| match &*binding {
         numbering::Binding::Axe(axe) => axe.last_caller,
         other => panic!("{other:?}"),
     });
-    let at = last.flatten().expect("B has called").at;
-    assert!(Duration::from_millis(at) <= world.now());
+    let (a, b) = (Number::parse("+8613811112222").unwrap(), Number::parse("+8613933334444").unwrap());
+    assert_eq!(last.map(|last| last.number), Some(b));
+    // B is behind the other carrier.
+    world.bindings.change_number(Setup::new(1).numbers[0].clone()).expect("X may go out by another trunk");
+    world.call(A);
+    world.run_until(world.now() + ms(1_000));
+    assert!(world.ladder().contains("X ─▶ B   INVITE B          From: X"), "{}", world.ladder());
+    world.hang_up(A);
+    world.finish();
+    let back = &world.cdrs()[1];
+    assert_eq!((back.caller, back.callee), (Some(a), Some(b)), "{}", world.ladder());
+}
+
+/// The media session tells of a digit that it could not pass on: nobody has typed that.
+#[test]
+fn a_digit_that_is_told_whole_by_the_media_is_not_typed() {
+    let mut world = setup().b(Script::default()).world();
+    world.call(B);
+    world.run_until(ms(3_000));
+    for key in "42".chars() {
+        let digit = media::Digit::from_char(key).expect("a key");
+        let event = media::Event::Digit { side: media::Side::A, digit, ms: 100 };
+        world.core.handle_media_event(world.now(), SessionId(1), event);
+    }
+    world.run_until(ms(4_000));
+    assert!(!world.ladder().contains("INVITE A"), "{}", world.ladder());
+    world.hang_up(B);
+    world.finish();
+    assert_eq!(world.cdrs()[0].digits.as_deref(), None);
 }
 
 /// What was typed, told by each way alone and by all of them together: each digit counts once.
