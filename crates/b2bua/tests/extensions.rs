@@ -3,6 +3,7 @@
 
 mod story;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use b2bua::SessionId;
@@ -526,6 +527,23 @@ fn a_missed_call_is_called_back() {
     world.finish();
     let back = &world.cdrs()[1];
     assert_eq!((back.caller, back.callee), (Some(a), Some(b)), "{}", world.ladder());
+}
+
+/// A panic while an extension is looked up is our bug, and costs this call alone.
+#[test]
+fn a_panic_in_the_look_up_ends_the_call() {
+    let mut world = setup().a(Script::answers(ms(500))).b(types(Script::default(), 3_000, "42")).world();
+    world.call(B);
+    world.run_until(ms(3_000));
+    // No time of a call can be told after such an epoch.
+    world.core.set_unix_at_epoch(Duration::MAX);
+    let panicked = catch_unwind(AssertUnwindSafe(|| world.run_until(ms(20_000))));
+    assert!(panicked.is_err(), "{}", world.ladder());
+    world.core.set_unix_at_epoch(Duration::ZERO);
+    world.core.abandon_current();
+    world.run_until(ms(300_000));
+    assert_eq!(world.cdrs().iter().map(|cdr| cdr.cause).collect::<Vec<_>>(), [Cause::Internal]);
+    assert!(world.core.is_idle(), "{:?}", world.core.gauges());
 }
 
 /// The media session tells of a digit that it could not pass on: nobody has typed that.

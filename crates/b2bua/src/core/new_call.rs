@@ -9,7 +9,7 @@ use sip::dialog::Dialog;
 use sip::message::{Message, ParseError};
 use sip::transaction::{Flow, ServerId};
 
-use super::{Context, Core, Output, Session, SessionId, local_tag, unique_id};
+use super::{AtWork, Context, Core, Output, Session, SessionId, local_tag, unique_id};
 use crate::call::{Arrival, Asking, Call, MediaPorts, Plan, TurnedAway, Way};
 use crate::cdr::Cdr;
 use crate::intake::{read_called, read_caller};
@@ -56,6 +56,7 @@ impl Core {
         self.respond(now, id, flow, &invite, 100, &[]);
         let owner = LegKey { call: key, side: Side::A };
         self.layer.own(id, Owner::Leg(owner));
+        self.current = Some(AtWork::Call(key));
         self.counters.calls_begun += 1;
 
         let caller = read_caller(settings.trunk(trunk), &invite);
@@ -81,7 +82,6 @@ impl Core {
     /// Makes the call, dialling or refusing, and counts it.
     fn begin(&mut self, now: Duration, arrival: Arrival, verdict: Result<Way, TurnedAway>) {
         let key = arrival.key;
-        self.current = Some(key);
         if let Some(media) = arrival.media {
             self.sessions.insert(media.session, Session { call: key, ports: media.ports });
         }
@@ -101,11 +101,11 @@ impl Core {
         };
         let call = Call::begin(&mut cx, arrival, verdict);
         let has_ended = cx.has_ended;
-        self.current = None;
         self.live.add(&call.cdr, key);
         let place = self.calls.insert(call);
         debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
         self.settle(now, key, has_ended);
+        self.current = None;
     }
 
     /// Somebody is about to be called.
