@@ -104,6 +104,12 @@ enum Sender {
     },
 }
 
+/// How long the customer is waited for, and what holds without an answer.
+type Question = (Duration, Unanswered);
+
+/// A text that goes nowhere, where the customer is to be told of it, and why.
+type Refused = (Option<Arc<Text>>, Outcome);
+
 /// A text that has come, before anything is known of it.
 struct Arrived {
     from: Sender,
@@ -263,7 +269,7 @@ impl Core {
         self.current = None;
     }
 
-    fn begin_text(&mut self, now: Duration, bound: Bound, asks: Option<(Duration, Unanswered)>, from: Sender) {
+    fn begin_text(&mut self, now: Duration, bound: Bound, asks: Option<Question>, from: Sender) {
         let key = bound.key;
         let begun = match asks {
             Some((within, unanswered)) => {
@@ -316,7 +322,7 @@ impl Core {
         key: TextKey,
         settings: &Arc<Settings>,
         arrived: &Arrived,
-    ) -> Result<(Bound, Option<(Duration, Unanswered)>), (Option<Arc<Text>>, Outcome)> {
+    ) -> Result<(Bound, Option<Question>), Refused> {
         let Arrived { sender, x, content, trunk, .. } = arrived;
         let x = x.ok_or((None, Outcome::UnreadableNumber))?;
         let decision = self.table.decide_text(x, *sender, self.unix_ms(now));

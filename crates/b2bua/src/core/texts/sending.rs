@@ -12,13 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use numbering::Number;
-use sip::digest::Answering;
 use sip::message::{Message, Method, write};
 use sip::transaction::{ClientId, Flow, Transport};
 
 use super::{Bound, Core};
 use crate::core::{flow_to, tag_of, unique_id};
-use crate::leg::{Owner, sip_uri};
+use crate::leg::{Authorizations, Head, Owner, Proof, sip_uri};
 use crate::routes::Candidate;
 use crate::settings::{Settings, TrunkId};
 use crate::text::{Outcome, TextKey, marks};
@@ -55,8 +54,7 @@ pub(super) struct Sending {
     call_id: Vec<u8>,
     tag: Vec<u8>,
     cseq: u32,
-    /// Our side of the digest authentication, once the peer has asked for it.
-    answering: Option<Box<Answering>>,
+    proof: Proof,
     repeats: u8,
 }
 
@@ -104,7 +102,7 @@ impl Core {
             call_id: Vec::new(),
             tag: Vec::new(),
             cseq: 1,
-            answering: None,
+            proof: Proof::default(),
             repeats: 0,
         });
         self.send_piece(now, &mut sending);
@@ -131,10 +129,7 @@ impl Core {
     fn send_message(&mut self, now: Duration, sending: &mut Sending) {
         let content = Arc::clone(&sending.pieces[sending.taken]);
         let Way { flow, target } = &sending.way;
-        let authorizations = match &mut sending.answering {
-            Some(answering) => answering.authorizations("MESSAGE", target, content.as_bytes()),
-            None => Vec::new(),
-        };
+        let authorizations = sending.proof.authorizations(Method::Message, target, content.as_bytes());
         let (flow, host) = (*flow, self.layer.advertised(flow.listener).to_owned());
         let client = self.layer.send_request(now, flow, Method::Message, Owner::Text(sending.key), |out, via| {
             sending.write(out, via, &host, &authorizations, &content);
@@ -151,9 +146,7 @@ impl Core {
         response: &Message,
     ) -> Option<Outcome> {
         let status = response.status();
-        if let Some(answering) = sending.answering.as_mut().filter(|_| !matches!(status, 401 | 407)) {
-            answering.on_accepted();
-        }
+        sending.proof.accepted(response);
         match status {
             200..=299 => {
                 sending.taken += 1;
@@ -188,12 +181,8 @@ impl Core {
         (!goes_on).then_some(Outcome::NoResponse)
     }
 
-    /// Takes the challenge of a 401 or 407 (RFC 3261 §22). `false`: there is no answer to it, or the one given was wrong.
     fn learn(&mut self, sending: &mut Sending, response: &Message) -> bool {
-        let Some(credentials) = &sending.settings.trunk(sending.trunk).auth else { return false };
-        let random = self.layer.draw();
-        let answering = sending.answering.get_or_insert_with(|| Box::new(Answering::new(Arc::clone(credentials))));
-        answering.on_challenge(response, random).is_ok()
+        sending.proof.learn(sending.settings.trunk(sending.trunk), self.layer.draw(), response)
     }
 
     /// Nobody waits for the MESSAGE that is under way any more.
@@ -216,26 +205,21 @@ impl Sending {
     }
 
     /// A MESSAGE from nothing (RFC 3428 §4: without Contact). It names the receiver to the receiver, X, and nobody else.
-    fn write(
-        &self,
-        out: &mut Vec<u8>,
-        via: &[u8],
-        host: &str,
-        authorizations: &[(&'static str, Vec<u8>)],
-        content: &str,
-    ) {
+    fn write(&self, out: &mut Vec<u8>, via: &[u8], host: &str, authorizations: &Authorizations, content: &str) {
         let trunk = self.settings.trunk(self.trunk);
-        let target = &*self.way.target;
         let mut x = Vec::new();
         trunk.write.write(self.shown, &mut x);
         let x_at_us = sip_uri(&x, host, Transport::Udp);
-        write::request(out, "MESSAGE", target);
-        write::header(out, "Via", via);
-        write::header(out, "Max-Forwards", self.max_forwards.to_string().as_bytes());
-        write::header(out, "From", &[b"<", &*x_at_us, b">;tag=", &self.tag].concat());
-        write::header(out, "To", &[b"<", target, b">"].concat());
-        write::header(out, "Call-ID", &self.call_id);
-        write::header(out, "CSeq", format!("{} MESSAGE", self.cseq).as_bytes());
+        let head = Head {
+            method: Method::Message,
+            target: &self.way.target,
+            from: &x_at_us,
+            tag: &self.tag,
+            call_id: &self.call_id,
+            cseq: self.cseq,
+            max_forwards: self.max_forwards,
+        };
+        head.write(out, via);
         if trunk.assert_identity {
             write::header(out, "P-Asserted-Identity", &[b"<", &*x_at_us, b">"].concat());
         }
