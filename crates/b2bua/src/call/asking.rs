@@ -87,7 +87,7 @@ impl Call {
     pub(super) fn on_caller_hears(&mut self, cx: &mut Context<'_>) {
         let Phase::Asking { asking, stage: stage @ Stage::Opening } = &mut self.phase else { return };
         let prompt = asking.prompt.clone();
-        let collect = Collect::begin(asking.width, patience(cx, prompt.as_ref()));
+        let collect = Collect::begin(asking.width, over_by(cx, prompt.as_ref()));
         *stage = Stage::Typing { collect, prompt: prompt.clone() };
         self.tell(cx, Command::Collect { side: Side::A, on: true });
         self.say(cx, prompt.as_ref());
@@ -178,7 +178,7 @@ impl Call {
     fn on_no_extension(&mut self, cx: &mut Context<'_>, cause: Cause) {
         let said = self.app().and_then(|app| prompt_of(app, cause)).cloned();
         let Phase::Asking { stage: Stage::Typing { collect, prompt }, .. } = &mut self.phase else { return };
-        if collect.again(patience(cx, said.as_ref())) {
+        if collect.again(over_by(cx, said.as_ref())) {
             prompt.clone_from(&said);
             self.say(cx, said.as_ref());
         } else {
@@ -193,6 +193,6 @@ impl Call {
 }
 
 /// When a prompt that asks should be over.
-fn patience(cx: &Context<'_>, prompt: Option<&Arc<Prompt>>) -> Duration {
+fn over_by(cx: &Context<'_>, prompt: Option<&Arc<Prompt>>) -> Duration {
     cx.now + prompt.map_or(Duration::ZERO, |prompt| duration_of(prompt) + PROMPT_GRACE)
 }
