@@ -5,7 +5,9 @@ mod hand;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use b2bua::observe::Drop;
 use b2bua::settings::{AppTexts, TextBy, Unanswered};
@@ -685,6 +687,30 @@ fn by_a_bad_network_each_text_is_answered_and_arrives_once_at_most() {
         assert!(percent > 20 || delivered == 5, "{statuses:?}");
         world
     });
+}
+
+/// A panic is our bug. It ends the text that was at work, and nothing is left of it that would keep its repeat from being one.
+#[test]
+fn a_text_that_a_panic_ended_may_come_again() {
+    let mut setup = Setup::new(1);
+    let settings = setup.settings.clone();
+    // No time comes after this one.
+    setup.app().texts = AppTexts::Block { within: Duration::MAX, unanswered: Unanswered::Forward };
+    let mut world = setup.world();
+    world.run_until(ms(10));
+    let give = |world: &mut World, branch: &str| world.inject_sip(hand(), &by_hand(branch, "c", 1, "UDP"));
+    let panicked = catch_unwind(AssertUnwindSafe(|| give(&mut world, "one")));
+    assert!(panicked.is_err());
+    world.core.abandon_current();
+    assert!(world.core.is_idle(), "{:?}", world.core.gauges());
+    assert_eq!((world.core.counters().panics, world.texts().len()), (1, 0));
+    world.reload(settings);
+    give(&mut world, "one");
+    world.run_until(ms(1_000));
+    give(&mut world, "two");
+    assert_eq!(answers_by_branch(&world), pairs(&[("one", "200"), ("two", "200")]));
+    assert_eq!(got(&world, B).len(), 1);
+    assert!(world.run_until_idle(ms(100_000)) && world.core.is_idle());
 }
 
 // ---- trunks ---------------------------------------------------------------------------------------------------

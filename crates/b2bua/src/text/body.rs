@@ -6,12 +6,14 @@
 //!   message/cpim ─▶ From, To, Subject … left there ──────▲         (RFC 3862: they name people)
 //! ```
 
+use std::borrow::Cow;
+
 use sip::message::{ContentType, Entity, HeaderName, Message};
 
 use super::{MAX_CHARACTERS, Outcome};
 
 /// What can be read, for `Accept` (RFC 3261 §20.1).
-pub const ACCEPT: &[u8] = b"text/plain, message/cpim, multipart/mixed, multipart/alternative";
+pub(crate) const ACCEPT: &[u8] = b"text/plain, message/cpim, multipart/mixed, multipart/alternative";
 
 /// Wrappings within one another that are opened.
 const MAX_DEPTH: u8 = 4;
@@ -20,7 +22,7 @@ const MAX_DEPTH: u8 = 4;
 ///
 /// # Errors
 /// [`Outcome::ContentType`], [`Outcome::Unreadable`], [`Outcome::TooLong`].
-pub fn words(message: &Message) -> Result<&str, Outcome> {
+pub(crate) fn words(message: &Message) -> Result<&str, Outcome> {
     let encoding = message.header(HeaderName::ContentEncoding);
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return Err(Outcome::ContentType);
@@ -35,7 +37,7 @@ pub fn words(message: &Message) -> Result<&str, Outcome> {
 ///
 /// # Errors
 /// [`Outcome::Unreadable`] where it is empty, [`Outcome::TooLong`].
-pub fn check(words: &str) -> Result<(), Outcome> {
+pub(crate) fn check(words: &str) -> Result<(), Outcome> {
     if words.is_empty() {
         return Err(Outcome::Unreadable);
     }
@@ -59,12 +61,10 @@ fn words_of<'a>(entity: &Entity<'a>, depth: u8) -> Result<&'a str, Outcome> {
     };
     let content_type = ContentType::parse(content_type).ok_or(Outcome::ContentType)?;
     if content_type.is("text", "plain") {
-        let charset = content_type.params.get(b"charset");
-        let is_read = |charset: &[u8]| {
-            let bare = charset.strip_prefix(b"\"").and_then(|bare| bare.strip_suffix(b"\"")).unwrap_or(charset);
-            [&b"utf-8"[..], b"utf8", b"us-ascii"].iter().any(|known| bare.eq_ignore_ascii_case(known))
+        let is_read = |charset: Cow<'_, [u8]>| {
+            [&b"utf-8"[..], b"utf8", b"us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
         };
-        if !charset.is_none_or(is_read) {
+        if !content_type.param(b"charset").is_none_or(is_read) {
             return Err(Outcome::ContentType);
         }
         return utf8(entity.content);
