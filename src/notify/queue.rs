@@ -26,6 +26,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Channel, Counters, Limits, Notice, Order, millis};
 use crate::registry::Unavailable;
+use crate::store::filter::Filter;
 use crate::store::{StoreError, sqlite};
 
 /// The database's file.
@@ -55,7 +56,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Whoever waits for a turn is in `notices_session`; who has it is in `notices_due` as well. `AUTOINCREMENT`: an id is never
 /// used again, or what is in flight could be taken for another.
-const MIGRATIONS: [&str; 1] = ["
+///
+/// The columns behind `created` let a page of the log pass over what it does not want without looking at the rows.
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE notices (
         id INTEGER PRIMARY KEY AUTOINCREMENT, notice_id TEXT NOT NULL UNIQUE, app TEXT NOT NULL, channel INTEGER NOT NULL,
         session TEXT NOT NULL, created INTEGER NOT NULL, state INTEGER NOT NULL, due INTEGER, attempts INTEGER NOT NULL,
@@ -1041,50 +1045,64 @@ fn earliest(
 }
 
 fn page(connection: &Connection, query: &LogQuery) -> Result<Vec<Delivery>, StoreError> {
+    let (sql, values) = question(query);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), Delivery::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Each walks along one index, most of them in the order of the page: what it passes over it passes over within the index.
+pub(super) fn question(query: &LogQuery) -> (String, Vec<Value>) {
     let integer = |value: u64| Value::Integer(sqlite::clamped(value));
-    let mut clause = String::new();
-    let mut values = Vec::new();
-    let mut and = |condition: &str, some: &[Value]| {
-        clause.push_str(if clause.is_empty() { "WHERE " } else { " AND " });
-        clause.push_str(condition);
-        values.extend_from_slice(some);
-    };
+    let text = |value: &str| Value::Text(value.to_owned());
+    let place = |channel: Channel| Value::Integer(channel.index() as i64);
+    let mut filter = Filter::default();
     if let Some(id) = &query.notice_id {
-        and("notice_id = ?", &[Value::Text(id.clone())]);
+        filter.pick("notice_id = ?", [text(id)]);
     }
     if let Some(session) = &query.session {
         // An id begins with the session, and is indexed: `-` is followed by `.`.
         let [from, to] = ['-', '.'].map(|end| Value::Text(format!("{session}{end}")));
-        and("notice_id > ? AND notice_id < ?", &[from, to]);
+        filter.pick("notice_id > ?", [from]);
+        filter.and("notice_id < ?", [to]);
     }
-    if let Some(app) = &query.app {
-        and("app = ?", &[Value::Text(app.clone())]);
-    }
-    if let Some(channel) = query.channel {
-        and("channel = ?", &[Value::Integer(channel.index() as i64)]);
-    }
+    // A session has few notices: its page is sorted, and not looked for among all.
+    let created = if filter.is_picked() { "+created" } else { "created" };
+    // The literals are what the partial indexes go by.
     match query.state {
-        // The literal is what the partial indexes go by.
-        Some(State::Pending) => and("state = 0", &[]),
-        Some(State::Delivered) => and("state = 1", &[]),
-        Some(State::GivenUp) => and("state = 2", &[]),
+        Some(State::Pending) => filter.pick("state = 0", []),
+        Some(State::GivenUp) => filter.pick("state = 2", []),
+        Some(State::Delivered) => filter.and("+state = 1", []),
         None => {}
     }
+    match (&query.app, query.channel) {
+        // Of an app's channel there may be next to nothing: it has an index of its own, which knows no states.
+        (Some(app), Some(channel)) if query.state.is_none() && !filter.is_picked() => {
+            filter.and("app = ? AND channel = ?", [text(app), place(channel)]);
+        }
+        (app, channel) => {
+            if let Some(app) = app {
+                filter.pick("app = ?", [text(app)]);
+            }
+            if let Some(channel) = channel {
+                filter.pick("channel = ?", [place(channel)]);
+            }
+        }
+    }
     if let Some(from) = query.from {
-        and("created >= ?", &[integer(from)]);
+        filter.and(&format!("{created} >= ?"), [integer(from)]);
     }
     if let Some(to) = query.to {
-        and("created < ?", &[integer(to)]);
+        filter.and(&format!("{created} < ?"), [integer(to)]);
     }
-    if let Some(Cursor { created, id }) = query.after {
-        and("(created, id) < (?, ?)", &[integer(created), integer(id)]);
+    if let Some(Cursor { created: before, id }) = query.after {
+        filter.and(&format!("({created}, id) < (?, ?)"), [integer(before), integer(id)]);
     }
     let sql = format!(
         "SELECT id, notice_id, app, channel, session, created, state, due, attempts, last_status, last_error, settled, body
-         FROM notices {clause} ORDER BY created DESC, id DESC LIMIT {}",
+         FROM notices {} ORDER BY {created} DESC, id DESC LIMIT {}",
+        filter.clause,
         query.limit.clamp(1, PAGE)
     );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params_from_iter(values), Delivery::read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    (sql, filter.values)
 }

@@ -1,7 +1,10 @@
 //! The table in simulated time.
 
 use super::*;
-use crate::notify::queue::STEP;
+use rusqlite::params_from_iter;
+use rusqlite::types::Value;
+
+use crate::notify::queue::{STEP, question};
 
 #[test]
 fn a_notice_is_tried_after_1_4_9_106_203_and_300_minutes_and_then_given_up() {
@@ -230,20 +233,27 @@ fn the_log_finds_what_fits_and_each_question_has_its_index() {
     assert_eq!(all.len(), 40);
     assert!(all.is_sorted_by_key(|entry| std::cmp::Reverse(entry.cursor())));
     let text = |text: &str| Some(text.to_owned());
-    for query in [
-        LogQuery::default(),
-        LogQuery { app: text("food"), ..LogQuery::default() },
-        LogQuery { app: text("taxi"), channel: Some(Channel::Fee), ..LogQuery::default() },
-        LogQuery { channel: Some(Channel::Fee), ..LogQuery::default() },
+    let connection = rusqlite::Connection::open(table.folder.path().join(FILE)).unwrap();
+    let plan = |sql: &str, values: Vec<Value>| -> Vec<String> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        statement.query_map(params_from_iter(values), |row| row.get(3)).unwrap().map(Result::unwrap).collect()
+    };
+    let states = State::ALL.map(Some).into_iter().chain([None]);
+    let of_app = states.flat_map(|state| {
+        let channels = [None, Some(Channel::Status), Some(Channel::Fee)].into_iter();
+        channels.flat_map(move |channel| {
+            [None, Some("food".to_owned())].map(|app| LogQuery { app, channel, state, ..LogQuery::default() })
+        })
+    });
+    let of_times = of_app.flat_map(|query| [query.clone(), LogQuery { from: Some(1003), to: Some(1007), ..query }]);
+    let of_sessions = [
         LogQuery { session: text("s3"), ..LogQuery::default() },
         LogQuery { session: text("s"), ..LogQuery::default() },
+        LogQuery { session: text("s3"), app: text("food"), state: Some(State::Pending), ..LogQuery::default() },
+        LogQuery { session: text("s3"), from: Some(1003), to: Some(1007), ..LogQuery::default() },
         LogQuery { notice_id: text("s3-status-12"), ..LogQuery::default() },
-        LogQuery { state: Some(State::Delivered), ..LogQuery::default() },
-        LogQuery { state: Some(State::Pending), app: text("food"), ..LogQuery::default() },
-        LogQuery { state: Some(State::GivenUp), ..LogQuery::default() },
-        LogQuery { from: Some(1003), to: Some(1007), ..LogQuery::default() },
-        LogQuery { app: text("food"), from: Some(1003), ..LogQuery::default() },
-    ] {
+    ];
+    for query in of_times.chain(of_sessions) {
         let fits = |entry: &&Delivery| {
             query.app.as_ref().is_none_or(|app| *app == entry.app)
                 && query.channel.is_none_or(|channel| channel == entry.channel)
@@ -263,11 +273,25 @@ fn the_log_finds_what_fits_and_each_question_has_its_index() {
             }
             assert!(page.len() <= 3);
             found.extend(page);
+            // Along an index that begins with what is asked for, in the order of the page.
+            let (sql, values) = question(&LogQuery { after, ..query.clone() });
+            let plan = plan(&sql, values);
+            let is_of_session = query.session.is_some() || query.notice_id.is_some();
+            let index = match (query.state, &query.app, query.channel) {
+                _ if is_of_session => "sqlite_autoindex_notices_1",
+                (Some(State::Pending), ..) => "notices_pending",
+                (Some(State::GivenUp), ..) => "notices_given_up",
+                (None, Some(_), Some(_)) => "notices_app",
+                (_, Some(_), _) => "notices_of_app",
+                (_, None, Some(_)) => "notices_channel",
+                (_, None, None) => "notices_created",
+            };
+            assert!(plan[0].split(' ').any(|word| word == index), "{query:?}: {plan:?}");
+            assert!(plan.len() == 1 || is_of_session, "{query:?}: {plan:?}");
         }
         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query:?}");
     }
     // The deliverer's walks are along indexes, whatever stands in the table.
-    let connection = rusqlite::Connection::open(table.folder.path().join(FILE)).unwrap();
     for (sql, index) in [
         ("SELECT id FROM notices WHERE app = 'a' AND channel = 0 AND due <= 5 ORDER BY due, id", "notices_due"),
         ("SELECT min(due) FROM notices WHERE app = 'a' AND channel = 0 AND due > 5", "notices_due"),
@@ -280,10 +304,8 @@ fn the_log_finds_what_fits_and_each_question_has_its_index() {
             "SELECT id FROM notices WHERE app = 'a' AND channel = 0 AND created >= 5 AND (created, id) > (5, 1) ORDER BY created, id",
             "notices_app",
         ),
-        ("SELECT id FROM notices WHERE state = 2 ORDER BY created DESC, id DESC", "notices_given_up"),
     ] {
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let plan: Vec<String> = statement.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        let plan = plan(sql, Vec::new());
         assert!(plan[0].contains(index), "{sql}: {plan:?}");
         assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{sql}: {plan:?}");
     }
