@@ -660,6 +660,9 @@ fn a_question_is_answered_or_not() {
     let many: Vec<_> = many.iter().map(|answer| answer.recv().unwrap()).collect();
     assert_eq!(many.iter().filter(|answer| **answer == Err(NoAnswer::Busy)).count(), 100 - 32);
     assert_eq!(many.iter().filter(|answer| **answer == Err(NoAnswer::Failed(Failure::Timeout))).count(), 32);
+    let counters = Arc::clone(house.deliverer.as_ref().unwrap().counters());
+    let counted = counters.questions.each_ref().map(|counter| counter.load(Relaxed));
+    assert_eq!(counted, [2, 2, 100 - 32, 1 + 32], "{:?}", deliver::QUESTIONS);
     house.close();
 }
 

@@ -36,7 +36,7 @@ mod ask;
 mod breaker;
 mod lanes;
 
-pub use ask::{Asker, NoAnswer};
+pub use ask::{Asker, NoAnswer, QUESTIONS};
 use lanes::{Change, Item, LaneId, Lanes, Limits, Order, Verdict};
 
 /// Messages in flight, of everybody.
@@ -73,6 +73,8 @@ pub struct Counters {
     pub kept: AtomicU64,
     /// Endpoints that began to rest.
     pub rests: AtomicU64,
+    /// Questions of what is to become of a text message; the places are those of [`QUESTIONS`].
+    pub questions: [AtomicU64; QUESTIONS.len()],
     /// Messages in flight, now.
     pub in_flight: AtomicU64,
     /// Endpoints that rest, now.
@@ -138,7 +140,7 @@ impl Deliverer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = Client::new(settings.client.clone(), clock)?;
         let counters = Arc::new(Counters::default());
-        let asker = Asker::new(runtime.handle().clone(), client.clone(), Arc::clone(&accounts));
+        let asker = Asker::new(runtime.handle().clone(), client.clone(), Arc::clone(&accounts), Arc::clone(&counters));
         let lanes = Lanes::new(Limits { window: settings.connections_per_app.max(1), total: TOTAL });
         let (wish, wishes) = watch::channel(Wish::Serve(Arc::new(settings)));
         let engine = Engine {
