@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -269,9 +270,37 @@ pub struct Client {
 struct Inner {
     settings: Settings,
     tls: Arc<ClientConfig>,
-    names: OnceLock<Option<TokioResolver>>,
+    names: Names,
     nonces: Nonces,
     clock: Clock,
+}
+
+/// Who knows names, from the first time on that the system says whom to ask.
+#[derive(Default)]
+struct Names {
+    resolver: OnceLock<TokioResolver>,
+    /// Nobody can be asked; that has been said.
+    is_missing: AtomicBool,
+}
+
+impl Names {
+    fn get_or_make<E: fmt::Display>(
+        &self,
+        make: impl FnOnce() -> Result<TokioResolver, E>,
+    ) -> Result<&TokioResolver, Failure> {
+        if let Some(resolver) = self.resolver.get() {
+            return Ok(resolver);
+        }
+        match make() {
+            Ok(resolver) => Ok(self.resolver.get_or_init(|| resolver)),
+            Err(error) => {
+                if !self.is_missing.swap(true, Relaxed) {
+                    tracing::error!(%error, "the system names no DNS server: customers' systems that have a name are told nothing");
+                }
+                Err(Failure::System)
+            }
+        }
+    }
 }
 
 /// An open connection that waits for its next request. It is closed where it is dropped.
@@ -327,7 +356,7 @@ impl Client {
     /// The system has no randomness.
     pub fn new(settings: Settings, clock: Clock) -> io::Result<Client> {
         let tls = TlsClient::new(settings.authorities.clone(), None).config();
-        let inner = Inner { settings, tls, names: OnceLock::new(), nonces: Nonces::open()?, clock };
+        let inner = Inner { settings, tls, names: Names::default(), nonces: Nonces::open()?, clock };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -478,8 +507,7 @@ impl Client {
 
     async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Failure> {
         let dns = &self.inner.settings.dns;
-        let names = self.inner.names.get_or_init(|| resolve::of_receivers(dns, NAMES, NAME_LIFE).ok());
-        let resolver = names.as_ref().ok_or(Failure::NoAddress)?;
+        let resolver = self.inner.names.get_or_make(|| resolve::of_receivers(dns, NAMES, NAME_LIFE))?;
         // The dot keeps search domains away.
         let looked = timeout(dns.timeout, resolver.lookup_ip(format!("{name}."))).await;
         let found = looked.map_err(|_| Failure::NoAddress)?.map_err(|_| Failure::NoAddress)?;
@@ -632,4 +660,22 @@ async fn collect(body: Incoming) -> Option<Vec<u8>> {
         }
     }
     Some(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_names_no_dns_server_is_asked_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let names = Names::default();
+        for _ in 0..2 {
+            assert!(matches!(names.get_or_make(|| Err("no /etc/resolv.conf")), Err(Failure::System)));
+        }
+        let dns = Dns { servers: vec!["127.0.0.1:9".parse().unwrap()], timeout: Duration::from_secs(1) };
+        assert!(names.get_or_make(|| resolve::of_receivers(&dns, NAMES, NAME_LIFE)).is_ok());
+        assert!(names.get_or_make(|| Err("it is there, and not made again")).is_ok());
+    }
 }
