@@ -487,6 +487,12 @@ pub(super) fn sms(sms: &Sms) -> Notice {
 /// The most X of a message.
 pub(super) const NUMBERS: usize = 100;
 
+/// How many X the body of a notice has.
+pub(super) fn count_numbers(body: &str) -> usize {
+    // What stands within is digits and short words.
+    body.bytes().filter(|byte| *byte == b'{').count()
+}
+
 /// What all notices of an app's X belong to.
 const SESSION: &str = "numbers";
 

@@ -24,7 +24,7 @@ use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::{Notify, oneshot};
 
-use super::{Channel, Counters, Limits, Notice, Order, millis};
+use super::{Channel, Counters, Limits, Notice, Order, message, millis};
 use crate::registry::Unavailable;
 use crate::store::filter::Filter;
 use crate::store::{StoreError, sqlite};
@@ -70,7 +70,40 @@ const MIGRATIONS: [&str; 2] = [
     CREATE INDEX notices_app ON notices (app, channel, created);
     CREATE INDEX notices_created ON notices (created);
     CREATE INDEX notices_given_up ON notices (created) WHERE state = 2;
-"];
+    ",
+    "
+    DROP INDEX notices_given_up;
+    CREATE INDEX notices_given_up ON notices (created, id, app, channel) WHERE state = 2;
+    CREATE INDEX notices_pending ON notices (created, id, app, channel) WHERE state = 0;
+    CREATE INDEX notices_of_app ON notices (app, created, id, channel, state);
+    CREATE INDEX notices_channel ON notices (channel, created);
+    ",
+];
+
+impl Pending {
+    fn take_those_behind(&mut self, connection: &Connection, is_free: impl Fn(u64) -> bool) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, notice_id, body, attempts FROM notices
+             WHERE state = 0 AND session = ?1 AND channel = ?2 AND app = ?3 AND id > ?4 ORDER BY id LIMIT ?5",
+        )?;
+        let channel = self.channel.index() as i64;
+        let id = sqlite::clamped(self.id);
+        let mut rows = statement.query(params![self.session, channel, self.app, id, message::NUMBERS as i64])?;
+        let mut count = message::count_numbers(&self.body);
+        while let Some(row) = rows.next()? {
+            let (id, body) = (unsigned(row, 0)?, row.get::<_, String>(2)?);
+            count += message::count_numbers(&body);
+            // One that is replayed goes before those that are on their way.
+            if count > message::NUMBERS || !is_free(id) {
+                break;
+            }
+            self.notice_id.extend([",", &row.get::<_, String>(1)?]);
+            self.body.extend([",", &body]);
+            self.behind.push((id, row.get(3)?));
+        }
+        Ok(())
+    }
+}
 
 /// What has become of a notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -235,12 +268,12 @@ impl Outcome {
     }
 }
 
-/// A notice that is due.
+/// A notice that is due, and those behind it that go in the same message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pending {
     /// Its row.
     pub id: u64,
-    /// By what the receiver knows it.
+    /// By what the receiver knows it, and those behind it: joined by commas.
     pub notice_id: String,
     /// Whose.
     pub app: Arc<str>,
@@ -248,12 +281,14 @@ pub struct Pending {
     pub channel: Channel,
     /// What it belongs to.
     pub session: String,
-    /// JSON: see [`super::message::whole`].
+    /// JSON, joined by commas: see [`super::message::whole`].
     pub body: String,
     /// Milliseconds of UNIX time.
     pub created: u64,
     /// Attempts that there have been.
     pub attempts: u32,
+    /// Of its session the next, in their order: their rows, and the attempts that there have been.
+    pub behind: Vec<(u64, u32)>,
 }
 
 /// Its body holds numbers.
@@ -848,7 +883,8 @@ impl Queue {
     }
 
     /// Up to `most` notices of an endpoint whose turn has come, the first of each session, the longest due first; without those
-    /// in `except` and those that are settled and not on the disk yet.
+    /// in `except` and those that are settled and not on the disk yet. States of X, which are all of one session, take with them
+    /// what is behind them, as much as one message may carry.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -871,15 +907,16 @@ impl Queue {
             return Ok(Vec::new());
         }
         let mut rows = statement.query(params![app, channel.index() as i64, sqlite::clamped(now)])?;
+        let is_free = |id| !except.contains(&id) && !settling.contains(&id);
         let mut found = Vec::new();
         while found.len() < most
             && let Some(row) = rows.next()?
         {
             let id = unsigned(row, 0)?;
-            if except.contains(&id) || settling.contains(&id) {
+            if !is_free(id) {
                 continue;
             }
-            found.push(Pending {
+            let mut pending = Pending {
                 id,
                 notice_id: row.get(1)?,
                 app: row.get(2)?,
@@ -888,7 +925,13 @@ impl Queue {
                 body: row.get(5)?,
                 created: unsigned(row, 6)?,
                 attempts: row.get(7)?,
-            });
+                behind: Vec::new(),
+            };
+            if channel == Channel::Number {
+                // The walk above is not over: both see the same moment.
+                pending.take_those_behind(&connection, is_free)?;
+            }
+            found.push(pending);
         }
         Ok(found)
     }

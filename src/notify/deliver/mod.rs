@@ -368,7 +368,7 @@ impl Engine {
     }
 
     fn send(&mut self, lane: LaneId, items: Vec<Item>) {
-        let notices = items.iter().map(|item| (item.row, item.attempts)).collect();
+        let notices = items.iter().flat_map(|item| item.rows.iter().copied()).collect();
         let running = Running { lane, notices };
         let Some(receiver) = Receiver::find(&self.accounts, &running.lane.app, running.lane.channel) else {
             return self.on_sent(running, Err((FailedBy::NoUrl, None)));
@@ -522,6 +522,8 @@ impl Engine {
 
 impl From<Pending> for Item {
     fn from(pending: Pending) -> Item {
-        Item { row: pending.id, id: pending.notice_id.into(), body: pending.body.into(), attempts: pending.attempts }
+        let Pending { id, notice_id, body, attempts, behind, .. } = pending;
+        let rows = std::iter::once((id, attempts)).chain(behind).collect();
+        Item { rows, id: notice_id.into(), body: body.into() }
     }
 }

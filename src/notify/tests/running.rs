@@ -40,7 +40,7 @@ fn what_is_posted_is_due_and_what_is_settled_is_not() {
     let now = site.now();
     let due = queue.channels_due(now).unwrap();
     assert_eq!(due, [Channel::Status, Channel::Fee, Channel::Number].map(|channel| ("food".into(), channel)));
-    // Of an app's X one message after the other.
+    // Of an app's X one message after the other, of a hundred at most.
     assert_eq!(queue.due(now, "food", Channel::Number, 9, &HashSet::new()).unwrap().len(), 1);
     let [pending] = &queue.due(now, "food", Channel::Status, 9, &HashSet::new()).unwrap()[..] else { panic!() };
     assert!(pending.body.starts_with(r#"{"eventType":"callin""#));

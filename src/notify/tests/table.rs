@@ -75,6 +75,59 @@ fn what_belongs_together_is_told_in_its_order() {
 }
 
 #[test]
+fn states_of_x_go_together_in_their_order_a_hundred_x_a_message() {
+    let mut table = Table::new(Limits::default());
+    let states = |count: u64| -> Vec<_> { (0..count).map(|last| (n(8_675_512_340_000 + last), None)).collect() };
+    let mut place = 0;
+    let mut of = |count| {
+        place += 1;
+        message::numbers(&"food".into(), &states(count), 5, place)
+    };
+    // 90 commits of one X each, one of 20, 100 and one more.
+    let mut notices: Vec<Notice> = (0..90).map(|_| of(1)).collect();
+    notices.extend([of(20), of(100), of(1)]);
+    notices.push(message::numbers(&"taxi".into(), &states(1), 5, 0));
+    table.insert(10, &notices);
+    let next = |table: &Table, now| -> Pending {
+        let due = table.queue.due(now, "food", Channel::Number, 9, &HashSet::new()).unwrap();
+        let [due]: [Pending; 1] = due.try_into().expect("one message");
+        due
+    };
+    let rows = |pending: &Pending| -> Vec<u64> {
+        std::iter::once(pending.id).chain(pending.behind.iter().map(|(row, _)| *row)).collect()
+    };
+    let first = next(&table, 10);
+    assert_eq!(rows(&first), (1..=90).collect::<Vec<_>>());
+    let ids: Vec<&str> = notices[..90].iter().map(|notice| &*notice.id).collect();
+    assert_eq!(first.notice_id, ids.join(","));
+    let whole: serde_json::Value = serde_json::from_str(&message::whole(Channel::Number, &[&first.body])).unwrap();
+    assert_eq!(whole["numInfo"].as_array().unwrap().len(), 90);
+    // It is on its way, and what is behind it waits.
+    let held = HashSet::from([1]);
+    assert!(table.queue.due(10, "food", Channel::Number, 9, &held).unwrap().is_empty());
+    // All of it fails, and comes again with its attempts.
+    rows(&first).into_iter().for_each(|row| table.failed(11, row));
+    assert!(table.queue.due(11, "food", Channel::Number, 9, &HashSet::new()).unwrap().is_empty());
+    let again = next(&table, 11 + MINUTE);
+    assert_eq!((rows(&again), again.attempts), (rows(&first), 1));
+    assert!(again.behind.iter().all(|(_, attempts)| *attempts == 1));
+    rows(&again).into_iter().for_each(|row| table.delivered(12 + MINUTE, row));
+    for expected in [91..=91, 92..=92, 93..=93] {
+        let due = next(&table, 12 + MINUTE);
+        assert_eq!(rows(&due), expected.collect::<Vec<_>>());
+        table.delivered(12 + MINUTE, due.id);
+    }
+    assert!(table.due(12 + MINUTE, "food", Channel::Number).is_empty());
+    // One that is replayed does not take with it what is on its way.
+    table.insert(20, &[of(1), of(1)]);
+    let late = next(&table, 20);
+    assert!(table.rows.replay(20, 3).unwrap());
+    let held = HashSet::from([late.id, late.behind[0].0]);
+    let [replayed] = &table.queue.due(20, "food", Channel::Number, 9, &held).unwrap()[..] else { panic!() };
+    assert_eq!((replayed.id, replayed.behind.len()), (3, 0));
+}
+
+#[test]
 fn a_notice_is_kept_once_whoever_posts_it_again() {
     let mut table = Table::new(Limits::default());
     let once = notice("food", Channel::Fee, "s", 1, 5);
