@@ -15,6 +15,7 @@ use super::queue::{Cursor, Outcome, Rows, Shared};
 use super::{Channel, Counters, Lane, Notice, Order, QUEUE, millis};
 use crate::clock::Clock;
 use crate::spool::{Leftover, Mark};
+use crate::store::StoreError;
 
 /// How long the first thing that comes waits for others.
 const LINGER: Duration = Duration::from_millis(5);
@@ -191,13 +192,15 @@ impl Writer {
         for order in orders {
             match order {
                 Order::Post(notice, lane, number) => self.wait(*notice, lane, number),
-                Order::Replay(now, id, answer) => {
-                    if let Ok(is_done) = self.rows.replay(now, id) {
+                Order::Replay(now, id, answer) => match self.rows.replay(now, id) {
+                    Ok(is_done) => {
                         self.shared.ring();
                         // Whoever asked may have gone.
                         let _ = answer.send(is_done);
                     }
-                }
+                    // The answer is dropped, which says that it was not done.
+                    Err(error) => self.on_no_replay(&error),
+                },
                 Order::ReplaySince { now, app, channel, since, answer } => {
                     // Beyond the limit the answer is dropped, which says that it was not done.
                     if self.replays.len() < REPLAYS {
@@ -282,10 +285,15 @@ impl Writer {
                 self.commit_at = self.clock.now();
             }
             Err(error) => {
-                tracing::warn!(%error, "notices cannot be replayed");
                 self.replays.pop_front();
+                self.on_no_replay(&error);
             }
         }
+    }
+
+    fn on_no_replay(&self, error: &StoreError) {
+        self.counters.refused.fetch_add(1, Relaxed);
+        tracing::warn!(%error, "notices cannot be replayed");
     }
 
     /// Gives up and deletes some of what has stood too long.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::notify::writer::{frame, unframe};
+use crate::registry::Unavailable;
 
 struct Site {
     folder: TempDir,
@@ -74,6 +75,21 @@ fn replays_are_answered_when_they_are_done() {
     let replayed = runtime.block_on(queue.replay_since(now, "food".into(), Channel::Status, due[100].created));
     assert_eq!(replayed, Ok(count - 100));
     assert_eq!(queue.due(now, "food", Channel::Status, usize::MAX, &HashSet::new()).unwrap().len() as u64, count - 99);
+    drop((outbox, queue));
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_replay_that_the_disk_does_not_take_is_counted() {
+    let site = Site::new();
+    let (outbox, queue, thread) = site.open();
+    let outside = rusqlite::Connection::open(site.folder.path().join(FILE)).unwrap();
+    outside.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(queue.replay(site.now(), 1)), Err(Unavailable));
+    assert_eq!(read(&outbox.counters().refused), 1);
+    outside.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(runtime.block_on(queue.replay(site.now(), 1)), Ok(false));
     drop((outbox, queue));
     thread.join().unwrap();
 }
