@@ -457,7 +457,7 @@ impl Loop {
                 self.parts.cdrs.write(cdr);
             }
             Output::Reached { binding, a, caller } => {
-                let at = u64::try_from(self.parts.clock.unix(now).as_millis()).unwrap_or(u64::MAX);
+                let at = self.parts.clock.unix_ms(now);
                 self.parts.callers.note(binding, a, LastCaller { number: caller, at });
             }
             Output::Correlated { call_id, caller } => {

@@ -2,7 +2,6 @@
 //! their stores.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use b2bua::core::inquiry::{self, LiveCall, Which, WouldBe};
 use b2bua::outcome::Cause;
@@ -121,14 +120,10 @@ impl Sources {
             trunk_in: call.trunk_in.to_string(),
             trunk_out: call.trunk_out.map(|trunk| trunk.to_string()),
             state: state.to_owned(),
-            began: self.unix_ms(call.call_in),
-            answered: call.answered.map(|at| self.unix_ms(at)),
+            began: self.clock.unix_ms(call.call_in),
+            answered: call.answered.map(|at| self.clock.unix_ms(at)),
             recording: call.is_recorded,
         }
-    }
-
-    fn unix_ms(&self, at: Duration) -> u64 {
-        u64::try_from(self.clock.unix(at).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn cdrs(&self, filter: &CdrFilter) -> Result<Listed<CdrView>, Unavailable> {
@@ -157,7 +152,7 @@ impl Sources {
     }
 
     fn now(&self) -> u64 {
-        self.unix_ms(self.clock.now())
+        self.clock.unix_ms(self.clock.now())
     }
 
     fn deliveries(&self, filter: &DeliveryFilter) -> Result<Listed<DeliveryView>, Unavailable> {

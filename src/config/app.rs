@@ -16,6 +16,7 @@ use super::names::Names;
 use super::section::Section;
 use super::{credentials, number, signalling, value};
 use crate::apps::{self, Account, Generation, Secret, Urls};
+use crate::clock::millis;
 use crate::notify::guard::Guard;
 use crate::prompts::{DEFAULTS, Library, PromptError};
 
@@ -125,7 +126,7 @@ fn account(
         secret: secret.map(|secret| Secret::new(&secret)),
         rules: Rules {
             mode,
-            cool_off: u64::try_from(cool_off.as_millis()).unwrap_or(u64::MAX),
+            cool_off: millis(cool_off),
             extension_width: section.or("extension_width", 4, value::whole(1..=4), report),
             call_back: call_back(section, mode, report),
         },

@@ -30,7 +30,7 @@ use numbering::{Number, NumberState};
 use tokio::sync::oneshot;
 
 use crate::apps::{Account, Accounts};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::spool::{self, Spool};
 use crate::store::{StoreError, sqlite};
 
@@ -272,7 +272,7 @@ impl Outbox {
 
     /// The states of some X of an app are others now; `None`: X has been taken from it.
     pub fn post_numbers(&self, app: &Arc<str>, at: Duration, numbers: &[(Number, Option<NumberState>)]) {
-        let at = millis(self.clock.unix(at));
+        let at = self.clock.unix_ms(at);
         for numbers in numbers.chunks(message::NUMBERS) {
             self.post_for(app, Channel::Number, Lane::Others, |_| {
                 message::numbers(app, numbers, at, self.numbered.fetch_add(1, Relaxed))
@@ -324,8 +324,4 @@ impl Outbox {
             self.is_losing.store(false, Relaxed);
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,8 +11,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, after};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::queue::{Cursor, Outcome, Rows, Shared};
-use super::{Channel, Counters, Lane, Notice, Order, QUEUE, millis};
+use super::log::Cursor;
+use super::queue::{Outcome, Shared};
+use super::rows::Rows;
+use super::{Channel, Counters, Lane, Notice, Order, QUEUE};
 use crate::clock::Clock;
 use crate::spool::{Leftover, Mark};
 use crate::store::StoreError;
@@ -230,7 +232,7 @@ impl Writer {
         let now = self.clock.now();
         let count = self.waiting.len().min(BATCH);
         let notices = self.waiting.iter().take(count).map(|(notice, _, _)| notice);
-        match self.rows.write(millis(self.clock.unix(now)), notices, &self.outcomes) {
+        match self.rows.write(self.clock.unix_ms(now), notices, &self.outcomes) {
             Ok(()) => {
                 let mut done = [None; 2];
                 for (_, lane, number) in self.waiting.drain(..count) {
@@ -298,7 +300,7 @@ impl Writer {
 
     /// Gives up and deletes some of what has stood too long.
     fn sweep(&mut self, now: Duration) {
-        let pause = match self.rows.sweep(millis(self.clock.unix(now))) {
+        let pause = match self.rows.sweep(self.clock.unix_ms(now)) {
             Ok(true) => PACE,
             Ok(false) => SWEEP_EVERY,
             Err(error) => {

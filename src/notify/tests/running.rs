@@ -19,7 +19,7 @@ impl Site {
     }
 
     fn now(&self) -> u64 {
-        millis(self.clock.unix(self.clock.now()))
+        self.clock.unix_ms(self.clock.now())
     }
 }
 
@@ -216,10 +216,10 @@ fn what_was_posted_survives_a_kill() {
                 let session = format!("s{round}x{}", place / 3);
                 let at = Duration::from_millis(place % 3);
                 outbox.post_event(&call_event("food", &session, at, call_in()));
-                posted.send(format!("{session}-callin-{}", millis(clock.unix(at)))).unwrap();
+                posted.send(format!("{session}-callin-{}", clock.unix_ms(at))).unwrap();
                 if place % 500 == 0 {
                     // What was delivered stays delivered or waits; it is not gone.
-                    let now = millis(clock.unix(clock.now()));
+                    let now = clock.unix_ms(clock.now());
                     let due = queue.due(now, "food", Channel::Status, 200, &HashSet::new()).unwrap();
                     queue.settle(now, due.iter().map(|due| Outcome::Delivered { id: due.id, status: 200 }).collect());
                 }
@@ -311,7 +311,7 @@ fn figures() {
     println!("{count} posts: {:?} of CPU each, worst {worst:?}", spent / count as u32);
     until("all are stored", || read(&outbox.counters().posted[0]) == count);
     println!("stored after {:?}; unspooled {}", site.clock.now() - began, read(&outbox.counters().unspooled));
-    let now = millis(site.clock.unix(Duration::from_millis(count)));
+    let now = site.clock.unix_ms(Duration::from_millis(count));
     let (began, mut settled) = (site.clock.now(), 0);
     let mut reading = Duration::ZERO;
     while settled < count {
