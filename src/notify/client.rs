@@ -117,7 +117,7 @@ pub struct Settings {
     pub proxy: Option<Proxy>,
     /// Who vouches for receivers.
     pub authorities: Authorities,
-    /// From the first step to the end of an answer's head.
+    /// From the first step to the end of an answer's head; of an answer that is wanted, to its own end.
     pub timeout: Duration,
     /// Who knows names.
     pub dns: Dns,
@@ -180,32 +180,6 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// As a word, for logs and the label of a metric.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Failure::Url(error) => error.as_str(),
-            Failure::Forbidden(_) => "forbidden_address",
-            Failure::NoAddress => "no_address",
-            Failure::Refused => "refused",
-            Failure::Unreachable => "unreachable",
-            Failure::ConnectTimeout => "connect_timeout",
-            Failure::Proxy(_) => "proxy",
-            Failure::TlsName => "tls_name",
-            Failure::TlsIssuer => "tls_issuer",
-            Failure::TlsExpired => "tls_expired",
-            Failure::TlsCertificate => "tls_certificate",
-            Failure::TlsProtocol => "tls_protocol",
-            Failure::Timeout => "timeout",
-            Failure::Closed => "closed",
-            Failure::Garbage => "garbage",
-            Failure::Redirect(_) => "redirect",
-            Failure::Status(_) => "status",
-            Failure::Answer => "answer",
-            Failure::System => "system",
-        }
-    }
-
     /// The status that was answered, if one was.
     #[must_use]
     pub const fn status(self) -> Option<u16> {
@@ -402,7 +376,7 @@ impl Client {
         line: Option<Line>,
         deadline: Instant,
     ) -> Result<(Line, Response<Incoming>), Failure> {
-        // Settings may have changed since the URL was taken.
+        // A URL may have been read by somebody who did not ask the guard.
         self.inner.settings.guard.admit_host(&message.url.host).map_err(Failure::Url)?;
         if let Some(mut line) = line.filter(|line| line.is_fresh() && line.leads_to(&message.url)) {
             match self.request(&mut line, message, deadline).await {
@@ -478,10 +452,8 @@ impl Client {
             };
         };
         let through = async { connect(&self.addresses(&proxy.url, None).await?).await };
-        let socket = through.await.map_err(|failure| match failure {
-            Failure::System => Failure::System,
-            _ => Failure::Proxy(None),
-        })?;
+        let of_proxy = |failure| if failure == Failure::System { failure } else { Failure::Proxy(None) };
+        let socket = through.await.map_err(of_proxy)?;
         if !url.is_https {
             return shake(socket, url).await;
         }
@@ -622,15 +594,13 @@ fn broken(error: &hyper::Error) -> Broken {
     Broken { failure: Failure::Closed, is_stale: true }
 }
 
-const fn is_redirection(status: u16) -> bool {
-    status >= 300 && status < 400
-}
-
 fn judge(status: StatusCode) -> Result<u16, Failure> {
-    match status.as_u16() {
-        status @ 200..300 => Ok(status),
-        status if is_redirection(status) => Err(Failure::Redirect(status)),
-        status => Err(Failure::Status(status)),
+    if status.is_success() {
+        Ok(status.as_u16())
+    } else if status.is_redirection() {
+        Err(Failure::Redirect(status.as_u16()))
+    } else {
+        Err(Failure::Status(status.as_u16()))
     }
 }
 

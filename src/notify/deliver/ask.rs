@@ -104,7 +104,7 @@ impl Asker {
         let client = Client::clone(&self.inner.client.load());
         let message = match Receiver::new(account, url).message(&client, None, body.into()) {
             Ok(message) => message,
-            Err(failure) => return then(Err(NoAnswer::Failed(failure))),
+            Err(error) => return then(Err(NoAnswer::Failed(Failure::Url(error)))),
         };
         let Some(place) = self.take_place(app) else { return then(Err(NoAnswer::Busy)) };
         self.inner.runtime.spawn(async move {

@@ -131,11 +131,6 @@ impl Lanes {
         self.in_flight
     }
 
-    /// Endpoints that are left alone.
-    pub(super) fn resting(&self) -> usize {
-        self.lanes.values().filter(|lane| !lane.breaker.is_closed()).count()
-    }
-
     /// The queue has something for a lane.
     pub(super) fn on_news(&mut self, id: &LaneId) {
         self.lanes.entry(id.clone()).or_default().is_hungry = true;
