@@ -412,7 +412,7 @@ impl House {
     }
 
     fn counts(&self) -> &Counters {
-        self.queue.counts()
+        self.outbox.counters()
     }
 
     /// Fails where a message has failed: it would be due again in a minute, which nobody waits for.

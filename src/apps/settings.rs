@@ -152,7 +152,6 @@ pub struct AppSettings {
     /// Where it is told the states of X.
     pub number_url: Option<String>,
     /// How what it is told is signed.
-    #[serde(with = "generation")]
     pub signature: Generation,
     /// What becomes of text messages.
     pub sms: Sms,
@@ -485,23 +484,6 @@ mod second_call_word {
             Some(_) => Err(D::Error::custom("offer or refuse")),
             None => Ok(None),
         }
-    }
-}
-
-mod generation {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::apps::Generation;
-
-    pub(super) fn serialize<S: Serializer>(signature: &Generation, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(signature.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Generation, D::Error> {
-        let word = String::deserialize(from)?;
-        let known = Generation::ALL.into_iter().find(|known| known.as_str() == word);
-        known.ok_or_else(|| D::Error::custom("aksk or wsse"))
     }
 }
 

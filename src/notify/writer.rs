@@ -96,17 +96,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        rows: Rows,
-        shared: Arc<Shared>,
-        marks: [Mark; 2],
-        clock: Clock,
-        counters: Arc<Counters>,
-    ) -> Writer {
+    pub(super) fn new(rows: Rows, marks: [Mark; 2], clock: Clock, counters: Arc<Counters>) -> Writer {
         let now = clock.now();
         Writer {
+            shared: rows.shared(),
             rows,
-            shared,
             marks,
             clock,
             counters,

@@ -4,7 +4,8 @@ use super::*;
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
 
-use crate::notify::queue::{STEP, question};
+use crate::notify::log::question;
+use crate::notify::rows::STEP;
 
 #[test]
 fn a_notice_is_tried_after_1_4_9_106_203_and_300_minutes_and_then_given_up() {
@@ -19,7 +20,6 @@ fn a_notice_is_tried_after_1_4_9_106_203_and_300_minutes_and_then_given_up() {
         assert_eq!((entry.state, entry.attempts as usize), (State::Pending, attempt + 1));
         assert_eq!((entry.last_status, entry.last_error), (Some(500), Some(FailedBy::Status)));
         let next = now + minutes * MINUTE;
-        assert_eq!(table.queue.next_due(now).unwrap(), Some(next));
         assert_eq!(table.queue.next_due_of(now, "food", Channel::Status).unwrap(), Some(next));
         assert_eq!(table.queue.next_due_of(now, "food", Channel::Fee).unwrap(), None);
         assert!(table.due(next - 1, "food", Channel::Status).is_empty());
@@ -32,7 +32,7 @@ fn a_notice_is_tried_after_1_4_9_106_203_and_300_minutes_and_then_given_up() {
     let entry = table.one("s-status-0");
     assert_eq!((entry.state, entry.attempts, entry.due, entry.settled), (State::GivenUp, 7, None, Some(now)));
     assert_eq!((entry.last_status, entry.last_error), (None, Some(FailedBy::Timeout)));
-    assert_eq!(table.queue.next_due(0).unwrap(), None);
+    assert_eq!(table.queue.next_due_of(0, "food", Channel::Status).unwrap(), None);
     assert_eq!(read(&table.counters.failed[0]), 7);
     assert_eq!((read(&table.counters.given_up[0]), read(&table.counters.pending[0])), (1, 0));
     // What is said of it later changes nothing.
@@ -136,7 +136,7 @@ fn a_notice_is_kept_once_whoever_posts_it_again() {
     table.delivered(11, id);
     table.insert(12, &[Notice { body: "{}".to_owned(), ..once }]);
     assert!(table.due(12, "food", Channel::Fee).is_empty());
-    assert_eq!((table.all().len(), &*table.one("s-fee-1").body), (1, "{\"place\":1}"));
+    assert_eq!((table.all().len(), table.one("s-fee-1").body.as_deref()), (1, Some("{\"place\":1}")));
     assert_eq!(read(&table.counters.posted[1]), 1);
 }
 
