@@ -285,7 +285,7 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 67] = [
+const FAMILIES: [(&str, &str); 68] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_api_answers_total", "counter"),
     ("axbridge_api_gate_total", "counter"),
@@ -345,6 +345,7 @@ const FAMILIES: [(&str, &str); 67] = [
     ("axbridge_store_rows_left_out", "gauge"),
     ("axbridge_tcp_connections", "gauge"),
     ("axbridge_tcp_events_total", "counter"),
+    ("axbridge_text_questions_total", "counter"),
     ("axbridge_texts_active", "gauge"),
     ("axbridge_texts_total", "counter"),
     ("axbridge_timer_lateness_seconds", "histogram"),
