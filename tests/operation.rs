@@ -522,7 +522,7 @@ fn a_collector_gets_what_peers_say_and_nothing_of_strangers() {
     assert_eq!(Peer::at(HOME_OF_A, daemon.udp).ask("OPTIONS", A, X).status(), 403);
     assert_eq!(Peer::at(HOME_OF_B, daemon.udp).ask("OPTIONS", A, X).status(), 200);
     // What is answered has been copied before.
-    let lines: Vec<String> = collector.copies().iter().map(|copy| first_line(copy)).collect();
+    let lines: Vec<String> = collector.copies().iter().map(first_line).collect();
     let asked = format!("OPTIONS sip:{X}");
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[0].contains(" 403 ") && lines[1].starts_with(&asked) && lines[2].contains(" 200 "), "{lines:?}");
