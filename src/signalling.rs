@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use b2bua::observe::LogLine;
+use b2bua::observe::{Drop, LogLine};
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
 use b2bua::text::{TextResult, Verdict};
 use b2bua::{Core, Output};
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
 use mio::{Events, Poll, Token};
@@ -353,10 +354,7 @@ impl Loop {
         for _ in 0..BATCHES {
             let received = udp.recv_batch(clock, |peer, age, bytes| {
                 let flow = Flow::to(Transport::Udp, place, peer);
-                if let Some(hep) = hep {
-                    hep.received(clock.unix(now), &flow, &bytes);
-                }
-                core.take_in(now, age, flow, bytes);
+                take_in(core, hep.as_mut(), clock, now, age, flow, bytes);
             });
             match received {
                 Ok(Received::Some) => {}
@@ -379,10 +377,8 @@ impl Loop {
         for _ in 0..TELLINGS {
             match self.parts.tcp.poll() {
                 Some(Inbound::Message { flow, bytes }) => {
-                    if let Some(hep) = &mut self.parts.hep {
-                        hep.received(self.parts.clock.unix(now), &flow, &bytes);
-                    }
-                    self.parts.core.take_in(now, Duration::ZERO, flow, bytes);
+                    let Parts { core, clock, hep, .. } = &mut self.parts;
+                    take_in(core, hep.as_mut(), clock, now, Duration::ZERO, flow, bytes);
                 }
                 Some(Inbound::Failure { flow }) => self.parts.core.handle_transport_failure(now, flow),
                 None => break,
@@ -467,7 +463,7 @@ impl Loop {
                 self.parts.cdrs.write(cdr);
             }
             Output::Reached { binding, a, caller } => {
-                let at = u64::try_from(self.parts.clock.unix(now).as_millis()).unwrap_or(u64::MAX);
+                let at = self.parts.clock.unix_ms(now);
                 self.parts.callers.note(binding, a, LastCaller { number: caller, at });
             }
             Output::Correlated { call_id, caller } => {
@@ -541,6 +537,25 @@ impl Loop {
         metrics.set_bound_ports(relay.bound());
         let datagrams: Vec<UdpCounters> = udp.iter().flatten().map(Udp::counters).collect();
         metrics.set_transports(&datagrams, tcp.counters());
+    }
+}
+
+/// Hands over what has come, and copies it: not what strangers send, which nobody reads, and which would be a flood elsewhere too.
+fn take_in(
+    core: &mut Core,
+    hep: Option<&mut hep::Exporter>,
+    clock: &Clock,
+    now: Duration,
+    age: Duration,
+    flow: Flow,
+    bytes: Bytes,
+) {
+    let Some(hep) = hep else { return core.take_in(now, age, flow, bytes) };
+    let of_strangers = |core: &Core| core.counters().dropped[Drop::Stranger as usize];
+    let (before, copy) = (of_strangers(core), bytes.clone());
+    core.take_in(now, age, flow, bytes);
+    if of_strangers(core) == before {
+        hep.received(clock.unix(now), &flow, &copy);
     }
 }
 

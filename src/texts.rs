@@ -35,7 +35,7 @@ fn of(text: &Text, clock: &Clock) -> Sms {
         calling: text.calling,
         called: None,
         x: text.x,
-        at: u64::try_from(clock.unix(text.at).as_millis()).unwrap_or(u64::MAX),
+        at: clock.unix_ms(text.at),
         binding: text.binding,
         content: None,
         result: NOT_SENT,

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppTexts, SecondCall, Unanswered};
+use b2bua::settings::{App, AppPrompts, AppTexts, SecondCall, Unanswered};
+use media::Prompt;
 use numbering::{AppId, Area, Kind, Mode, Number, Rules};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -60,6 +62,24 @@ pub const ROLES: [&str; 11] = [
     "no_callee",
     "no_call_back",
 ];
+
+/// Every role's prompt.
+#[must_use]
+pub fn prompts_by_role(mut prompt: impl FnMut(&'static str) -> Option<Arc<Prompt>>) -> AppPrompts {
+    AppPrompts {
+        ringback: prompt("ringback"),
+        busy: prompt("busy"),
+        no_permission: prompt("no_permission"),
+        no_binding: prompt("no_binding"),
+        service_fault: prompt("service_fault"),
+        last_minute: prompt("last_minute"),
+        enter_extension: prompt("enter_extension"),
+        wrong_extension: prompt("wrong_extension"),
+        empty_extension: prompt("empty_extension"),
+        no_callee: prompt("no_callee"),
+        no_call_back: prompt("no_call_back"),
+    }
+}
 
 /// What becomes of a call to an A who is in another already, unless an app says something else. One user's X is busy like
 /// any telephone; behind extensions stand desks, where a second caller may wait.
@@ -132,7 +152,6 @@ pub struct AppSettings {
     /// Where it is told the states of X.
     pub number_url: Option<String>,
     /// How what it is told is signed.
-    #[serde(with = "generation")]
     pub signature: Generation,
     /// What becomes of text messages.
     pub sms: Sms,
@@ -220,12 +239,11 @@ impl AppSettings {
             ("no_callee", &prompts.no_callee),
             ("no_call_back", &prompts.no_call_back),
         ];
-        let name_of = |prompt: &Option<std::sync::Arc<media::Prompt>>| {
-            prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string())
-        };
+        let name_of =
+            |prompt: &Option<Arc<Prompt>>| prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string());
         let prompts: BTreeMap<_, _> = roles.map(|(role, prompt)| (role.to_owned(), name_of(prompt))).into();
         let urls = &account.notify;
-        let url = |url: &Option<std::sync::Arc<str>>| url.as_deref().map(str::to_owned);
+        let url = |url: &Option<Arc<str>>| url.as_deref().map(str::to_owned);
         let (sms, block_timeout_seconds, block_default) = match app.texts {
             AppTexts::Off => (Sms::Off, BLOCK_TIMEOUT, BlockDefault::default()),
             AppTexts::Notify => (Sms::Notify, BLOCK_TIMEOUT, BlockDefault::default()),
@@ -466,23 +484,6 @@ mod second_call_word {
             Some(_) => Err(D::Error::custom("offer or refuse")),
             None => Ok(None),
         }
-    }
-}
-
-mod generation {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::apps::Generation;
-
-    pub(super) fn serialize<S: Serializer>(signature: &Generation, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(signature.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Generation, D::Error> {
-        let word = String::deserialize(from)?;
-        let known = Generation::ALL.into_iter().find(|known| known.as_str() == word);
-        known.ok_or_else(|| D::Error::custom("aksk or wsse"))
     }
 }
 

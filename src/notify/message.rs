@@ -35,7 +35,7 @@ use b2bua::event::{CallEvent, OnwardCall, What};
 use numbering::{Mode, Number, NumberState, SubscriptionId};
 use serde::{Serialize, Serializer};
 
-use super::{Channel, Notice, millis};
+use super::{Channel, Notice};
 use crate::clock::{self, Clock};
 
 /// What stands for a number that is withheld.
@@ -171,7 +171,7 @@ pub(super) fn event(event: &CallEvent, clock: &Clock) -> Notice {
             user_data: event.user_text.as_deref().filter(|_| !is_unasked),
         },
     };
-    let created = millis(clock.unix(event.at));
+    let created = clock.unix_ms(event.at);
     Notice {
         id: format!("{}-{event_type}-{created}", event.session_id),
         app: Arc::clone(&event.app),
@@ -486,6 +486,12 @@ pub(super) fn sms(sms: &Sms) -> Notice {
 
 /// The most X of a message.
 pub(super) const NUMBERS: usize = 100;
+
+/// How many X the body of a notice has.
+pub(super) fn count_numbers(body: &str) -> usize {
+    // What stands within is digits and short words.
+    body.bytes().filter(|byte| *byte == b'{').count()
+}
 
 /// What all notices of an app's X belong to.
 const SESSION: &str = "numbers";

@@ -27,25 +27,31 @@ use arc_swap::ArcSwap;
 use b2bua::event::CallEvent;
 use crossbeam_channel::{Sender, bounded};
 use numbering::{Number, NumberState};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 use crate::apps::{Account, Accounts};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::spool::{self, Spool};
 use crate::store::{StoreError, sqlite};
 
 pub mod client;
 pub mod deliver;
 pub mod guard;
+mod log;
 pub mod message;
 mod queue;
+mod rows;
 pub mod sign;
 #[cfg(test)]
 pub(crate) mod tests;
 mod writer;
 
+pub use log::{Cursor, Delivery, FailedBy, LogQuery, PAGE, State};
 pub use message::{Fee, Sms, SmsMode};
-pub use queue::{Cursor, Delivery, FailedBy, LogQuery, Outcome, PAGE, Pending, Queue, RETRIES, State};
+pub use queue::{Outcome, Pending, Queue};
+pub use rows::RETRIES;
 
 /// Notices that may wait for the thread.
 const QUEUE: usize = 32_768;
@@ -57,15 +63,16 @@ const SPOOLS: [spool::Kind; 2] = [
 ];
 
 /// What kind of thing is told. Each has a URL of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Channel {
-    /// What happens to a call.
+    /// What happens to calls: `status_url`.
     Status,
-    /// The record of a call.
+    /// Records of calls: `fee_url`.
     Fee,
-    /// A text message.
+    /// Text messages: `sms_url`.
     Sms,
-    /// The state of an X.
+    /// States of X: `number_url`.
     Number,
 }
 
@@ -233,10 +240,10 @@ impl Outbox {
         sqlite::make_folder(dir)?;
         let [calls, others] = [Spool::open(dir, &SPOOLS[0])?, Spool::open(dir, &SPOOLS[1])?];
         let counters = Arc::new(Counters::default());
-        let rows = queue::Rows::open(dir, limits, Arc::clone(&counters))?;
+        let rows = rows::Rows::open(dir, limits, Arc::clone(&counters))?;
         let (orders, inbox) = bounded(QUEUE);
-        let queue = Queue::open(dir, &rows, orders.clone(), Arc::clone(&counters))?;
-        let mut writer = writer::Writer::new(rows, queue.shared(), [calls.1, others.1], clock, Arc::clone(&counters));
+        let queue = Queue::open(dir, &rows, orders.clone())?;
+        let mut writer = writer::Writer::new(rows, [calls.1, others.1], clock, Arc::clone(&counters));
         writer.restore([calls.2, others.2]);
         let thread = std::thread::Builder::new()
             .name("outbox".into())
@@ -272,7 +279,7 @@ impl Outbox {
 
     /// The states of some X of an app are others now; `None`: X has been taken from it.
     pub fn post_numbers(&self, app: &Arc<str>, at: Duration, numbers: &[(Number, Option<NumberState>)]) {
-        let at = millis(self.clock.unix(at));
+        let at = self.clock.unix_ms(at);
         for numbers in numbers.chunks(message::NUMBERS) {
             self.post_for(app, Channel::Number, Lane::Others, |_| {
                 message::numbers(app, numbers, at, self.numbered.fetch_add(1, Relaxed))
@@ -324,8 +331,4 @@ impl Outbox {
             self.is_losing.store(false, Relaxed);
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -325,7 +325,7 @@ impl Opened {
     ) -> Result<Opened, OpenError> {
         let counters = Arc::new(Counters::default());
         let mut books = Books::new(bindings, file.base.clone(), id_seed);
-        books.bindings.handle_time(millis(clock.unix(clock.now())));
+        books.bindings.handle_time(clock.unix_ms(clock.now()));
         let File { numbers, mut bindings, .. } = books.placed(file);
         let accuse = |(_, error)| OpenError::Bindings(error);
         books.bindings.replace_all(numbers.clone(), Vec::new()).map_err(accuse)?;
@@ -556,7 +556,7 @@ impl Owner {
 
     /// What has run out ends.
     fn on_time(&mut self) {
-        let ended = self.books.bindings.handle_time(millis(self.clock.unix(self.clock.now())));
+        let ended = self.books.bindings.handle_time(self.clock.unix_ms(self.clock.now()));
         self.counters.expired.fetch_add(ended.len() as u64, Relaxed);
         let (run_out, _) = self.books.take_changes();
         let room = OWED.saturating_sub(self.owed.len());
@@ -592,7 +592,7 @@ impl Owner {
         let now = self.clock.now();
         let due = self.books.bindings.next_due().map(|due| {
             // Not a moment early: a millisecond that has begun is over with the next.
-            Duration::from_millis(due.saturating_sub(millis(self.clock.unix(now)))) + Duration::from_millis(1)
+            Duration::from_millis(due.saturating_sub(self.clock.unix_ms(now))) + Duration::from_millis(1)
         });
         let retry = self.is_owing().then(|| self.retry_at.saturating_sub(now));
         [due, retry].into_iter().flatten().min().unwrap_or(COMPLAIN_EVERY).min(COMPLAIN_EVERY)
@@ -616,7 +616,7 @@ impl Owner {
             return;
         }
         if self.is_behind && self.owed.is_empty() {
-            let unix = millis(self.clock.unix(now));
+            let unix = self.clock.unix_ms(now);
             self.is_behind = self.store.delete_ended(unix).is_err();
         }
         if let Some(settings) = self.books.renewed_settings(&self.settings.apps) {
@@ -724,10 +724,6 @@ impl Owner {
             answer(false);
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

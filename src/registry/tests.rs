@@ -702,8 +702,10 @@ fn customers_are_told_what_becomes_of_their_x() {
             }
             let _ = crossbeam_channel::after(Duration::from_millis(5)).recv();
         }
-        let log = queue.log(&notify::LogQuery { limit: notify::PAGE, ..notify::LogQuery::default() }).unwrap();
-        log.into_iter().rev().map(|delivery| delivery.body).collect()
+        let log = queue
+            .log(&notify::LogQuery { limit: notify::PAGE, has_bodies: true, ..notify::LogQuery::default() })
+            .unwrap();
+        log.into_iter().rev().map(|delivery| delivery.body.unwrap()).collect()
     };
     let with = |state| VirtualNumber { state, ..VirtualNumber::new(x(3), AppId(0), None) };
     // What an app gets it is not told of; nor is what stays as it is.

@@ -14,6 +14,7 @@ use numbering::{Binding, Number, SubscriptionId, VirtualNumber};
 
 mod audit;
 mod database;
+pub(crate) mod filter;
 mod rows;
 pub(crate) mod sqlite;
 #[cfg(test)]
