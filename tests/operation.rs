@@ -285,7 +285,7 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 72] = [
+const FAMILIES: [(&str, &str); 71] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_api_answers_total", "counter"),
     ("axbridge_api_gate_total", "counter"),
@@ -342,7 +342,6 @@ const FAMILIES: [(&str, &str); 72] = [
     ("axbridge_sip_requests_total", "counter"),
     ("axbridge_sip_responses_total", "counter"),
     ("axbridge_sip_sent_total", "counter"),
-    ("axbridge_smpp_bound", "gauge"),
     ("axbridge_smpp_received_total", "counter"),
     ("axbridge_smpp_sent_total", "counter"),
     ("axbridge_smpp_sessions_lost_total", "counter"),
