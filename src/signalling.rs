@@ -36,7 +36,7 @@ use crate::notify::deliver::Asker;
 use crate::notify::{Outbox, message};
 use crate::registry::Callers;
 use crate::relay::Relay;
-use crate::smsc::Smscs;
+use crate::smsc::{Outgoing, Smscs};
 use crate::texts;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
@@ -483,12 +483,12 @@ impl Loop {
                     let _ = line.tell(move |core, now| core.handle_text_verdict(now, key, verdict));
                 });
             }
-            Output::SendText { key, trunk, from, to, content } => {
-                if let Err(outcome) = self.parts.smscs.send(&trunk, key, from, to, content) {
+            Output::SendText { key, trunk, from, to, content, until } => {
+                if let Err(outcome) = self.parts.smscs.send(&trunk, Outgoing { key, from, to, content, until }) {
                     self.parts.core.handle_text_result(now, key, TextResult::Failed(outcome));
                 }
             }
-            Output::AnswerText { trunk, reply, outcome } => self.parts.smscs.answer(&trunk, reply, outcome),
+            Output::AnswerText { reply, outcome } => self.parts.smscs.answer(reply, outcome),
             Output::Log(line) => log(&line),
         }
     }

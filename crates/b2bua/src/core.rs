@@ -102,7 +102,7 @@ pub enum Output {
         text: Arc<Text>,
     },
     /// Send a text to a trunk that the driver has a protocol for ([`TextBy::Driver`]); [`Core::handle_text_result`] brings what
-    /// came of it. After 24 s (48 · T1) less what has passed it is taken for unanswered.
+    /// came of it.
     SendText {
         /// Which.
         key: TextKey,
@@ -114,11 +114,11 @@ pub enum Output {
         to: Number,
         /// What, in one piece; the driver cuts it as its protocol needs.
         content: Arc<str>,
+        /// What has not left by then is not to leave: 4 s (8 · T1) later the sender is told that nobody answered.
+        until: Duration,
     },
     /// What became of a text that the driver has brought ([`Core::take_in_text`]).
     AnswerText {
-        /// The trunk's name.
-        trunk: Arc<str>,
         /// [`crate::text::TextIn::reply`].
         reply: u64,
         /// For its sender.

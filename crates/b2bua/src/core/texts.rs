@@ -37,6 +37,9 @@ mod sending;
 /// been lost, and the answer may be lost too.
 const PATIENCE: u32 = 48;
 
+/// The driver sends nothing of a text in the last so many T1: 4 s for the answer to what it has sent.
+const LAST_ANSWER: u32 = 8;
+
 /// Copies of one MESSAGE by other ways that wait for its answer; those beyond get none.
 const MAX_COPIES: usize = 4;
 
@@ -57,7 +60,6 @@ pub(super) struct Texts {
 struct Ongoing {
     bound: Bound,
     from: Sender,
-    give_up: Duration,
     state: State,
 }
 
@@ -75,6 +77,8 @@ struct Bound {
     /// What the X goes out by where it has no trunk of its own.
     trunk_in: TrunkId,
     max_forwards: u8,
+    /// When the sender is answered at the latest.
+    give_up: Duration,
 }
 
 #[derive(Debug)]
@@ -99,7 +103,6 @@ enum Sender {
         print: Print,
     },
     Driver {
-        trunk: Arc<str>,
         reply: u64,
     },
 }
@@ -142,8 +145,8 @@ impl Texts {
 impl Ongoing {
     fn deadline(&self) -> Duration {
         match &self.state {
-            State::Asking { until, .. } => (*until).min(self.give_up),
-            State::Sending(_) | State::Driven { .. } => self.give_up,
+            State::Asking { until, .. } => (*until).min(self.bound.give_up),
+            State::Sending(_) | State::Driven { .. } => self.bound.give_up,
         }
     }
 
@@ -160,7 +163,7 @@ impl Core {
     /// [`Output::AnswerText`], once, perhaps at once.
     pub fn take_in_text(&mut self, now: Duration, trunk: &str, text: TextIn) {
         let TextIn { sender, x, content, reply } = text;
-        let from = Sender::Driver { trunk: trunk.into(), reply };
+        let from = Sender::Driver { reply };
         let settings = Arc::clone(&self.settings);
         let known = settings.trunk_named(trunk).filter(|id| settings.trunk(*id).texts.by == TextBy::Driver);
         let Some(trunk) = known else {
@@ -279,10 +282,10 @@ impl Core {
             }
             None => self.forward_as_bound(now, &bound),
         };
-        let give_up = now + bound.settings.timers.sip.t1 * PATIENCE;
         match begun {
             Ok(state) => {
-                let text = Ongoing { bound, from, give_up, state };
+                let give_up = bound.give_up;
+                let text = Ongoing { bound, from, state };
                 self.texts.deadlines.push(give_up, key);
                 if text.deadline() < give_up {
                     self.texts.deadlines.push(text.deadline(), key);
@@ -373,7 +376,8 @@ impl Core {
             }
         };
         let (settings, trunk_in, max_forwards) = (Arc::clone(settings), *trunk, arrived.max_forwards);
-        Ok((Bound { key, settings, text, binding, receiver, words, trunk_in, max_forwards }, asks))
+        let give_up = now + settings.timers.sip.t1 * PATIENCE;
+        Ok((Bound { key, settings, text, binding, receiver, words, trunk_in, max_forwards, give_up }, asks))
     }
 
     /// The customer's answer to [`Output::AskText`]. One for a text that is gone, or has been decided, changes nothing.
@@ -405,7 +409,7 @@ impl Core {
             self.with_text(now, key, |core, text| match text.state {
                 State::Asking { until, .. } if until <= now => core.on_verdict(now, text, Verdict::Unanswered),
                 State::Asking { .. } | State::Sending(_) | State::Driven { .. } => {
-                    (text.give_up <= now).then_some(Outcome::NoResponse)
+                    (text.bound.give_up <= now).then_some(Outcome::NoResponse)
                 }
             });
         }
@@ -415,7 +419,13 @@ impl Core {
     pub(super) fn end_texts(&mut self, now: Duration) {
         let keys: Vec<TextKey> = self.texts.ongoing.keys().copied().collect();
         for key in keys {
-            self.with_text(now, key, |_, _| Some(Outcome::Draining));
+            self.with_text(now, key, |_, text| {
+                Some(match text.state {
+                    State::Asking { .. } => Outcome::Draining,
+                    // What has left may arrive: nobody is to try it again for our sake.
+                    State::Sending(_) | State::Driven { .. } => Outcome::NoResponse,
+                })
+            });
         }
     }
 
@@ -443,7 +453,8 @@ impl Core {
         match out.texts.by {
             TextBy::Driver => {
                 let (trunk, from, to) = (Arc::clone(&out.name), shown, receiver);
-                self.out.push_back(Output::SendText { key: bound.key, trunk, from, to, content });
+                let until = bound.give_up.saturating_sub(settings.timers.sip.t1 * LAST_ANSWER);
+                self.out.push_back(Output::SendText { key: bound.key, trunk, from, to, content, until });
                 Ok(State::Driven { receiver, parts: 0 })
             }
             TextBy::Sip => {
@@ -549,7 +560,7 @@ impl Core {
                     self.answer_message(now, None, flow, &copy, outcome);
                 }
             }
-            Sender::Driver { trunk, reply } => self.out.push_back(Output::AnswerText { trunk, reply, outcome }),
+            Sender::Driver { reply } => self.out.push_back(Output::AnswerText { reply, outcome }),
         }
     }
 

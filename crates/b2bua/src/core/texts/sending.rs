@@ -165,7 +165,7 @@ impl Core {
             }
             // RFC 3263 §4.3. What it says of calls is another matter: routes are not told.
             503 if self.send_by_next_route(now, sending) => None,
-            _ => Some(Outcome::of_status(status)),
+            _ => Some(sending.failed(Outcome::of_status(status))),
         }
     }
 
@@ -197,6 +197,14 @@ impl Sending {
     /// This is the request that is under way.
     pub(super) fn waits_for(&self, id: ClientId) -> bool {
         self.client == Some(id)
+    }
+
+    /// What it means that this piece has failed so. Where others have arrived nobody is to try the whole again.
+    fn failed(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::FarFailure | Outcome::Unreachable if self.taken > 0 => Outcome::NoResponse,
+            outcome => outcome,
+        }
     }
 
     /// In how many messages it has gone.
