@@ -204,6 +204,25 @@ fn the_first_piece_that_fails_is_the_last() {
 }
 
 #[test]
+fn where_a_piece_has_arrived_nobody_is_told_to_try_the_whole_again() {
+    for (status, expected) in
+        [("503 Service Unavailable", 504), ("480 Temporarily Unavailable", 504), ("404 Not Found", 404)]
+    {
+        let mut setup = hand::setup(Script::default());
+        setup.settings.trunks[1].texts.longest = NonZeroU16::new(2);
+        let mut world = setup.world();
+        write(&mut world, A, "abcd");
+        for (place, status) in ["200 OK", status].into_iter().enumerate() {
+            let request = sent(&world, hand::far()).remove(place);
+            world.inject_sip(hand::far(), &response(&request, status, "far", "", ""));
+        }
+        world.run_until(ms(100));
+        assert_eq!(world.text_statuses(A), [expected], "{status}");
+        assert_eq!((world.texts()[0].parts, world.texts()[0].called), (1, None));
+    }
+}
+
+#[test]
 fn the_other_parts_of_a_body_and_the_headers_of_a_cpim_go_nowhere() {
     let mixed = "--b\r\nContent-Type: image/png\r\n\r\nkingfisher-A\r\n--b\r\nContent-Type: text/plain;charset=UTF-8\r\n\r\n\
                  words\r\n--b--\r\n";
