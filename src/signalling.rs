@@ -32,8 +32,8 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::hep;
 use crate::metrics::Metrics;
+use crate::notify::Outbox;
 use crate::notify::deliver::Asker;
-use crate::notify::{Outbox, message};
 use crate::registry::Callers;
 use crate::relay::Relay;
 use crate::smsc::Smscs;
@@ -475,7 +475,7 @@ impl Loop {
             Output::Told(event) => self.parts.outbox.post_event(&event),
             Output::Text(event) => self.parts.outbox.post_sms(&texts::notice(&event, &self.parts.clock)),
             Output::AskText { key, text } => {
-                let body = message::sms_body(&texts::question(&text, &self.parts.clock));
+                let body = texts::question(&text, &self.parts.clock);
                 let line = self.line.clone();
                 self.parts.asker.ask(&text.app, body, move |answer| {
                     let verdict = answer.map_or(Verdict::Unanswered, |(status, body)| texts::verdict(status, &body));

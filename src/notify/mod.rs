@@ -267,9 +267,9 @@ impl Outbox {
         self.post_for(&event.app, Channel::Status, Lane::Calls, |_| message::event(event, &self.clock));
     }
 
-    /// A text message was forwarded, or was not; of the signalling loop.
+    /// A text message was forwarded, or was not; of the signalling loop. Only an app that wants its words is told them.
     pub fn post_sms(&self, sms: &Sms) {
-        self.post_for(&sms.app, Channel::Sms, Lane::Calls, |_| message::sms(sms));
+        self.post_for(&sms.app, Channel::Sms, Lane::Calls, |account| message::sms(sms, account.notify.sms_content));
     }
 
     /// A call has ended, and its record is kept.
