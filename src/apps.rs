@@ -80,6 +80,8 @@ pub struct Urls {
     pub number_url: Option<Arc<str>>,
     /// How what it is told is signed.
     pub signature: Generation,
+    /// It is told the words of text messages too.
+    pub sms_content: bool,
 }
 
 impl Account {

@@ -466,7 +466,7 @@ fn open_hep(config: Option<&hep::Config>, settings: &Settings) -> io::Result<Opt
     let Some(config) = config else { return Ok(None) };
     let known = |listener: &Listener| listener.advertised.parse().unwrap_or(listener.bind);
     let addresses = settings.listeners.iter().map(known).collect();
-    hep::Exporter::open(config, settings.limits.message.clone(), addresses).map(Some)
+    hep::Exporter::open(config, addresses).map(Some)
 }
 
 /// 64 bits that nobody outside can guess: tags, branches and Call-IDs are drawn from them.

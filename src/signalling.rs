@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use b2bua::observe::{Drop, LogLine};
+use b2bua::observe::LogLine;
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
 use b2bua::text::{TextResult, Verdict};
@@ -32,8 +32,8 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::hep;
 use crate::metrics::Metrics;
+use crate::notify::Outbox;
 use crate::notify::deliver::Asker;
-use crate::notify::{Outbox, message};
 use crate::registry::Callers;
 use crate::relay::Relay;
 use crate::smsc::{Outgoing, Smscs};
@@ -475,7 +475,7 @@ impl Loop {
             Output::Told(event) => self.parts.outbox.post_event(&event),
             Output::Text(event) => self.parts.outbox.post_sms(&texts::notice(&event, &self.parts.clock)),
             Output::AskText { key, text } => {
-                let body = message::sms_body(&texts::question(&text, &self.parts.clock));
+                let body = texts::question(&text, &self.parts.clock);
                 let line = self.line.clone();
                 self.parts.asker.ask(&text.app, body, move |answer| {
                     let verdict = answer.map_or(Verdict::Unanswered, |(status, body)| texts::verdict(status, &body));
@@ -495,8 +495,10 @@ impl Loop {
 
     fn send(&mut self, now: Duration, transmit: Transmit) {
         let flow = transmit.flow;
-        if let Some(hep) = &mut self.parts.hep {
-            hep.sent(self.parts.clock.unix(now), &flow, &transmit.bytes);
+        let Parts { hep, core, clock, .. } = &mut self.parts;
+        // Our refusals of strangers are as many as their requests.
+        if let Some(hep) = hep.as_mut().filter(|_| core.is_peer(now, flow.peer.ip())) {
+            hep.sent(clock.unix(now), &flow, &transmit.bytes);
         }
         match flow.transport {
             Transport::Udp => {
@@ -540,7 +542,8 @@ impl Loop {
     }
 }
 
-/// Hands over what has come, and copies it: not what strangers send, which nobody reads, and which would be a flood elsewhere too.
+/// Copies what has come, and hands it over. What strangers send is not copied: nobody reads it, and it would be a flood elsewhere
+/// too.
 fn take_in(
     core: &mut Core,
     hep: Option<&mut hep::Exporter>,
@@ -550,13 +553,10 @@ fn take_in(
     flow: Flow,
     bytes: Bytes,
 ) {
-    let Some(hep) = hep else { return core.take_in(now, age, flow, bytes) };
-    let of_strangers = |core: &Core| core.counters().dropped[Drop::Stranger as usize];
-    let (before, copy) = (of_strangers(core), bytes.clone());
-    core.take_in(now, age, flow, bytes);
-    if of_strangers(core) == before {
-        hep.received(clock.unix(now), &flow, &copy);
+    if let Some(hep) = hep.filter(|_| core.is_peer(now, flow.peer.ip())) {
+        hep.received(clock.unix(now), &flow, &bytes);
     }
+    core.take_in(now, age, flow, bytes);
 }
 
 /// One structured line an event, one a call at level `info`; numbers print masked.

@@ -155,6 +155,8 @@ pub struct AppSettings {
     pub signature: Generation,
     /// What becomes of text messages.
     pub sms: Sms,
+    /// It is told their words too.
+    pub sms_content: bool,
     /// How long the customer's answer to a text is waited for.
     pub block_timeout_seconds: u32,
     /// What becomes of a text without one.
@@ -215,6 +217,7 @@ impl AppSettings {
             number_url: None,
             signature: Generation::default(),
             sms: Sms::default(),
+            sms_content: false,
             block_timeout_seconds: BLOCK_TIMEOUT,
             block_default: BlockDefault::default(),
             is_configured: false,
@@ -283,6 +286,7 @@ impl AppSettings {
             number_url: url(&urls.number_url),
             signature: urls.signature,
             sms,
+            sms_content: urls.sms_content,
             block_timeout_seconds,
             block_default,
             is_configured: true,
@@ -335,6 +339,7 @@ impl AppSettings {
                 sms_control_url: url(&self.sms_control_url),
                 number_url: url(&self.number_url),
                 signature: self.signature,
+                sms_content: self.sms_content,
             },
             is_configured: self.is_configured,
         }
@@ -519,6 +524,7 @@ mod tests {
         settings.check().unwrap();
         settings.status_url = Some("https://shop.example.com/status".to_owned());
         settings.signature = Generation::Wsse;
+        settings.sms_content = true;
         let text = serde_json::to_string(&settings).unwrap();
         let mut back: AppSettings = serde_json::from_str(&text).unwrap();
         back.name = "shop".to_owned();
@@ -545,10 +551,14 @@ mod tests {
         settings.fee_url = Some("https://shop.example.com/fee".to_owned());
         settings.number_url = Some("http://127.0.0.1/num".to_owned());
         settings.signature = Generation::Wsse;
+        settings.sms_content = true;
         let told = settings.account(AppId(0)).notify;
         let fee_url = Some("https://shop.example.com/fee".into());
         let number_url = Some("http://127.0.0.1/num".into());
-        assert_eq!(told, Urls { fee_url, number_url, signature: Generation::Wsse, ..Urls::default() });
+        assert_eq!(
+            told,
+            Urls { fee_url, number_url, signature: Generation::Wsse, sms_content: true, ..Urls::default() }
+        );
         let refused = settings.check_urls(&Guard::default());
         assert!(matches!(refused, Err(("number_url", UrlError::Forbidden(..)))), "{refused:?}");
         assert_eq!(settings.check_urls(&Guard::new(vec!["127.0.0.0/8".parse().unwrap()])), Ok(()));

@@ -40,6 +40,7 @@ pub(super) const KEYS: &[&str] = &[
     "mobile_areas",
     "notify",
     "sms",
+    "sms_content",
     "block_timeout",
     "block_default",
 ];
@@ -138,7 +139,10 @@ fn account(
             report,
         ),
         mobile_areas: section.list("mobile_areas", mobile_area, report).into_iter().flatten().collect(),
-        notify: urls(section, guard, report),
+        notify: Urls {
+            sms_content: section.or("sms_content", false, value::boolean, report),
+            ..urls(section, guard, report)
+        },
         is_configured: true,
     }
 }
@@ -165,6 +169,7 @@ fn urls(app: &Section<'_>, guard: &Guard, report: &mut Report<'_>) -> Urls {
         sms_control_url: url("sms_control_url"),
         number_url: url("number_url"),
         signature: section.or("signature", Generation::default(), value::word(GENERATIONS), report),
+        sms_content: false,
     }
 }
 

@@ -267,9 +267,9 @@ impl Outbox {
         self.post_for(&event.app, Channel::Status, Lane::Calls, |_| message::event(event, &self.clock));
     }
 
-    /// A text message was forwarded, or was not; of the signalling loop.
+    /// A text message was forwarded, or was not; of the signalling loop. Only an app that wants its words is told them.
     pub fn post_sms(&self, sms: &Sms) {
-        self.post_for(&sms.app, Channel::Sms, Lane::Calls, |_| message::sms(sms));
+        self.post_for(&sms.app, Channel::Sms, Lane::Calls, |account| message::sms(sms, account.notify.sms_content));
     }
 
     /// A call has ended, and its record is kept.
@@ -279,12 +279,22 @@ impl Outbox {
 
     /// The states of some X of an app are others now; `None`: X has been taken from it.
     pub fn post_numbers(&self, app: &Arc<str>, at: Duration, numbers: &[(Number, Option<NumberState>)]) {
-        let at = self.clock.unix_ms(at);
-        for numbers in numbers.chunks(message::NUMBERS) {
-            self.post_for(app, Channel::Number, Lane::Others, |_| {
-                message::numbers(app, numbers, at, self.numbered.fetch_add(1, Relaxed))
-            });
+        if self.wants(app, Channel::Number) {
+            self.of_numbers(app, at, numbers).into_iter().for_each(|notice| self.post_noted(notice));
         }
+    }
+
+    /// The same to be written down first, and then to be posted.
+    #[must_use]
+    pub fn of_numbers(&self, app: &Arc<str>, at: Duration, numbers: &[(Number, Option<NumberState>)]) -> Vec<Notice> {
+        let at = self.clock.unix_ms(at);
+        let place = || self.numbered.fetch_add(1, Relaxed);
+        numbers.chunks(message::NUMBERS).map(|numbers| message::numbers(app, numbers, at, place())).collect()
+    }
+
+    /// Posts what has been written down, whether its app has a URL for it or not. What was posted before is kept once.
+    pub fn post_noted(&self, notice: Notice) {
+        self.post(notice, Lane::Others);
     }
 
     /// Whether an app has a URL for it.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use numbering::{Binding, Number, SubscriptionId, VirtualNumber};
 
+use crate::notify::Notice;
+
 mod audit;
 mod database;
 pub(crate) mod filter;
@@ -67,6 +69,10 @@ pub enum Change {
     },
     /// Somebody did something.
     Audit(AuditRow),
+    /// A customer is to be told of what is written down with this.
+    Tell(Notice),
+    /// The outbox has the notice of this id: it sees to the rest.
+    Told(String),
 }
 
 /// An application of the admin API.

@@ -477,6 +477,12 @@ impl Core {
         }
     }
 
+    /// Whether what comes from there is read at all: it is an address of a trunk's, or one that a name of its targets leads to.
+    #[must_use]
+    pub fn is_peer(&self, now: Duration, address: IpAddr) -> bool {
+        trunk_of(now, &self.settings, &self.routes, address).is_some()
+    }
+
     fn on_message(&mut self, now: Duration, trunk: TrunkId, flow: Flow, message: Message) {
         if let Some(event) = self.layer.handle_message(now, flow, message) {
             self.on_event(now, Some(trunk), event);

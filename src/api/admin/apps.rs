@@ -109,6 +109,7 @@ struct AppView {
     number_url: Option<String>,
     signature: Generation,
     sms: Sms,
+    sms_content: bool,
     block_timeout_seconds: u32,
     block_default: BlockDefault,
     /// It stands in the operator's file, and is changed there only.
@@ -144,6 +145,7 @@ impl AppView {
             number_url: app.number_url,
             signature: app.signature,
             sms: app.sms,
+            sms_content: app.sms_content,
             block_timeout_seconds: app.block_timeout_seconds,
             block_default: app.block_default,
             is_configured: app.is_configured,
@@ -217,6 +219,8 @@ struct AppChange {
     signature: Option<Generation>,
     /// What becomes of text messages.
     sms: Option<Sms>,
+    /// It is told their words too, as `smsContent`, from the next one on. A new app is not.
+    sms_content: Option<bool>,
     /// How long the customer's answer to a text is waited for, 1 to 10.
     #[schema(minimum = 1, maximum = 10)]
     block_timeout_seconds: Option<u32>,
@@ -274,6 +278,7 @@ impl AppChange {
         }
         set(&mut app.signature, self.signature);
         set(&mut app.sms, self.sms);
+        set(&mut app.sms_content, self.sms_content);
         set(&mut app.block_timeout_seconds, self.block_timeout_seconds);
         set(&mut app.block_default, self.block_default);
         let made_up = match self.secret {

@@ -517,6 +517,12 @@ async fn an_app_says_where_it_is_told_and_no_forbidden_address() {
     let changed = bench.ask("PATCH", "/apps/shop", change).await.json;
     assert_eq!((&changed["status_url"], &changed["signature"]), (&Value::Null, &json!("wsse")));
     assert_eq!((told().status_url, told().number_url.as_deref()), (None, Some("http://198.51.101.7:8000/num")));
+    assert_eq!((&changed["sms_content"], told().sms_content), (&json!(false), false));
+    for words in [true, false] {
+        let changed = bench.ask("PATCH", "/apps/shop", json!({"sms_content": words})).await.json;
+        assert_eq!((&changed["sms_content"], told().sms_content), (&json!(words), words));
+        assert_eq!((told().number_url.is_some(), told().signature), (true, crate::apps::Generation::Wsse));
+    }
     for (url, mend) in [
         ("http://127.0.0.1/", "[notify] allow"),
         ("http://[::ffff:10.0.0.1]/", "[notify] allow"),
