@@ -24,7 +24,10 @@ use sip::transaction::{Flow, Transport};
 const MAX_LEGS: usize = 200_000;
 
 /// The longest message: with its chunks it fits a datagram.
-const MAX_MESSAGE: usize = 65_000;
+const MAX_MESSAGE: usize = 64_700;
+
+/// The longest Call-ID that is looked at, as long as one of a call can be: with the longest message it fits too.
+const MAX_CALL_ID: usize = 512;
 
 /// What the operator says of the collector.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -151,7 +154,7 @@ impl Legs {
     }
 }
 
-/// The Call-ID of a message, which is read in full elsewhere; empty where none is found.
+/// The Call-ID of a message, which is read in full elsewhere; empty where there is none, or a longer one than any call's.
 fn call_id_of(message: &[u8]) -> &[u8] {
     let mut lines = message.split(|byte| *byte == b'\n').skip(1).take_while(|line| !line.trim_ascii().is_empty());
     let value = lines.find_map(|line| {
@@ -159,7 +162,7 @@ fn call_id_of(message: &[u8]) -> &[u8] {
         let name = name.trim_ascii_end();
         (name.eq_ignore_ascii_case(b"Call-ID") || name.eq_ignore_ascii_case(b"i")).then(|| value[1..].trim_ascii())
     });
-    value.unwrap_or_default()
+    value.filter(|value| value.len() <= MAX_CALL_ID).unwrap_or_default()
 }
 
 fn write(packet: &mut Vec<u8>, seen: &Seen<'_>, agent: u32, password: &[u8], correlation: &[u8]) {
@@ -274,7 +277,8 @@ mod tests {
             let message = sip::message::Message::parse(text.clone(), &sip::limits::Limits::default()).unwrap();
             assert_eq!(call_id_of(&text), message.call_id(), "{fields}");
         }
-        for without in ["", "i: a", "\n", "x\r\n\r\ni: body", &request("")] {
+        let long = format!("i: {}\r\n", "a".repeat(MAX_CALL_ID + 1));
+        for without in ["", "i: a", "\n", "x\r\n\r\ni: body", &request(""), &request(&long)] {
             assert_eq!(call_id_of(without.as_bytes()), b"", "{without}");
         }
     }
