@@ -6,7 +6,7 @@
 //!   TextIn ──▶ Core ─┘   Table     AskText    └─▶ SendText, for the driver's own protocol
 //! ```
 //!
-//! The words pass untouched, but for two marks of an A–X ([`marks`]): A reads `[From+86…]` behind what somebody wrote to X, and
+//! The words pass untouched, but for two marks of an A–X (`text/marks.rs`): A reads `[From+86…]` behind what somebody wrote to X, and
 //! writes `@<number>` behind what somebody shall get.
 //!
 //! One table says what an outcome means to everybody: [`Outcome::row`].
