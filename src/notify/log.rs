@@ -250,11 +250,11 @@ pub(super) fn page(connection: &Connection, query: &LogQuery) -> Result<Vec<Deli
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Each walks along one index, most of them in the order of the page: what it passes over it passes over within the index.
+/// Along the index of each state that is asked for, which have the order of the page: what they pass over they pass over within the
+/// index.
 pub(super) fn question(query: &LogQuery) -> (String, Vec<Value>) {
     let integer = |value: u64| Value::Integer(sqlite::clamped(value));
     let text = |value: &str| Value::Text(value.to_owned());
-    let place = |channel: Channel| Value::Integer(channel.index() as i64);
     let mut filter = Filter::default();
     if let Some(id) = &query.notice_id {
         filter.pick("notice_id = ?", [text(id)]);
@@ -266,27 +266,12 @@ pub(super) fn question(query: &LogQuery) -> (String, Vec<Value>) {
         filter.and("notice_id < ?", [to]);
     }
     // A session has few notices: its page is sorted, and not looked for among all.
-    let created = if filter.is_picked() { "+created" } else { "created" };
-    // The literals are what the partial indexes go by.
-    match query.state {
-        Some(State::Pending) => filter.pick("state = 0", []),
-        Some(State::GivenUp) => filter.pick("state = 2", []),
-        Some(State::Delivered) => filter.and("+state = 1", []),
-        None => {}
+    let (is_short, created) = if filter.is_picked() { (true, "+created") } else { (false, "created") };
+    if let Some(app) = &query.app {
+        filter.and("+app = ?", [text(app)]);
     }
-    match (&query.app, query.channel) {
-        // Of an app's channel there may be next to nothing: it has an index of its own, which knows no states.
-        (Some(app), Some(channel)) if query.state.is_none() && !filter.is_picked() => {
-            filter.and("app = ? AND channel = ?", [text(app), place(channel)]);
-        }
-        (app, channel) => {
-            if let Some(app) = app {
-                filter.pick("app = ?", [text(app)]);
-            }
-            if let Some(channel) = channel {
-                filter.pick("channel = ?", [place(channel)]);
-            }
-        }
+    if let Some(channel) = query.channel {
+        filter.and("+channel = ?", [Value::Integer(channel.index() as i64)]);
     }
     if let Some(from) = query.from {
         filter.and(&format!("{created} >= ?"), [integer(from)]);
@@ -297,14 +282,30 @@ pub(super) fn question(query: &LogQuery) -> (String, Vec<Value>) {
     if let Some(Cursor { created: before, id }) = query.after {
         filter.and(&format!("({created}, id) < (?, ?)"), [integer(before), integer(id)]);
     }
-    let sql = format!(
-        "SELECT id, notice_id, app, channel, session, created, state, due, attempts, last_status, last_error, settled, {}
-         FROM notices {} ORDER BY {created} DESC, id DESC LIMIT {}",
-        if query.has_bodies { "body" } else { "NULL" },
-        filter.clause,
-        query.limit.clamp(1, PAGE)
-    );
-    (sql, filter.values)
+    let body = if query.has_bodies { "body" } else { "NULL" };
+    let states = query.state.map_or(0..State::ALL.len(), |state| state as usize..state as usize + 1);
+    let conditions: Vec<String> = match (query.state, is_short) {
+        (None, true) => vec!["TRUE".to_owned()],
+        (Some(_), true) => states.map(|state| format!("+state = {state}")).collect(),
+        // The literals are what the partial indexes go by.
+        (_, false) => states.map(|state| format!("state = {state}")).collect(),
+    };
+    let (mut sql, mut values) = (String::new(), Vec::new());
+    for condition in conditions {
+        filter_by(&mut sql, body, &condition, &filter.clause);
+        values.extend_from_slice(&filter.values);
+    }
+    sql.push_str(&format!(" ORDER BY {created} DESC, id DESC LIMIT {}", query.limit.clamp(1, PAGE)));
+    (sql, values)
+}
+
+/// One more part of a question.
+fn filter_by(sql: &mut String, body: &str, state: &str, clause: &str) {
+    let union = if sql.is_empty() { "" } else { " UNION ALL " };
+    let and = if clause.is_empty() { "WHERE" } else { " AND" };
+    let columns =
+        "id, notice_id, app, channel, session, created, state, due, attempts, last_status, last_error, settled";
+    sql.extend([union, "SELECT ", columns, ", ", body, " FROM notices ", clause, and, " ", state]);
 }
 
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

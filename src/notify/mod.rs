@@ -11,7 +11,9 @@
 //! ```
 //!
 //! A notice is in the spool when `post_…` returns, and in the database with the next commit; the table is the queue, and nothing
-//! but what is in flight is held in memory. Its id says what it tells, so that one that is posted twice is kept once.
+//! but what is in flight is held in memory. Its id says what it tells, so that one that is posted twice is kept once. While all
+//! that comes is for receivers that are left alone there is a commit a second instead of twenty: so much longer, too, it is the
+//! spool that has it, which survives us, and not the disk, which survives a cut of the power.
 //!
 //! Whoever posts never waits: not for the disk, and in the signalling loop not for another thread that posts either, since that
 //! loop has a spool to itself.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
@@ -115,6 +116,10 @@ pub(super) struct Shared {
     /// How many wait, by endpoint.
     depths: Mutex<BTreeMap<Endpoint, u64>>,
     settling: Mutex<Settling>,
+    /// Endpoints that are left alone: what is for them can wait.
+    resting: Mutex<HashSet<Endpoint>>,
+    /// One of them is spoken to again.
+    has_returned: AtomicBool,
     arrived: Notify,
 }
 
@@ -159,6 +164,16 @@ impl Shared {
         } else {
             depths.insert(endpoint, waiting);
         }
+    }
+
+    /// Whether an endpoint is left alone.
+    pub(super) fn is_resting(&self, app: &Arc<str>, channel: Channel) -> bool {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner).contains(&(Arc::clone(app), channel))
+    }
+
+    /// Whether one that was left alone no longer is; asked once.
+    pub(super) fn take_returned(&self) -> bool {
+        self.has_returned.swap(false, Relaxed)
     }
 
     /// Something has been committed.
@@ -284,6 +299,20 @@ impl Queue {
         }
         // Where there is no room, the thread is awake.
         let _ = self.orders.try_send(Order::Wake);
+    }
+
+    /// Says that an endpoint is left alone from now on, or is not any more. What is posted for it meanwhile is not due, and may be
+    /// some time in the spool before it is here.
+    pub fn set_resting(&self, app: &Arc<str>, channel: Channel, is_resting: bool) {
+        let endpoint = (Arc::clone(app), channel);
+        let mut resting = self.shared.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_resting {
+            resting.insert(endpoint);
+        } else if resting.remove(&endpoint) {
+            self.shared.has_returned.store(true, Relaxed);
+            // Where there is no room, the thread is awake.
+            let _ = self.orders.try_send(Order::Wake);
+        }
     }
 
     /// Outcomes that are not on the disk yet: the notices that a crash would have sent again.

@@ -46,7 +46,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Whoever waits for a turn is in `notices_session`; who has it is in `notices_due` as well. `AUTOINCREMENT`: an id is never
 /// used again, or what is in flight could be taken for another.
 ///
-/// The columns behind `created` let a page of the log pass over what it does not want without looking at the rows.
+/// The log has an index for each state, so that a row stands in one of them: each index costs every row its price, and there are
+/// few pages of the log. The columns behind `created` let a page pass over what it does not want without looking at the rows.
 const MIGRATIONS: [&str; 2] = [
     "
     CREATE TABLE notices (
@@ -61,13 +62,28 @@ const MIGRATIONS: [&str; 2] = [
     CREATE INDEX notices_given_up ON notices (created) WHERE state = 2;
     ",
     "
+    DROP INDEX notices_app;
+    DROP INDEX notices_created;
     DROP INDEX notices_given_up;
-    CREATE INDEX notices_given_up ON notices (created, id, app, channel) WHERE state = 2;
     CREATE INDEX notices_pending ON notices (created, id, app, channel) WHERE state = 0;
-    CREATE INDEX notices_of_app ON notices (app, created, id, channel, state);
-    CREATE INDEX notices_channel ON notices (channel, created);
+    CREATE INDEX notices_delivered ON notices (created, id, app, channel) WHERE state = 1;
+    CREATE INDEX notices_given_up ON notices (created, id, app, channel) WHERE state = 2;
     ",
 ];
+
+/// What an app was told from then on, behind a place.
+pub(super) const TOLD_SINCE: &str = "
+    SELECT created, id FROM notices
+    WHERE state = 1 AND app = ?1 AND channel = ?2 AND created >= ?3 AND (created, id) > (?4, ?5)
+    UNION ALL SELECT created, id FROM notices
+    WHERE state = 2 AND app = ?1 AND channel = ?2 AND created >= ?3 AND (created, id) > (?4, ?5)
+    ORDER BY created, id LIMIT ?6";
+
+/// The oldest of those that wait for nothing.
+pub(super) const OLDEST: &str = "
+    SELECT created, id FROM notices WHERE state = 1 AND created < ?1
+    UNION ALL SELECT created, id FROM notices WHERE state = 2 AND created < ?1
+    ORDER BY created LIMIT ?2";
 
 /// What one transaction has done; counted when the disk has it.
 #[derive(Default)]
@@ -111,8 +127,14 @@ impl Rows {
         connection.busy_timeout(PATIENCE)?;
         connection.set_prepared_statement_cache_capacity(64);
         let mut rows = Rows { connection, limits, shared: Arc::default(), counters, rows: 0, swept_since: None };
-        let count = rows.connection.query_row("SELECT count(*) FROM notices", [], |row| row.get::<_, i64>(0))?;
-        let mut tally = Tally { rows: count, ..Tally::default() };
+        // Along the indexes: the table itself is long.
+        let sql = "SELECT count(*) FROM notices WHERE state = 1 UNION ALL SELECT count(*) FROM notices WHERE state = 2";
+        let counts: Vec<i64> = {
+            let mut statement = rows.connection.prepare(sql)?;
+            let counts = statement.query_map([], |row| row.get(0))?;
+            counts.collect::<Result<_, _>>()?
+        };
+        let mut tally = Tally { rows: counts.iter().sum(), ..Tally::default() };
         {
             let sql = "SELECT app, channel, count(*) FROM notices WHERE state = 0 GROUP BY app, channel";
             let mut statement = rows.connection.prepare(sql)?;
@@ -121,6 +143,7 @@ impl Rows {
             for depth in found {
                 let (app, channel, count) = depth?;
                 tally.wait(&app, channel, count);
+                tally.rows += count;
             }
         }
         rows.count(tally);
@@ -166,10 +189,7 @@ impl Rows {
         after: Cursor,
     ) -> Result<(u64, Option<Cursor>), StoreError> {
         let found: Vec<Cursor> = {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT created, id FROM notices WHERE app = ?1 AND channel = ?2 AND created >= ?3
-                 AND (created, id) > (?4, ?5) AND +state <> 0 ORDER BY created, id LIMIT ?6",
-            )?;
+            let mut statement = self.connection.prepare_cached(TOLD_SINCE)?;
             let [since, created, id] = [since, after.created, after.id].map(sqlite::clamped);
             let rows = statement
                 .query_map(params![app, channel.index() as i64, since, created, id, STEP as i64], |row| {
@@ -229,9 +249,8 @@ impl Rows {
 
     /// The oldest go first.
     fn delete(&mut self, before: i64, most: i64) -> Result<usize, StoreError> {
-        let sql = "DELETE FROM notices WHERE id IN (
-                   SELECT id FROM notices WHERE created < ?1 AND +state <> 0 ORDER BY created LIMIT ?2)";
-        let deleted = self.connection.prepare_cached(sql)?.execute(params![before, most])?;
+        let sql = format!("DELETE FROM notices WHERE id IN (SELECT id FROM ({OLDEST}))");
+        let deleted = self.connection.prepare_cached(&sql)?.execute(params![before, most])?;
         self.count(Tally { rows: -(deleted as i64), ..Tally::default() });
         Ok(deleted)
     }

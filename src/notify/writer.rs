@@ -1,4 +1,4 @@
-//! The thread that writes `outbox.db`: a few commits a second, and the broom behind.
+//! The thread that writes `outbox.db`: some commits a second, one where nobody waits for them, and the broom behind.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -23,7 +23,14 @@ use crate::store::StoreError;
 const LINGER: Duration = Duration::from_millis(5);
 
 /// The table is written so often at most: each time waits for the disk.
-const PACE: Duration = Duration::from_millis(50);
+pub(super) const PACE: Duration = Duration::from_millis(50);
+
+/// So long what is for receivers that are left alone waits in the spool for more of it: nobody reads it meanwhile, and a row
+/// that shares its pages and its `fsync` with many costs less than half.
+pub(super) const LEISURE: Duration = Duration::from_secs(1);
+
+/// With so many it is written all the same: a spool has room for twice as many and more.
+pub(super) const PLENTY: usize = 2048;
 
 /// A disk that has refused is asked again so much later.
 const RETRY: Duration = Duration::from_secs(1);
@@ -87,7 +94,12 @@ pub(super) struct Writer {
     waiting: VecDeque<(Notice, Lane, Option<u64>)>,
     outcomes: Vec<(u64, Outcome)>,
     replays: VecDeque<Replay>,
+    /// Not before this.
     commit_at: Duration,
+    /// Nor before this, when nobody waits for it.
+    leisure_until: Duration,
+    /// Somebody waits for it.
+    is_urgent: bool,
     sweep_at: Duration,
     /// The disk refuses; that has been said.
     is_refused: bool,
@@ -108,6 +120,8 @@ impl Writer {
             outcomes: Vec::new(),
             replays: VecDeque::new(),
             commit_at: now,
+            leisure_until: now,
+            is_urgent: false,
             sweep_at: now,
             is_refused: false,
             is_losing: false,
@@ -134,7 +148,7 @@ impl Writer {
                 None => self.marks[lane as usize].set(last),
             }
         }
-        while self.has_work() && self.commit() {}
+        while self.has_work() && self.commit(self.clock.now()) {}
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Order>) {
@@ -143,7 +157,8 @@ impl Writer {
                 Ok(order) => {
                     self.obey(std::iter::once(order));
                     // Waking this thread is dearer than writing a row: what comes until the next commit is written together.
-                    let pause = self.commit_at.saturating_sub(self.clock.now()).max(LINGER);
+                    let next = self.turn().saturating_sub(self.clock.now());
+                    let pause = next.clamp(LINGER, PACE);
                     let _ = after(pause).recv();
                     self.obey(inbox.try_iter().take(QUEUE));
                 }
@@ -153,7 +168,7 @@ impl Writer {
             self.on_time(self.clock.now());
         }
         self.outcomes.extend(self.shared.take_outcomes());
-        while self.has_work() && self.commit() {}
+        while self.has_work() && self.commit(self.clock.now()) {}
         if !self.waiting.is_empty() {
             tracing::error!(
                 count = self.waiting.len(),
@@ -168,15 +183,29 @@ impl Writer {
 
     /// When [`Writer::on_time`] has something to do.
     fn due(&self) -> Duration {
-        if self.has_work() || !self.replays.is_empty() { self.sweep_at.min(self.commit_at) } else { self.sweep_at }
+        match (self.replays.is_empty(), self.has_work()) {
+            (false, _) => self.sweep_at.min(self.commit_at),
+            (true, true) => self.sweep_at.min(self.turn()),
+            (true, false) => self.sweep_at,
+        }
     }
 
-    fn on_time(&mut self, now: Duration) {
+    /// When what waits is written.
+    fn turn(&self) -> Duration {
+        if self.is_urgent || self.waiting.len() >= PLENTY {
+            self.commit_at
+        } else {
+            self.commit_at.max(self.leisure_until)
+        }
+    }
+
+    pub(super) fn on_time(&mut self, now: Duration) {
         self.outcomes.extend(self.shared.take_outcomes());
+        self.is_urgent |= !self.outcomes.is_empty() || self.shared.take_returned();
+        if self.has_work() && now >= self.turn() {
+            self.commit(now);
+        }
         if now >= self.commit_at {
-            if self.has_work() {
-                self.commit();
-            }
             self.replay();
         }
         if now >= self.sweep_at {
@@ -210,8 +239,9 @@ impl Writer {
     }
 
     /// Lets a notice wait for the disk. When as many wait as may, the newest is lost: the oldest are those that are spooled.
-    fn wait(&mut self, notice: Notice, lane: Lane, number: Option<u64>) {
+    pub(super) fn wait(&mut self, notice: Notice, lane: Lane, number: Option<u64>) {
         if self.waiting.len() < QUEUE {
+            self.is_urgent = self.is_urgent || !self.shared.is_resting(&notice.app, notice.channel);
             self.waiting.push_back((notice, lane, number));
             return;
         }
@@ -222,8 +252,7 @@ impl Writer {
     }
 
     /// Writes what waits, or a good part of it; whether it was taken.
-    fn commit(&mut self) -> bool {
-        let now = self.clock.now();
+    fn commit(&mut self, now: Duration) -> bool {
         let count = self.waiting.len().min(BATCH);
         let notices = self.waiting.iter().take(count).map(|(notice, _, _)| notice);
         match self.rows.write(self.clock.unix_ms(now), notices, &self.outcomes) {
@@ -241,6 +270,8 @@ impl Writer {
                 self.outcomes.clear();
                 self.shared.ring();
                 self.is_losing = false;
+                self.is_urgent &= !self.waiting.is_empty();
+                self.leisure_until = now.saturating_add(LEISURE);
                 if std::mem::take(&mut self.is_refused) {
                     tracing::warn!("the outbox takes notices again");
                 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
@@ -16,6 +17,7 @@ pub(crate) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, Store
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.set_prepared_statement_cache_capacity(32);
+    keep_plans(&connection)?;
     let version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))?;
     if version > migrations.len() as i64 {
         return Err(StoreError::TooNew(version));
@@ -31,7 +33,17 @@ pub(crate) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, Store
 
 /// Opens a database that another connection writes.
 pub(crate) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    keep_plans(&connection)?;
+    Ok(connection)
+}
+
+/// A plan goes by the statement alone. Else a statement that compares a column with a parameter may be prepared anew each time
+/// that the parameter was 0 or 1 before, as a channel is.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Makes a folder for this user alone, where it is not there.

@@ -450,10 +450,12 @@ impl Engine {
                 let (app, channel) = (&lane.app, lane.channel.as_str());
                 tracing::warn!(%app, channel, error, ?rest, "a customer's system takes nothing: it is left alone for a while");
                 self.lines.remove(&lane).into_iter().for_each(|lines| self.idle -= lines.len());
+                self.queue.set_resting(&lane.app, lane.channel, true);
                 let receiver = Receiver::find(&self.accounts, &lane.app, lane.channel);
                 self.tried.insert(lane, receiver);
             }
             Change::Returns => {
+                self.queue.set_resting(&lane.app, lane.channel, false);
                 self.tried.remove(&lane);
                 tracing::info!(app = %lane.app, channel = lane.channel.as_str(), "a customer's system takes what it is told again");
             }

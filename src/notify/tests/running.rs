@@ -1,7 +1,7 @@
 //! The outbox with its thread: spools, crashes, a disk that refuses.
 
 use super::*;
-use crate::notify::writer::{frame, unframe};
+use crate::notify::writer::{LEISURE, PACE, PLENTY, Writer, frame, unframe};
 use crate::registry::Unavailable;
 
 struct Site {
@@ -53,6 +53,67 @@ fn what_is_posted_is_due_and_what_is_settled_is_not() {
     assert!(queue.due(now, "food", Channel::Status, 9, &HashSet::new()).unwrap().is_empty());
     drop((outbox, queue));
     thread.join().unwrap();
+}
+
+#[test]
+fn what_is_for_who_is_left_alone_waits_for_more_of_it_and_for_nobody_else() {
+    let site = Site::new();
+    let counters = Arc::new(Counters::default());
+    let rows = Rows::open(site.folder.path(), Limits::default(), Arc::clone(&counters)).unwrap();
+    let (orders, inbox) = bounded(16);
+    let queue = Queue::open(site.folder.path(), &rows, orders).unwrap();
+    let marks = [0, 1].map(|place| Spool::open(site.folder.path(), &SPOOLS[place]).unwrap().1);
+    let mut writer = Writer::new(rows, marks, site.clock, Arc::clone(&counters));
+    let mut count = 0;
+    let mut wait = |writer: &mut Writer, app: &str| {
+        count += 1;
+        writer.wait(notice(app, Channel::Status, &format!("s{count}"), count, 5), Lane::Calls, None);
+    };
+    let written = || read(&counters.posted[0]);
+    let mut now = site.clock.now();
+    wait(&mut writer, "food");
+    writer.on_time(now);
+    assert_eq!(written(), 1, "nobody is left alone yet");
+    let food = "food".into();
+    queue.set_resting(&food, Channel::Status, true);
+    wait(&mut writer, "food");
+    writer.on_time(now + LEISURE - Duration::from_millis(1));
+    assert_eq!(written(), 1);
+    now += LEISURE;
+    writer.on_time(now);
+    assert_eq!(written(), 2);
+    // One for somebody else takes it along.
+    wait(&mut writer, "food");
+    now += PACE;
+    writer.on_time(now);
+    assert_eq!(written(), 2);
+    wait(&mut writer, "taxi");
+    writer.on_time(now);
+    assert_eq!(written(), 4);
+    // So does an outcome.
+    wait(&mut writer, "food");
+    queue.settle(0, vec![Outcome::Delivered { id: 1, status: 200 }]);
+    now += PACE;
+    writer.on_time(now);
+    assert_eq!((written(), read(&counters.delivered[0])), (5, 1));
+    // Much does not wait for more.
+    (0..PLENTY - 1).for_each(|_| wait(&mut writer, "food"));
+    now += PACE;
+    writer.on_time(now);
+    assert_eq!(written(), 5);
+    wait(&mut writer, "food");
+    writer.on_time(now);
+    assert_eq!(written(), 5 + PLENTY as u64);
+    // And when it is spoken to again, the thread is told so.
+    wait(&mut writer, "food");
+    now += PACE;
+    writer.on_time(now);
+    assert_eq!(written(), 5 + PLENTY as u64);
+    while inbox.try_recv().is_ok() {}
+    queue.set_resting(&food, Channel::Status, false);
+    assert!(matches!(inbox.try_recv(), Ok(Order::Wake)));
+    writer.on_time(now);
+    assert_eq!(written(), 6 + PLENTY as u64);
 }
 
 #[test]
