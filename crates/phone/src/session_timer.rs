@@ -214,7 +214,8 @@ impl Phone {
             };
             return self.plan(now, act);
         }
-        let known = timer.known;
+        // One who refuses what a refresh by re-INVITE says has refused the refresh.
+        let known = timer.known && self.config.script.refuses_offers.is_none();
         let sentence =
             if timer.ours { "the session is over and the peer does not end it" } else { "the peer does not refresh" };
         if known {
