@@ -7,6 +7,8 @@ use phone::{PhoneEvent, Script, Sound, State};
 use support::booth::{Booth, Who};
 use support::daemon::Daemon;
 use support::dns::{self, Dns, Record};
+use support::pki::Authority;
+use support::secure::{self, Link};
 use support::setup::{Setup, Site};
 use support::{A, B, X, until};
 
@@ -167,6 +169,53 @@ fn probes_find_the_dead_server_before_any_call_and_notice_that_it_is_back() {
         (scene.routes("up") == 2.0).then_some(())
     });
     scene.daemon.terminate();
+}
+
+/// A call over TLS to a carrier whose server shows a certificate for this name: the event of the stream, and why it ended.
+fn over_tls(shown: &str, event: &str) -> String {
+    const NAME: &str = "sip.carrier.example";
+    let authority = Authority::new("everybody's");
+    let site = Site::new();
+    let ours = authority.issue("127.0.0.1");
+    for (name, text) in [("ours.pem", &ours.certificate), ("key.pem", &ours.key), ("ca.pem", &authority.pem())] {
+        std::fs::write(site.folder().join(name), text).unwrap();
+    }
+    let mut booth = Booth::new();
+    let a = booth.add(A, Ipv4Addr::LOCALHOST, |config| config.sound = Sound::Mute);
+    let link = Link::listening(HOST_1, &secure::server(&authority.issue(shown), None));
+    let b = booth.add_tls(B, (Ipv4Addr::LOCALHOST, 9).into(), link, |config| {
+        config.sound = Sound::Mute;
+        config.script = Script::answers(Duration::from_millis(50)).hangs_up(Duration::from_millis(100));
+    });
+    let dns = Dns::start(vec![
+        dns::naptr(NAME, 1, 1, "SIPS+D2T", "_sips._tcp.carrier.example"),
+        dns::srv("_sips._tcp.carrier.example", 0, 0, booth.address(b).port(), "elsewhere.example"),
+        dns::a("elsewhere.example", HOST_1),
+    ]);
+    let sip = format!(
+        "[sip.tls]\ncertificate = \"ours.pem\"\nkey = \"key.pem\"\nca = \"ca.pem\"\n[dns]\nservers = [\"{}\"]\n",
+        dns.address
+    );
+    let listen = r#""udp:127.0.0.1:0", "tcp:127.0.0.1:0", "tls:127.0.0.1:0""#;
+    let mut setup = Setup::serving(listen, sip.leak());
+    setup.trunk("carrier-a", "127.0.0.1", None, "");
+    setup.trunk_at("carrier-b", "127.0.0.9", NAME.to_owned(), "");
+    setup.bind(X, A, B, "carrier-b");
+    site.write(&setup);
+    let daemon = site.start();
+    let labels = [("trunk", "carrier-b"), ("target", NAME), ("state", "up")];
+    until("the name leads somewhere", || daemon.scrape().text.contains(NAME).then_some(()));
+    daemon.wait_for_metric("axbridge_trunk_routes", &labels, 1.0);
+    booth.call(a, X, daemon.udp);
+    booth.wait("the call's record", |_| site.cdrs().len() == 1);
+    daemon.wait_for_metric("axbridge_tcp_events_total", &[("event", event)], 1.0);
+    site.cdrs()[0]["cause"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_server_that_a_name_leads_to_must_show_that_name_and_not_the_one_that_the_dns_made_of_it() {
+    assert_eq!(over_tls("sip.carrier.example", "opened"), "hung_up");
+    assert_eq!(over_tls("elsewhere.example", "tls_name"), "no_response");
 }
 
 /// Lets the phones live for a moment.

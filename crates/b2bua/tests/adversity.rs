@@ -41,10 +41,9 @@ fn invite_from_a(world: &mut World, more: &str, sdp: bool) {
 fn from_a(world: &mut World, method: &str, cseq: u32, more: &str, body: &str) {
     let last = sent(world, a_addr())
         .into_iter()
-        .filter(|m| {
+        .rfind(|m| {
             m.starts_with("SIP/2.0") && header(m, "To").contains("tag=") && header(m, "CSeq").ends_with("INVITE")
         })
-        .next_back()
         .expect("a response");
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     let text = format!(
@@ -119,7 +118,7 @@ fn a_refresh_that_is_never_answered_does_not_outlive_the_call() {
     let invite = first(&world, far(), "INVITE");
     world.inject_sip(far(), &response(&invite, "200 OK", "t", CONTACT, SDP));
     world.run_until(ms(46_000));
-    let refresh = sent(&world, far()).into_iter().filter(|m| m.starts_with("INVITE")).next_back().expect("refresh");
+    let refresh = sent(&world, far()).into_iter().rfind(|m| m.starts_with("INVITE")).expect("refresh");
     assert!(header(&refresh, "CSeq").starts_with('2'), "{refresh}");
     world.inject_sip(far(), &response(&refresh, "100 Trying", "", "", ""));
     world.run_until(ms(62_000));
@@ -220,7 +219,7 @@ fn a_bye_is_not_challenged_for_ever() {
     world.inject_sip(far(), &response(&invite, "200 OK", "one", CONTACT, SDP));
     world.run_until(ms(2_500));
     for n in 0..100 {
-        let bye = sent(&world, far()).into_iter().filter(|m| m.starts_with("BYE")).next_back().expect("a BYE");
+        let bye = sent(&world, far()).into_iter().rfind(|m| m.starts_with("BYE")).expect("a BYE");
         world.inject_sip(far(), &response(&bye, "100 Trying", "", "", ""));
         world.inject_sip(
             far(),
@@ -297,13 +296,13 @@ fn a_refresh_is_not_lengthened_for_ever() {
     world.inject_sip(far(), &response(&invite, "200 OK", "t", CONTACT, SDP));
     world.run_until(ms(46_000));
     for n in 0..100 {
-        let refresh = sent(&world, far()).into_iter().filter(|m| m.starts_with("INVITE")).next_back().expect("refresh");
+        let refresh = sent(&world, far()).into_iter().rfind(|m| m.starts_with("INVITE")).expect("refresh");
         world.inject_sip(
             far(),
             &response(&refresh, "422 Too Small", "", &format!("Min-SE: {}\r\n", 4_000_000_000u32 + n), ""),
         );
     }
-    let refresh = sent(&world, far()).into_iter().filter(|m| m.starts_with("INVITE")).next_back().expect("refresh");
+    let refresh = sent(&world, far()).into_iter().rfind(|m| m.starts_with("INVITE")).expect("refresh");
     assert!(count(&world, "INVITE") < 10, "{} INVITEs, the last: {refresh}", count(&world, "INVITE"));
 }
 
@@ -332,8 +331,7 @@ fn digits_by_info_go_one_after_the_other() {
         let text = format!("{n}");
         let last = sent(&world, a_addr())
             .into_iter()
-            .filter(|m| m.starts_with("SIP/2.0 200") && header(m, "CSeq").ends_with("INVITE"))
-            .next_back()
+            .rfind(|m| m.starts_with("SIP/2.0 200") && header(m, "CSeq").ends_with("INVITE"))
             .expect("a response");
         let body = "Signal=5\r\nDuration=160\r\n";
         let m = format!(
@@ -454,8 +452,7 @@ fn a_peer_that_knows_the_call_no_more_ends_it() {
     world.run_until(ms(4_000));
     let last = sent(&world, a_addr())
         .into_iter()
-        .filter(|m| m.starts_with("SIP/2.0 200") && header(m, "CSeq").ends_with("INVITE"))
-        .next_back()
+        .rfind(|m| m.starts_with("SIP/2.0 200") && header(m, "CSeq").ends_with("INVITE"))
         .expect("a response");
     let body = "Signal=5\r\nDuration=160\r\n";
     let m = format!(
@@ -521,7 +518,7 @@ fn a_bye_of_the_peer_during_our_refresh_leaves_nothing() {
     world.inject_sip(far(), &response(&invite, "200 OK", "one", CONTACT, SDP));
     from_a(&mut world, "ACK", 1, "", "");
     world.run_until(ms(46_000));
-    let refresh = sent(&world, far()).into_iter().filter(|m| m.starts_with("INVITE")).next_back().expect("refresh");
+    let refresh = sent(&world, far()).into_iter().rfind(|m| m.starts_with("INVITE")).expect("refresh");
     assert!(header(&refresh, "CSeq").starts_with('2'), "{refresh}");
     world.inject_sip(far(), &response(&refresh, "100 Trying", "", "", ""));
     let bye = format!(

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use b2bua::outcome::Cause;
 use numbering::CallDirection;
-use testbed::{A, B, Expect, PhoneId, Reply, Script, Setup, World, assert_ladder, expect, ms};
+use testbed::{A, B, Expect, PhoneId, Reply, Script, Setup, World, assert_ladder, expect, leaks_of, ms};
 
 /// Calls, runs to the end, checks what is left and what was said, and compares.
 fn story(setup: Setup, caller: PhoneId, cause: Cause, ladder: &Expect) -> World {
+    // Once more with canaries in every place of every message: nothing of them arrives anywhere else.
+    assert_eq!(leaks_of(setup.clone(), |world| world.call(caller)), Vec::<String>::new());
     let mut world = setup.world();
     world.call(caller);
     world.finish();

@@ -5,11 +5,13 @@ use b2bua::outcome::Cause;
 use b2bua::settings::{SessionTimerMode, SessionTimers};
 use testbed::{
     A, Act, Codec, Direction, Expect, Link, Offer, Refresher, Reliability, Script, SessionTimer, Setup, When, World,
-    assert_ladder, expect, ms,
+    assert_ladder, expect, leaks_of, ms,
 };
 
 /// A calls; runs to the end, checks what is left and what was said, and compares.
 fn story(setup: Setup, cause: Cause, ladder: &Expect) -> World {
+    // Once more with canaries in every place of every message: nothing of them arrives anywhere else.
+    assert_eq!(leaks_of(setup.clone(), |world| world.call(A)), Vec::<String>::new());
     let mut world = setup.world();
     world.call(A);
     world.finish();

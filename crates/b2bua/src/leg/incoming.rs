@@ -20,8 +20,8 @@ use super::releasing::Refused;
 use super::session_timer::{self, SessionTimer};
 use super::wire::{plain, refusal, response, sdp};
 use super::{
-    EarlyMedia, Io, LegEvent, Line, Next, PendingOk, Progress, Repeat, Request, State, answer_plainly, in_order,
-    not_yet, on_info,
+    EarlyMedia, Io, LegEvent, Line, Next, PendingOk, Progress, Repeat, Request, State, answer_plainly, answer_update,
+    in_order, not_yet, on_info,
 };
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
@@ -356,30 +356,12 @@ impl Invited {
         flow: Flow,
         update: &Message,
     ) -> Option<LegEvent> {
-        let mut event = None;
-        let mut body = Bytes::new();
-        if let Some(offer) = update.sdp_body() {
-            if self.offer_answer.awaits_answer() {
-                plain(io, id, flow, update, 491, &[]);
-                return None;
-            }
-            if !self.is_settled() {
-                not_yet(io, id, flow, update);
-                return None;
-            }
-            match self.offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) {
-                Ok(media) => event = Some(LegEvent::MediaChanged { media }),
-                Err(_) => {
-                    plain(io, id, flow, update, 488, &[]);
-                    return None;
-                }
-            }
-            body = self.offer_answer.local_body();
+        if update.sdp_body().is_some() && !self.offer_answer.awaits_answer() && !self.is_settled() {
+            not_yet(io, id, flow, update);
+            return None;
         }
-        self.dialog.refresh_target(update);
-        let bytes = response(io, update, flow, b"", 200, &[], sdp(&body));
-        io.layer.respond(io.now, id, 200, bytes);
-        event
+        let early = (&mut self.dialog, &mut self.offer_answer);
+        answer_update(line, io, id, flow, update, early).map(|media| LegEvent::MediaChanged { media })
     }
 
     // ---- time -------------------------------------------------------------------------------------------------

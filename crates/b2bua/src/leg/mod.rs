@@ -712,6 +712,36 @@ fn answer_plainly(line: &mut Line, io: &mut Io<'_>, id: ServerId, flow: Flow, re
     }
 }
 
+/// The answer to an UPDATE in an early dialog (RFC 3311 §5.2): the party's media, where it has made an offer that was taken. No
+/// offer may meet one of ours that is open.
+fn answer_update(
+    line: &Line,
+    io: &mut Io<'_>,
+    id: ServerId,
+    flow: Flow,
+    update: &Message,
+    (dialog, offer_answer): (&mut Dialog, &mut OfferAnswer),
+) -> Option<Remote> {
+    let mut media = None;
+    let mut body = Bytes::new();
+    if let Some(offer) = update.sdp_body() {
+        if offer_answer.awaits_answer() {
+            plain(io, id, flow, update, 491, &[]);
+            return None;
+        }
+        let Ok(taken) = offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) else {
+            plain(io, id, flow, update, 488, &[]);
+            return None;
+        };
+        media = Some(taken);
+        body = offer_answer.local_body();
+    }
+    dialog.refresh_target(update);
+    let bytes = wire::response(io, update, flow, b"", 200, &[], wire::sdp(&body));
+    io.layer.respond(io.now, id, 200, bytes);
+    media
+}
+
 /// The answer to an INFO: 200 and the digit that it carries, or a refusal (RFC 6086 §4.2.2, §5.7).
 fn on_info(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) -> Option<LegEvent> {
     match crate::info::read(request) {

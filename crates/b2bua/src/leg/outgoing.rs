@@ -8,7 +8,6 @@
 //!          ─▶ 3xx       the call decides;  other: refused
 //! ```
 
-use bytes::Bytes;
 use media::Remote;
 use sip::dialog::Dialog;
 use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri, write};
@@ -17,10 +16,10 @@ use sip::transaction::{ClientId, Flow, ServerId, Transport};
 use super::established::Up;
 use super::releasing::Releasing;
 use super::session_timer::{self, LEAST_MIN_SE, SessionTimer};
-use super::wire::{contact, plain, reason, response, sdp, sip_uri};
+use super::wire::{contact, plain, reason, sip_uri};
 use super::{
-    ALLOW, Io, LegEvent, Line, MAX_FORKS, Next, Owner, Parties, Place, Progress, State, answer_plainly, in_order,
-    not_yet, on_info,
+    ALLOW, Io, LegEvent, Line, MAX_FORKS, Next, Owner, Parties, Place, Progress, State, answer_plainly, answer_update,
+    in_order, not_yet, on_info,
 };
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
@@ -335,7 +334,6 @@ impl Early {
         line.request(io, &mut self.dialog, Method::Prack, &[("RAck", rack.as_bytes())], None)
     }
 
-    /// UPDATE of the far side (RFC 3311 §5.2): our offer must have its answer first.
     fn on_update(
         &mut self,
         line: &Line,
@@ -344,29 +342,9 @@ impl Early {
         flow: Flow,
         update: &Message,
     ) -> Option<LegEvent> {
-        let mut event = None;
-        let mut body = Bytes::new();
-        if let Some(offer) = update.sdp_body() {
-            if self.offer_answer.awaits_answer() {
-                plain(io, id, flow, update, 491, &[]);
-                return None;
-            }
-            match self.offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) {
-                Ok(media) => {
-                    self.media = Some(media);
-                    event = Some(LegEvent::MediaChanged { media });
-                }
-                Err(_) => {
-                    plain(io, id, flow, update, 488, &[]);
-                    return None;
-                }
-            }
-            body = self.offer_answer.local_body();
-        }
-        self.dialog.refresh_target(update);
-        let bytes = response(io, update, flow, b"", 200, &[], sdp(&body));
-        io.layer.respond(io.now, id, 200, bytes);
-        event
+        let media = answer_update(line, io, id, flow, update, (&mut self.dialog, &mut self.offer_answer))?;
+        self.media = Some(media);
+        Some(LegEvent::MediaChanged { media })
     }
 }
 
