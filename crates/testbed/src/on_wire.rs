@@ -3,12 +3,13 @@
 //! ```text
 //!   2xx to an INVITE, or ACK to one  ─▶ a dialog of X          each is ended: by a BYE of X, or by a 200 of X to one
 //!   request of X                     ─▶ an address of a trunk, and a CSeq higher than the last in its dialog
-//!   response of X                    ─▶ who has asked
+//!   response of X                    ─▶ who has asked; within a dialog it grants nothing to another trunk
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use b2bua::settings::TrunkId;
 use bytes::Bytes;
 use sip::limits::Limits;
 use sip::message::{Message, Method};
@@ -28,6 +29,8 @@ struct Dialogs {
     /// Branches of X's requests within a dialog: one seen before is sent again.
     branches: BTreeSet<Bytes>,
     cseq: BTreeMap<DialogId, u32>,
+    /// The trunk that the peer is on.
+    home: BTreeMap<DialogId, Option<TrunkId>>,
 }
 
 impl World {
@@ -64,7 +67,15 @@ impl World {
             if !message.is_request() && !asked.contains(&said.peer.ip()) {
                 wrong.push(format!("{} to {}, who has asked nothing", message.status(), said.peer));
             }
+            let trunk = self.settings.trunk_of(said.peer.ip());
             dialogs.note(&message, wrong);
+            if let Some(dialog) = dialogs.taken(&message, trunk) {
+                wrong.push(format!(
+                    "{} to {} in {dialog}, which is another trunk's",
+                    message.method().as_str(),
+                    said.peer
+                ));
+            }
         }
         for [call_id, ours, theirs] in dialogs.confirmed.difference(&dialogs.ended) {
             wrong.push(format!(
@@ -136,6 +147,19 @@ impl World {
 }
 
 impl Dialogs {
+    /// X has granted a request within a dialog to somebody who is on another trunk than the dialog's peer: its Call-ID.
+    fn taken(&mut self, message: &Message, trunk: Option<TrunkId>) -> Option<String> {
+        let part = Bytes::copy_from_slice;
+        let (call_id, from, to) = (part(message.call_id()), part(message.from_tag()), part(message.to_tag()));
+        let dialog = if message.is_request() { [call_id, from, to] } else { [call_id, to, from] };
+        if !self.confirmed.contains(&dialog) {
+            return None;
+        }
+        let granted = !message.is_request() && message.status() < 300 && message.method() != Method::Cancel;
+        let home = *self.home.entry(dialog).or_insert(trunk);
+        (granted && home != trunk).then(|| message.call_id().escape_ascii().to_string())
+    }
+
     /// Something that X said.
     fn note(&mut self, message: &Message, wrong: &mut Vec<String>) {
         let part = Bytes::copy_from_slice;
