@@ -232,6 +232,14 @@ impl Play {
         }
         self.check_canaries(&mut wrong);
         self.check_measure(&mut wrong);
+        let minutes = Duration::from_secs(60 * u64::from(self.binding.max_minutes));
+        let most = if minutes.is_zero() { setting::CEILING } else { minutes } + ms(100);
+        for cdr in self.world.cdrs() {
+            let talked = cdr.answered.map_or(Duration::ZERO, |answered| cdr.ended - answered);
+            if talked > most {
+                wrong.push(format!("a call of {talked:?} that may last {most:?}"));
+            }
+        }
         if self.world.cdrs().iter().any(|cdr| cdr.cause == Cause::Internal) {
             wrong.push("a call has ended by a fault of ours".to_owned());
         }

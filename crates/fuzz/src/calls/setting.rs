@@ -19,7 +19,7 @@ use testbed::{
 use crate::input::Input;
 
 /// The longest call of all: nobody ends those that two strangers have with each other.
-const CEILING: Duration = Duration::from_secs(600);
+pub(super) const CEILING: Duration = Duration::from_secs(600);
 
 /// Times that scripts and programs know, in milliseconds.
 const TIMES: [u64; 16] =
