@@ -154,7 +154,7 @@ fn spellings() -> Vec<Vec<u8>> {
 }
 
 /// Worlds and programs that a random generator makes up: of a world few things are unusual, in a program anything may happen.
-/// The first is of no bytes at all, a usual call.
+/// The first is of no bytes at all, a usual call; two recorded ones last as long as they may, a minute and the ceiling.
 fn stories() -> Vec<Vec<u8>> {
     let mut state = 0x1234_5678_9abc_def0_u64;
     let mut next = move || {
@@ -163,7 +163,11 @@ fn stories() -> Vec<Vec<u8>> {
         state ^= state << 17;
         (state >> 24) as u8
     };
-    let mut stories = vec![Vec::new()];
+    let usual = [0; 14];
+    let minutes_pass = [0, 15].repeat(9);
+    let minute = [&[0, 0, 0, 0, 0x11, 1], &usual[..], &minutes_pass[..6]].concat();
+    let ceiling = [&[0, 0, 0, 0, 1], &usual[..], &minutes_pass].concat();
+    let mut stories = vec![Vec::new(), minute, ceiling];
     for length in [10, 30, 50, 80, 120, 200, 300, 400].repeat(8) {
         let mut story: Vec<u8> = (0..24).map(|_| next() & next() & next()).collect();
         story.extend((0..length).map(|_| next()));
