@@ -1,4 +1,5 @@
-//! What a whole call costs without sockets: INVITE to BYE through [`b2bua::Core`] and its [`media::session::Session`].
+//! What a whole call costs without sockets: INVITE to BYE through [`b2bua::Core`] and its [`media::session::Session`]; and what
+//! one costs that is turned away.
 //!
 //! `cargo bench --bench call`; `--smoke` plays a few calls once, to see that it still works.
 //!
@@ -270,6 +271,38 @@ fn replay(config: &Config, heard: &[Datagram], calls: u32) -> (Duration, u64, u6
     (elapsed, allocations, allocated)
 }
 
+/// What a new call costs that is not taken: one from a stranger, of whom nothing is read, and one that has waited too long and
+/// gets a 503. Time for all of them together.
+fn turn_away(config: &Config, calls: u32) -> [Duration; 2] {
+    const STRANGER: &str = "192.0.2.1:5060";
+    const CARRIER: &str = "127.0.0.1:6098";
+    [(STRANGER, Duration::ZERO), (CARRIER, Duration::from_secs(1))].map(|(peer, age)| {
+        let mut platform = Platform::new(config);
+        let peer: SocketAddr = peer.parse().expect("an address");
+        let line = Line { x: SocketAddr::from(([127, 0, 0, 1], 6_080)), caller: peer, number: NUMBER, run: 1 };
+        let invites = (0..calls).map(|call| {
+            let mut bytes = Vec::new();
+            line.invite(&mut bytes, call, SocketAddr::from(([127, 0, 0, 1], 20_000)));
+            bytes
+        });
+        let invites: Vec<Vec<u8>> = invites.collect();
+        let mut answered = 0;
+        let start = Instant::now();
+        for (place, invite) in (0..).zip(&invites) {
+            let now = Duration::from_secs(2) + Duration::from_micros(10) * place;
+            let flow = Flow::to(Transport::Udp, 0, peer);
+            platform.core.take_in(now, age, flow, Bytes::copy_from_slice(invite));
+            platform.core.handle_waiting(now, 16);
+            while let Some(output) = platform.core.poll_output() {
+                answered += u32::from(matches!(black_box(output), Output::Transmit(_)));
+            }
+        }
+        let elapsed = start.elapsed();
+        assert!(if age.is_zero() { answered <= 20 } else { answered == calls }, "{answered} of {calls}");
+        elapsed
+    })
+}
+
 fn main() {
     let smoke = std::env::args().any(|argument| argument == "--smoke");
     let (runs, calls) = if smoke { (1, 20) } else { (15, 5_000) };
@@ -287,4 +320,10 @@ fn main() {
     println!("  fastest             {:9.2} µs", a_call(runs[0].0.as_secs_f64() * 1e6));
     println!("  allocations         {:9.1}", a_call(allocations as f64));
     println!("  bytes allocated     {:9.0}", a_call(allocated as f64));
+    let mut away: Vec<[Duration; 2]> = (0..runs.len()).map(|_| turn_away(&config, calls)).collect();
+    for (place, what) in ["from a stranger, silently", "that has waited too long, 503"].iter().enumerate() {
+        away.sort_unstable_by_key(|run| run[place]);
+        println!("an INVITE turned away {what}");
+        println!("  median              {:9.3} µs", a_call(away[away.len() / 2][place].as_secs_f64() * 1e6));
+    }
 }

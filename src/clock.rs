@@ -37,6 +37,14 @@ impl Clock {
         Instant::now().saturating_duration_since(self.epoch)
     }
 
+    /// What the system's clock says, since 1970: to be compared with what else goes by it, a packet's time of arrival. It may
+    /// step; nothing but such a difference may depend on it.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
+    pub fn system(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
     /// The instant at which `now()` is `at`, for timers of the async runtime.
     #[must_use]
     pub fn instant(&self, at: Duration) -> Instant {

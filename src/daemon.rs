@@ -109,6 +109,7 @@ impl Daemon {
         let tls = tcp.tls();
         tls.set_server(config.tls.server.clone());
         tls.set_peers(config.tls.peers(&config.settings.trunks, &[]));
+        tcp.set_peers(Arc::clone(config.settings.peers()));
         let (udp, sip_at) = bind_sip(&config, &mut tcp)?;
         let bound: Vec<SocketAddr> = sip_at.iter().map(|(_, address)| *address).collect();
         config::settle_ports(&mut config.settings.listeners, &bound);

@@ -68,7 +68,7 @@ const RECORDINGS: [&str; 9] =
 /// The labels of `axbridge_queue_depth`.
 const QUEUES: [&str; 5] = ["udp", "relay_orders", "relay_events", "cdr", "recording"];
 /// The labels of `axbridge_udp_datagrams_total`.
-const DATAGRAMS: [&str; 4] = ["received", "sent", "overflowed", "refused"];
+const DATAGRAMS: [&str; 5] = ["received", "sent", "overflowed", "refused", "lost"];
 
 /// The labels of `axbridge_trunk_route_events_total`.
 const ROUTE_EVENTS: [&str; 6] = ["probe", "probe_lost", "taken_out", "returned", "busy", "left_out"];
@@ -87,6 +87,8 @@ pub struct Metrics {
     calls: Vec<IntCounter>,
     calls_begun: IntCounter,
     calls_active: IntGauge,
+    calls_waiting: IntGauge,
+    overloaded: IntGauge,
     trunk_calls: IntGaugeVec,
     trunks: Mutex<Vec<Arc<str>>>,
     routes: IntGaugeVec,
@@ -156,6 +158,8 @@ impl Metrics {
             calls: made.counters("axbridge_calls_total", "Calls that have ended, by why", "outcome", Cause::ALL.map(|cause| cause.row().label)),
             calls_begun: made.counter("axbridge_calls_begun_total", "Calls that have begun, refused or not"),
             calls_active: made.gauge("axbridge_calls_active", "Calls in progress"),
+            calls_waiting: made.gauge("axbridge_calls_waiting", "New calls that wait for their turn, some milliseconds each"),
+            overloaded: made.gauge("axbridge_overloaded", "1 while more new calls come than can be served, and some are refused"),
             trunk_calls: made.gauge_vec("axbridge_trunk_calls_active", "Calls in progress that came from a trunk or go to it", "trunk"),
             trunks: Mutex::new(Vec::new()),
             routes: made.gauge_vec_of("axbridge_trunk_routes", "Where a trunk takes calls, by the host of the target", &["trunk", "target", "state"]),
@@ -176,7 +180,7 @@ impl Metrics {
             parse_errors: made.counters("axbridge_sip_parse_errors_total", "SIP messages that cannot be read", "kind", ParseError::ALL.iter().map(|error| error.label())),
             dropped: made.counters("axbridge_dropped_total", "Requests and calls turned away because of a limit or a rule", "limit", Drop::ALL.map(Drop::label)),
             transactions: [client, server],
-            datagrams: made.counters("axbridge_udp_datagrams_total", "SIP datagrams: received, sent, not sent because the queue was full, refused by the kernel", "event", DATAGRAMS),
+            datagrams: made.counters("axbridge_udp_datagrams_total", "SIP datagrams: received, sent, not sent because the queue was full, refused by the kernel, lost because they were read too late", "event", DATAGRAMS),
             tcp_events: made.counters("axbridge_tcp_events_total", "What happened to SIP connections", "event", tcp::Event::ALL.map(tcp::Event::label)),
             tcp_connections: made.gauge("axbridge_tcp_connections", "SIP connections open"),
 
@@ -239,6 +243,8 @@ impl Metrics {
         raise(&self.messages_sent, counters.sent);
         raise(&self.calls_begun, counters.calls_begun);
         set(&self.calls_active, gauges.calls);
+        set(&self.calls_waiting, gauges.waiting);
+        set(&self.overloaded, usize::from(gauges.is_overloaded));
         set(&self.transactions[0], gauges.transactions.0);
         set(&self.transactions[1], gauges.transactions.1);
         set(&self.ports[1], gauges.ports_in_use);
@@ -297,9 +303,11 @@ impl Metrics {
         udp: impl IntoIterator<Item = &'a UdpCounters>,
         tcp: [u64; tcp::Event::ALL.len()],
     ) {
-        let sum = udp.into_iter().fold([0; DATAGRAMS.len()], |[received, sent, overflowed, refused], one| {
-            [received + one.received, sent + one.sent, overflowed + one.overflowed, refused + one.refused]
-        });
+        let mut sum = [0; DATAGRAMS.len()];
+        for one in udp {
+            let parts = [one.received, one.sent, one.overflowed, one.refused, one.lost];
+            sum.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+        }
         raise_all(&self.datagrams, sum);
         raise_all(&self.tcp_events, tcp);
     }
@@ -703,7 +711,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.set_queues(1, 2, (3, 4), 5);
         metrics.set_bound_ports(64);
-        let udp = UdpCounters { received: 10, sent: 11, overflowed: 12, refused: 13 };
+        let udp = UdpCounters { received: 10, sent: 11, overflowed: 12, refused: 13, lost: 14 };
         let mut tcp = [0; tcp::Event::ALL.len()];
         tcp[tcp::Event::ClosedFraming as usize] = 6;
         metrics.set_transports([&udp, &udp], tcp);
@@ -714,6 +722,7 @@ mod tests {
             ("axbridge_tcp_connections", 2.0),
             ("axbridge_ports{state=\"bound\"}", 64.0),
             ("axbridge_udp_datagrams_total{event=\"overflowed\"}", 24.0),
+            ("axbridge_udp_datagrams_total{event=\"lost\"}", 28.0),
             ("axbridge_tcp_events_total{event=\"closed_framing\"}", 6.0),
         ] {
             assert_eq!(value(&metrics, series), expected, "{series}");

@@ -1,8 +1,11 @@
 //! The signalling loop: one thread that owns the [`Core`], its sockets and its side of the relay.
 //!
 //! ```text
-//!   wait ─▶ Wake ─▶ bytes, media events, orders ─▶ Core ─▶ time ─▶ flush: sockets, relay, CDRs, log ─▶ wait
+//!   wait ─▶ Wake ─▶ bytes, media events, orders ─▶ Core ─▶ time ─▶ new calls ─▶ flush: sockets, relay, CDRs, log ─▶ wait
 //! ```
+//!
+//! Everything that has come is taken in before any new call has its turn, and a few of those make one turn of the loop: so
+//! what belongs to a call never waits for long, and no socket's buffer fills up behind new calls.
 //!
 //! Nothing here decides anything; nothing here waits for anybody but the kernel.
 
@@ -32,10 +35,15 @@ use crate::transport::{Bell, Inbound};
 
 /// Orders that may wait for the loop.
 const ORDERS: usize = 64;
-/// Batches that one socket may give before the others and the clock have their turn.
-const BATCHES: usize = 8;
+/// Batches that one socket may give before the others and the clock have their turn: a thousand datagrams. New calls among
+/// them are only put aside, which is cheap, and the sooner that is done the sooner what belongs to calls is found.
+const BATCHES: usize = 64;
 /// Messages of streams, and media events, that have their turn before the sockets and the clock have theirs.
 const TELLINGS: usize = 512;
+/// New calls that have their turn before the sockets are read again.
+const NEW_CALLS: usize = 16;
+/// The same while more is there to be read: few, but some, or a flood of anything would keep every new call out.
+const NEW_CALLS_BEHIND: usize = 1;
 /// How late a deadline of the core may be handled. A wake-up costs more than what most deadlines ask for: they are timers of
 /// states that have been left since.
 const GRAIN: Duration = Duration::from_millis(5);
@@ -226,6 +234,11 @@ impl Loop {
             }
         }
         self.parts.core.handle_timeout(now);
+        if self.parts.core.has_waiting() {
+            let is_behind = self.rung || self.unread.contains(&true);
+            let most = if is_behind { NEW_CALLS_BEHIND } else { NEW_CALLS };
+            self.parts.core.handle_waiting(self.parts.clock.now(), most);
+        }
         self.flush(now);
         self.bind_ports(now);
         if now.saturating_sub(self.published) >= PUBLISH {
@@ -241,7 +254,7 @@ impl Loop {
     }
 
     fn wait(&self, now: Duration) -> Option<Duration> {
-        if self.rung || self.unread.contains(&true) {
+        if self.rung || self.unread.contains(&true) || self.parts.core.has_waiting() {
             return Some(Duration::ZERO);
         }
         let is_stuck = self.parts.udp.iter().flatten().any(|udp| udp.queued() > 0);
@@ -256,15 +269,15 @@ impl Loop {
     // ---- in ---------------------------------------------------------------------------------------------------
 
     fn on_datagrams(&mut self, now: Duration, listener: usize) {
-        let Parts { udp, core, .. } = &mut self.parts;
+        let Parts { udp, core, clock, .. } = &mut self.parts;
         let Some(udp) = &mut udp[listener] else {
             self.unread[listener] = false;
             return;
         };
         let place = u16::try_from(listener).expect("the configuration allows few listeners");
         for _ in 0..BATCHES {
-            let received = udp.recv_batch(|peer, bytes| {
-                core.handle_message(now, Flow::to(Transport::Udp, place, peer), bytes);
+            let received = udp.recv_batch(clock, |peer, age, bytes| {
+                core.take_in(now, age, Flow::to(Transport::Udp, place, peer), bytes);
             });
             match received {
                 Ok(Received::Some) => {}
@@ -286,7 +299,7 @@ impl Loop {
         self.parts.bell.answer();
         for _ in 0..TELLINGS {
             match self.parts.tcp.poll() {
-                Some(Inbound::Message { flow, bytes }) => self.parts.core.handle_message(now, flow, bytes),
+                Some(Inbound::Message { flow, bytes }) => self.parts.core.take_in(now, Duration::ZERO, flow, bytes),
                 Some(Inbound::Failure { flow }) => self.parts.core.handle_transport_failure(now, flow),
                 None => break,
             }
@@ -304,6 +317,7 @@ impl Loop {
         while let Ok(order) = self.inbox.try_recv() {
             match order {
                 Order::Reload(settings, taken) => {
+                    self.parts.tcp.set_peers(Arc::clone(settings.peers()));
                     self.parts.core.reload(now, settings);
                     // Whoever asked may have lost patience.
                     let _ = taken.try_send(());
@@ -443,6 +457,13 @@ fn log(line: &LogLine) {
         }
         LogLine::Stranger { address } => {
             tracing::warn!(%address, "request from an address of no trunk: add it to a trunk's `sources` if it is a carrier's");
+        }
+        LogLine::OverloadBegan => {
+            tracing::warn!("overload: more new calls come than can be served, some are refused (503) from now on");
+        }
+        LogLine::OverloadEnded { lasted, refused } => {
+            let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(lasted_ms, refused, "overload: over, new calls are served again");
         }
     }
 }

@@ -284,19 +284,21 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 41] = [
+const FAMILIES: [(&str, &str); 43] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_build_info", "gauge"),
     ("axbridge_call_duration_seconds", "histogram"),
     ("axbridge_calls_active", "gauge"),
     ("axbridge_calls_begun_total", "counter"),
     ("axbridge_calls_total", "counter"),
+    ("axbridge_calls_waiting", "gauge"),
     ("axbridge_cdrs_total", "counter"),
     ("axbridge_dns_names", "gauge"),
     ("axbridge_dns_queries_total", "counter"),
     ("axbridge_dns_refused_total", "counter"),
     ("axbridge_dropped_total", "counter"),
     ("axbridge_hint_tone_delay_seconds", "histogram"),
+    ("axbridge_overloaded", "gauge"),
     ("axbridge_ports", "gauge"),
     ("axbridge_post_dial_delay_seconds", "histogram"),
     ("axbridge_queue_depth", "gauge"),

@@ -14,7 +14,7 @@
 //! of a packet also pays for its way to the receiver's socket. `benches/README.md` says how to run it and what it showed.
 
 use std::io;
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use axbridge::clock::Clock;
@@ -26,6 +26,7 @@ mod floor;
 mod media;
 mod message;
 mod options;
+mod overload;
 mod phones;
 mod proc;
 mod rtp;
@@ -46,6 +47,7 @@ struct Programme {
     media_rate: f64,
     window: Duration,
     floor: Duration,
+    overload: overload::Method,
 }
 
 impl Programme {
@@ -60,6 +62,14 @@ impl Programme {
                 media_rate: 20.0,
                 window: Duration::from_secs(2),
                 floor: Duration::from_millis(300),
+                overload: overload::Method {
+                    peak: Some(20),
+                    factors: &[2],
+                    time,
+                    hold,
+                    standing: 2,
+                    standing_rate: 20.0,
+                },
             };
         }
         let second = Duration::from_secs(1);
@@ -70,6 +80,14 @@ impl Programme {
             media_rate: MEDIA_RATE,
             window: second * options.window,
             floor: second * 5,
+            overload: overload::Method {
+                peak: options.peak,
+                factors: &[1, 2, 1, 3, 1],
+                time: second * options.seconds,
+                hold: second / 5,
+                standing: options.calls,
+                standing_rate: MEDIA_RATE,
+            },
         }
     }
 }
@@ -120,10 +138,17 @@ fn run(options: &Options) -> io::Result<u32> {
     if options.search {
         println!("\nSearch for the highest clean rate");
         signalling::print_head(&programme.method);
-        bars.push(signalling::search(&place, &programme.method)?);
+        bars.push(signalling::bar_of_search(signalling::search(&place, &programme.method)?));
     }
     if options.wants(Part::Media) {
         let measured = media::measure(&place, programme.calls, programme.media_rate, programme.window)?;
+        measured.print();
+        failed += measured.failed();
+        bars.extend(measured.bars());
+    }
+    if options.wants(Part::Overload) || options.smoke {
+        let _hogs = hogs(options.hogs, core)?;
+        let measured = overload::measure(&place, &programme.overload)?;
         measured.print();
         failed += measured.failed();
         bars.extend(measured.bars());
@@ -137,6 +162,30 @@ fn run(options: &Options) -> io::Result<u32> {
         println!("{bar}");
     }
     Ok(failed)
+}
+
+/// Loops without an end on the daemon's core, which die with this process.
+fn hogs(count: u32, core: Option<usize>) -> io::Result<Vec<Hog>> {
+    (0..count).map(|_| Hog::start(core)).collect()
+}
+
+struct Hog(Child);
+
+impl Hog {
+    fn start(core: Option<usize>) -> io::Result<Hog> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "while :; do :; done"]).stdin(Stdio::null());
+        sys::tie(&mut command, core);
+        command.spawn().map(Hog)
+    }
+}
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        // Neither does anything to a process that has ended and been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Keeps this process on the second core and says which is the daemon's: the first. With fewer than two, the kernel places

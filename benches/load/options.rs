@@ -28,6 +28,13 @@ pub(crate) struct Options {
     /// Seconds of talk that are measured.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) window: u32,
+    /// For the overload: the highest clean rate, where it is known; else it is searched.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) peak: Option<u32>,
+    /// For the overload: so many loops without an end share the daemon's core, so that the daemon, and not these phones, is
+    /// what is overloaded.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub(crate) hogs: u32,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Part>,
@@ -57,10 +64,12 @@ pub(crate) enum Part {
     Signalling,
     /// Calls with voices.
     Media,
+    /// More new calls than can be served, while others are up. Only where it is asked for.
+    Overload,
 }
 
 impl Options {
     pub(crate) fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        self.only.contains(&part) || (self.only.is_empty() && part != Part::Overload)
     }
 }

@@ -5,6 +5,7 @@
 //!       │ Inviting │────▶│ Proceeding │────▶│ Talking │─────▶│ Leaving │────▶│ Over │
 //!       └──────────┘     └────────────┘     └─────────┘      └─────────┘     └──────┘
 //!         Timer A                                              Timer E         any refusal, and BYE from X: Failed
+//!                                                                              503 to what was offered beyond: Refused
 //!
 //!   B   INVITE ┌──────────┐ ACK ┌─────────┐ BYE ┌──────┐
 //!      ───────▶│ Answered │────▶│ Talking │────▶│ Over │
@@ -13,7 +14,7 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -65,6 +66,10 @@ pub(crate) struct Tally {
     /// Set up and ended as they should.
     pub(crate) done: u32,
     pub(crate) failed: u32,
+    /// Refused with 503 and Retry-After, where that is not a failure.
+    pub(crate) refused: u32,
+    /// How often those were told to come back after so many seconds.
+    pub(crate) retry_after: BTreeMap<u32, u32>,
     /// Messages that a phone had to send again.
     pub(crate) resent: u64,
     /// Messages that X sent again.
@@ -97,6 +102,7 @@ enum Calling {
     Talking { until: Option<Duration>, answer: Answer },
     Leaving { answer: Answer, resend: Resend },
     Over,
+    Refused,
     Failed,
 }
 
@@ -104,6 +110,7 @@ enum Calling {
 struct Call {
     stage: Calling,
     begun: Duration,
+    answered: Option<Duration>,
     leg: Option<usize>,
 }
 
@@ -136,6 +143,10 @@ pub(crate) struct Phones<'a> {
     sockets: &'a Sockets,
     callee: SocketAddr,
     plan: Plan,
+    /// The first call of the plan: those before it were there already ([`Phones::offer`]).
+    first: u32,
+    /// Calls that have voices: the first so many.
+    voices: u32,
     line: Line,
     calls: Vec<Call>,
     visits: Vec<Visit>,
@@ -149,6 +160,9 @@ pub(crate) struct Phones<'a> {
     all_begun: Option<Duration>,
     tally: Tally,
     setups: Vec<Duration>,
+    /// INVITE to the first response of any kind, and to a refusal.
+    firsts: Vec<Duration>,
+    refusals: Vec<Duration>,
     out: Vec<u8>,
     buffer: Vec<u8>,
     tokens: Vec<usize>,
@@ -178,6 +192,8 @@ impl<'a> Phones<'a> {
             sockets,
             callee: sockets.callee.local_addr()?,
             plan,
+            first: 0,
+            voices: if talking { plan.calls } else { 0 },
             line: Line { x, caller, number: plan.number, run: plan.run },
             calls: Vec::with_capacity(plan.calls as usize),
             visits: Vec::with_capacity(plan.calls as usize),
@@ -188,10 +204,22 @@ impl<'a> Phones<'a> {
             all_begun: None,
             tally: Tally::default(),
             setups: Vec::with_capacity(plan.calls as usize),
+            firsts: Vec::with_capacity(plan.calls as usize),
+            refusals: Vec::new(),
             out: Vec::with_capacity(2048),
             buffer,
             tokens: Vec::with_capacity(64),
         })
+    }
+
+    /// More calls, silent ones, from now on, beside those that are up. To refuse one with 503 and Retry-After is no failure
+    /// then, and nobody who was refused comes back.
+    pub(crate) fn offer(&mut self, rate: f64, calls: u32, hold: Duration) {
+        self.first = self.tally.begun;
+        self.plan = Plan { rate, calls: self.first + calls, hold: Some(hold), ..self.plan };
+        (self.began, self.all_begun) = (self.clock.now(), None);
+        self.setups.clear();
+        self.firsts.clear();
     }
 
     // ---- what a bench asks ------------------------------------------------------------------------------------
@@ -210,16 +238,39 @@ impl<'a> Phones<'a> {
         Quantiles::of(std::mem::take(&mut self.setups))
     }
 
+    /// INVITE to the first response of any kind.
+    pub(crate) fn first_responses(&mut self) -> Quantiles {
+        Quantiles::of(std::mem::take(&mut self.firsts))
+    }
+
+    /// INVITE to 503.
+    pub(crate) fn refusals(&mut self) -> Quantiles {
+        Quantiles::of(std::mem::take(&mut self.refusals))
+    }
+
+    /// Calls of the offer that were answered by then and have come to their end as they should.
+    pub(crate) fn done_of_those_answered_by(&self, at: Duration) -> u32 {
+        let offered = self.calls.iter().skip(self.first as usize);
+        let good = |call: &&Call| matches!(call.stage, Calling::Over) && call.answered.is_some_and(|then| then <= at);
+        offered.filter(good).count() as u32
+    }
+
+    /// Calls that were up before the offer and have not come to their end as they should.
+    pub(crate) fn harmed(&self) -> u32 {
+        let before = self.calls.iter().take(self.first as usize);
+        before.filter(|call| !matches!(call.stage, Calling::Over)).count() as u32
+    }
+
     /// Calls that began in a second, as it turned out.
     pub(crate) fn achieved_rate(&self) -> f64 {
         let began = self.all_begun.map_or(Duration::ZERO, |at| at.saturating_sub(self.began)).as_secs_f64();
-        let gaps = f64::from(self.plan.calls.saturating_sub(1));
+        let gaps = f64::from((self.plan.calls - self.first).saturating_sub(1));
         if began > 0.0 { gaps / began } else { self.plan.rate }
     }
 
     /// Every call has been answered or has failed.
     pub(crate) fn all_are_up(&self) -> bool {
-        self.all_begun.is_some() && self.tally.answered + self.tally.failed >= self.plan.calls
+        self.all_begun.is_some() && self.tally.answered + self.tally.failed + self.tally.refused >= self.plan.calls
     }
 
     /// Every party hears the other one.
@@ -231,7 +282,16 @@ impl<'a> Phones<'a> {
 
     /// Every call has come to its end.
     pub(crate) fn all_are_over(&self) -> bool {
-        self.all_begun.is_some() && self.tally.done + self.tally.failed >= self.plan.calls
+        self.all_begun.is_some() && self.over() >= self.plan.calls
+    }
+
+    /// Every call of the offer has.
+    pub(crate) fn offer_is_over(&self) -> bool {
+        self.all_begun.is_some() && self.over() >= self.plan.calls - self.first
+    }
+
+    fn over(&self) -> u32 {
+        self.tally.done + self.tally.failed + self.tally.refused
     }
 
     /// From B's 200 to the first packet, at A and at B. Which B belongs to an A is known from the voice that B hears.
@@ -287,14 +347,14 @@ impl<'a> Phones<'a> {
 
     fn begin_calls(&mut self, now: Duration) -> io::Result<()> {
         while self.tally.begun < self.plan.calls {
-            let due = self.began + Duration::from_secs_f64(f64::from(self.tally.begun) / self.plan.rate);
+            let due = self.began + Duration::from_secs_f64(f64::from(self.tally.begun - self.first) / self.plan.rate);
             if due > now {
                 return Ok(());
             }
-            let leg = self.traffic.as_mut().map(Traffic::open).transpose()?;
             let call = self.tally.begun;
+            let leg = self.open_voice(call)?;
             let begun = self.clock.now();
-            self.calls.push(Call { stage: Calling::Inviting(Resend::first(begun)), begun, leg });
+            self.calls.push(Call { stage: Calling::Inviting(Resend::first(begun)), begun, answered: None, leg });
             self.timers.push(Reverse((begun + T1, Timer::Call(call))));
             self.tally.begun += 1;
             self.invite(call)?;
@@ -303,6 +363,11 @@ impl<'a> Phones<'a> {
             }
         }
         Ok(())
+    }
+
+    fn open_voice(&mut self, place: u32) -> io::Result<Option<usize>> {
+        let traffic = self.traffic.as_mut().filter(|_| place < self.voices);
+        traffic.map(Traffic::open).transpose()
     }
 
     fn invite(&mut self, call: u32) -> io::Result<()> {
@@ -352,7 +417,7 @@ impl<'a> Phones<'a> {
             }
             Calling::Talking { until: Some(until), .. } if *until <= now => return self.leave(now, call),
             Calling::Inviting(_) | Calling::Leaving { .. } | Calling::Talking { .. } => return,
-            Calling::Proceeding | Calling::Over | Calling::Failed => return,
+            Calling::Proceeding | Calling::Over | Calling::Refused | Calling::Failed => return,
         };
         self.tally.resent += 1;
         self.timers.push(Reverse((resend.at, Timer::Call(call))));
@@ -389,7 +454,7 @@ impl<'a> Phones<'a> {
         let answer = match &self.calls[place].stage {
             Calling::Talking { answer, .. } => answer.clone(),
             Calling::Inviting(_) | Calling::Proceeding => return,
-            Calling::Leaving { .. } | Calling::Over | Calling::Failed => return,
+            Calling::Leaving { .. } | Calling::Over | Calling::Refused | Calling::Failed => return,
         };
         self.fall_silent(self.calls[place].leg);
         self.line.bye(&mut self.out, call, &answer);
@@ -423,7 +488,7 @@ impl<'a> Phones<'a> {
                 Calling::Talking { .. } | Calling::Leaving { .. } => {
                     self.fail(call, || "no response to BYE".to_owned())
                 }
-                Calling::Over | Calling::Failed => {}
+                Calling::Over | Calling::Refused | Calling::Failed => {}
             }
         }
     }
@@ -453,9 +518,11 @@ impl<'a> Phones<'a> {
         let Some(call) = call.filter(|call| *call < self.tally.begun) else { return };
         match (message.method(), status) {
             ("INVITE", 100..=199) => {
-                let stage = &mut self.calls[call as usize].stage;
+                let now = self.clock.now();
+                let Call { stage, begun, .. } = &mut self.calls[call as usize];
                 if matches!(stage, Calling::Inviting(_)) {
                     *stage = Calling::Proceeding;
+                    self.firsts.push(now.saturating_sub(*begun));
                 }
             }
             ("INVITE", 200..=299) => self.on_answer(message, call),
@@ -486,6 +553,7 @@ impl<'a> Phones<'a> {
         let now = self.clock.now();
         self.setups.push(now.saturating_sub(self.calls[place].begun));
         self.tally.answered += 1;
+        self.calls[place].answered = Some(now);
         let until = self.plan.hold.map(|hold| now + hold);
         if let Some(until) = until {
             self.timers.push(Reverse((until, Timer::Call(call))));
@@ -500,12 +568,28 @@ impl<'a> Phones<'a> {
         let to = message.header("To").and_then(|to| std::str::from_utf8(to).ok()).unwrap_or_default();
         self.line.ack_refusal(&mut self.out, call, to);
         self.send_to_x();
+        let after = message.header("Retry-After").and_then(|after| std::str::from_utf8(after).ok()?.parse().ok());
         match self.calls[call as usize].stage {
-            Calling::Inviting(_) | Calling::Proceeding => self.fail(call, || format!("INVITE answered with {status}")),
-            Calling::Talking { .. } | Calling::Leaving { .. } | Calling::Over | Calling::Failed => {
-                self.tally.repeated += 1;
+            Calling::Inviting(_) | Calling::Proceeding => {
+                if let (503, Some(after)) = (status, after)
+                    && self.first > 0
+                {
+                    self.refuse(call, after);
+                } else {
+                    self.fail(call, || format!("INVITE answered with {status}"));
+                }
             }
+            Calling::Talking { .. } | Calling::Leaving { .. } => self.tally.repeated += 1,
+            Calling::Over | Calling::Refused | Calling::Failed => self.tally.repeated += 1,
         }
+    }
+
+    fn refuse(&mut self, call: u32, after: u32) {
+        let took = self.clock.now().saturating_sub(self.calls[call as usize].begun);
+        self.refusals.push(took);
+        *self.tally.retry_after.entry(after).or_default() += 1;
+        self.tally.refused += 1;
+        self.calls[call as usize].stage = Calling::Refused;
     }
 
     /// X never has a reason to hang up: that fails the call.
@@ -553,12 +637,12 @@ impl<'a> Phones<'a> {
     }
 
     fn answer(&mut self, message: &Received<'_>, call_id: &[u8], source: SocketAddr) -> io::Result<()> {
-        let leg = self.traffic.as_mut().map(Traffic::open).transpose()?;
+        let visit = self.visits.len() as u32;
+        let leg = self.open_voice(visit)?;
         if let (Some(traffic), Some(leg), Some(remote)) = (&mut self.traffic, leg, message.rtp()) {
             traffic.talk_to(leg, remote);
         }
         let rtp = self.rtp(leg)?;
-        let visit = self.visits.len() as u32;
         let tag = format!("b{visit}");
         respond(&mut self.out, message, "180 Ringing", &tag, self.callee, None);
         let _ = self.sockets.callee.send_to(&self.out, source);

@@ -133,7 +133,7 @@ fn run(daemon: &Daemon<'_>, place: &Place, rate: u32, method: &Method, run: u32)
 }
 
 /// The highest clean rate: doubled until one is not clean, then halved between.
-pub(crate) fn search(place: &Place, method: &Method) -> io::Result<Bar> {
+pub(crate) fn search(place: &Place, method: &Method) -> io::Result<u32> {
     let (mut clean, mut unclean) = (0, None);
     let mut rate = SEARCH_FROM;
     loop {
@@ -147,12 +147,17 @@ pub(crate) fn search(place: &Place, method: &Method) -> io::Result<Bar> {
         let Some(next) = next_rate(clean, unclean) else { break };
         rate = next;
     }
-    Ok(Bar {
+    Ok(clean)
+}
+
+/// What is asked of it.
+pub(crate) fn bar_of_search(clean: u32) -> Bar {
+    Bar {
         subject: "highest clean rate".into(),
         asked: Asked::AtLeast(2500.0),
         measured: f64::from(clean),
         unit: "calls/s",
-    })
+    }
 }
 
 fn next_rate(clean: u32, unclean: Option<u32>) -> Option<u32> {

@@ -221,6 +221,7 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         limits: sip.limits,
         timers: sip.timers,
         product_name: sip.product_name,
+        peers: Default::default(),
     };
     let numbers = numbers.numbers;
     Some(Config { settings, dns, tls: trunks.tls, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use b2bua::settings::Peers;
 use bytes::Bytes;
 use sip::transaction::Flow;
 use tokio::sync::mpsc;
@@ -28,8 +30,10 @@ pub(super) enum Proof {
 /// Who opened a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Origin {
-    /// The peer.
+    /// The peer, whose address was a trunk's then.
     Accepted,
+    /// The peer, whose address was nobody's then.
+    AcceptedStranger,
     /// We.
     Opened,
 }
@@ -39,6 +43,8 @@ enum Origin {
 pub(super) enum Full {
     /// As many streams as there may be.
     Total,
+    /// As many streams of strangers as there may be.
+    Strangers,
     /// As many streams from this address as there may be.
     Address,
 }
@@ -64,6 +70,9 @@ pub(super) struct Connections {
     /// Accepted streams.
     by_address: HashMap<IpAddr, usize>,
     accepted: usize,
+    strangers: usize,
+    /// Who is no stranger.
+    peers: Arc<Peers>,
 }
 
 impl Connections {
@@ -75,7 +84,14 @@ impl Connections {
             by_peer: HashMap::new(),
             by_address: HashMap::new(),
             accepted: 0,
+            strangers: 0,
+            peers: Arc::default(),
         }
+    }
+
+    /// Whose addresses are no strangers', for the streams that are accepted from now on.
+    pub(super) fn set_peers(&mut self, peers: Arc<Peers>) {
+        self.peers = peers;
     }
 
     /// Enters a stream that a peer opened; returns its number, which is never 0 and never used again, and what is to be
@@ -84,13 +100,19 @@ impl Connections {
         if self.accepted >= self.limits.accepted {
             return Err(Full::Total);
         }
+        let is_stranger = self.peers.find(peer.ip()).is_none();
+        if is_stranger && self.strangers >= self.limits.strangers {
+            return Err(Full::Strangers);
+        }
         let here = self.by_address.entry(peer.ip()).or_default();
         if *here >= self.limits.accepted_per_address {
             return Err(Full::Address);
         }
         *here += 1;
         self.accepted += 1;
-        Ok(self.enter(listener, peer, Origin::Accepted, proof))
+        self.strangers += usize::from(is_stranger);
+        let origin = if is_stranger { Origin::AcceptedStranger } else { Origin::Accepted };
+        Ok(self.enter(listener, peer, origin, proof))
     }
 
     /// Enters a stream that we open. Counted apart, so that strangers who fill the table do not cut us off from our
@@ -123,8 +145,9 @@ impl Connections {
             self.by_peer.remove(&key);
         }
         match connection.origin {
-            Origin::Accepted => {
+            Origin::Accepted | Origin::AcceptedStranger => {
                 self.accepted -= 1;
+                self.strangers -= usize::from(connection.origin == Origin::AcceptedStranger);
                 if let Some(here) = self.by_address.get_mut(&connection.peer.ip()) {
                     *here -= 1;
                     if *here == 0 {
@@ -166,12 +189,13 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use b2bua::settings::TrunkId;
     use sip::transaction::Transport;
 
     use super::*;
 
     fn limits() -> Limits {
-        Limits { accepted: 3, accepted_per_address: 2, opened: 1, ..Limits::default() }
+        Limits { accepted: 3, strangers: 3, accepted_per_address: 2, opened: 1, ..Limits::default() }
     }
 
     fn plain(_: SocketAddr) -> Option<Proof> {
@@ -228,6 +252,31 @@ mod tests {
         table.leave(old);
         table.find(&flow(one, old), plain).unwrap().try_send(Bytes::from_static(b"x")).unwrap();
         assert_eq!(queue.try_recv().unwrap(), "x");
+    }
+
+    #[test]
+    fn strangers_cannot_take_what_is_kept_for_the_trunks() {
+        let trunk_of = |network: &str| Peers::made_of([(network.parse().unwrap(), TrunkId(0))], []);
+        let mut table = Connections::new(Limits { accepted: 5, strangers: 2, ..Limits::default() });
+        table.set_peers(Arc::new(trunk_of("192.0.2.0/24")));
+        let stranger = |last: u8| SocketAddr::from(([198, 51, 100, last], 5060));
+        let carrier = |last: u8| SocketAddr::from(([192, 0, 2, last], 5060));
+        let (first, _queue) = table.accept(0, stranger(1), Proof::Plain).unwrap();
+        table.accept(0, stranger(2), Proof::Plain).unwrap();
+        for last in 3..9 {
+            assert_eq!(table.accept(0, stranger(last), Proof::Plain).err(), Some(Full::Strangers));
+        }
+        for last in 1..4 {
+            table.accept(0, carrier(last), Proof::Plain).unwrap();
+        }
+        assert_eq!(table.accept(0, carrier(4), Proof::Plain).err(), Some(Full::Total));
+        // One who was a stranger when he came counts as one until he leaves, whatever a reload says meanwhile.
+        table.set_peers(Arc::new(trunk_of("0.0.0.0/0")));
+        table.leave(first);
+        assert_eq!((table.strangers, table.accepted), (1, 4));
+        table.set_peers(Arc::new(trunk_of("192.0.2.0/24")));
+        table.accept(0, stranger(9), Proof::Plain).unwrap();
+        assert_eq!(table.accept(0, stranger(8), Proof::Plain).err(), Some(Full::Total));
     }
 
     #[test]

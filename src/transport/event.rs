@@ -13,6 +13,8 @@ pub enum Event {
     RefusedTotal,
     /// A stream was refused: too many from its address.
     RefusedAddress,
+    /// A stream was refused: too many from addresses of no trunk.
+    RefusedStranger,
     /// A stream was closed: what came was no SIP.
     ClosedFraming,
     /// A stream was closed: nothing passed for long.
@@ -57,12 +59,13 @@ pub enum Event {
 
 impl Event {
     /// Every one, in the order of [`super::tcp::Tcp::counters`].
-    pub const ALL: [Event; 25] = [
+    pub const ALL: [Event; 26] = [
         Event::Accepted,
         Event::Opened,
         Event::ConnectFailed,
         Event::RefusedTotal,
         Event::RefusedAddress,
+        Event::RefusedStranger,
         Event::ClosedFraming,
         Event::ClosedIdle,
         Event::ClosedSlow,
@@ -94,6 +97,7 @@ impl Event {
             Event::ConnectFailed => "connect_failed",
             Event::RefusedTotal => "refused_total",
             Event::RefusedAddress => "refused_address",
+            Event::RefusedStranger => "refused_stranger",
             Event::ClosedFraming => "closed_framing",
             Event::ClosedIdle => "closed_idle",
             Event::ClosedSlow => "closed_slow",

@@ -8,6 +8,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::SockAddr;
@@ -23,7 +24,14 @@ pub(super) struct Receiver {
     buffers: Box<[u8]>,
     sources: Box<[Option<SocketAddr>; BATCH]>,
     lengths: [usize; BATCH],
+    /// When each arrived, since 1970 by the system's clock, where the kernel says so.
+    arrivals: [Option<Duration>; BATCH],
 }
+
+/// Room for one control message: a time stamp takes 32 bytes, and nothing else is asked for.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; 64]);
 
 impl Receiver {
     pub(super) fn new() -> Receiver {
@@ -31,6 +39,7 @@ impl Receiver {
             buffers: vec![0; BATCH * DATAGRAM].into_boxed_slice(),
             sources: Box::new([None; BATCH]),
             lengths: [0; BATCH],
+            arrivals: [None; BATCH],
         }
     }
 
@@ -46,6 +55,7 @@ impl Receiver {
             [libc::iovec; BATCH],
             [libc::mmsghdr; BATCH],
         ) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        let mut controls = [Control([0; 64]); BATCH];
         for (place, buffer) in self.buffers.chunks_exact_mut(DATAGRAM).enumerate() {
             slices[place] = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: DATAGRAM };
             let header = &mut headers[place].msg_hdr;
@@ -53,8 +63,10 @@ impl Receiver {
             header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             header.msg_iov = &raw mut slices[place];
             header.msg_iovlen = 1;
+            header.msg_control = ptr::from_mut(&mut controls[place]).cast();
+            header.msg_controllen = mem::size_of::<Control>();
         }
-        // SAFETY: every header points to a name, a slice and a buffer of its own that live until the call returns, with
+        // SAFETY: every header points to a name, a slice, a control and a buffer of its own that live until the call returns, with
         // their true lengths; no time-out is given.
         let received = unsafe {
             libc::recvmmsg(
@@ -71,6 +83,7 @@ impl Receiver {
         for place in 0..received.min(BATCH) {
             self.sources[place] = address(&names[place]);
             self.lengths[place] = (headers[place].msg_len as usize).min(DATAGRAM);
+            self.arrivals[place] = arrival(&headers[place].msg_hdr);
         }
         Ok(received.min(BATCH))
     }
@@ -81,6 +94,48 @@ impl Receiver {
         let start = place * DATAGRAM;
         Some((source, self.buffers.get(start..start + self.lengths[place])?))
     }
+
+    /// When a datagram of the last batch arrived, since 1970 by the system's clock; `None` when the kernel does not say.
+    pub(super) fn arrival(&self, place: usize) -> Option<Duration> {
+        *self.arrivals.get(place)?
+    }
+}
+
+/// Asks the kernel to say of each datagram when it arrived.
+///
+/// # Errors
+/// What the system says.
+#[allow(unsafe_code, reason = "SO_TIMESTAMPNS is in no safe interface")]
+pub(super) fn ask_for_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the value is an int that lives until the call returns, and its length is told.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            ptr::from_ref(&on).cast(),
+            mem::size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[allow(unsafe_code, reason = "control messages are C structs one after the other")]
+fn arrival(header: &libc::msghdr) -> Option<Duration> {
+    // SAFETY: the kernel has written the control and its length; the macros stay within them, and a message of this kind
+    // holds a timespec, which is read without asking for its alignment.
+    let time = unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        loop {
+            let found = message.as_ref()?;
+            if (found.cmsg_level, found.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+                break ptr::read_unaligned(libc::CMSG_DATA(message).cast::<libc::timespec>());
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    };
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
 }
 
 #[allow(unsafe_code, reason = "a socket address is a C union")]

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use b2bua::settings::Peers;
 use bytes::Bytes;
 use sip::transaction::{Flow, Transmit, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -42,6 +43,8 @@ use crate::clock::Clock;
 pub struct Limits {
     /// Streams that peers opened.
     pub accepted: usize,
+    /// Those of them that strangers may have: the others are kept for the trunks ([`Tcp::set_peers`]).
+    pub strangers: usize,
     /// Streams that one IP address opened.
     pub accepted_per_address: usize,
     /// Streams that we opened.
@@ -68,6 +71,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             accepted: 1024,
+            strangers: 128,
             accepted_per_address: 64,
             opened: 256,
             queue: 256,
@@ -220,6 +224,11 @@ impl Tcp {
         self.shared.tls.clone()
     }
 
+    /// Whose addresses are no strangers', from now on. Until then everybody is one.
+    pub fn set_peers(&self, peers: Arc<Peers>) {
+        self.shared.connections().set_peers(peers);
+    }
+
     /// Binds `address` and accepts streams on it; they carry `listener` and `transport`, TCP or TLS, in their flows. Port 0
     /// takes any port; the address bound is returned.
     ///
@@ -368,6 +377,7 @@ async fn accept(
                 }
             }
             Err(Full::Total) => shared.count(Event::RefusedTotal),
+            Err(Full::Strangers) => shared.count(Event::RefusedStranger),
             Err(Full::Address) => shared.count(Event::RefusedAddress),
         }
     }

@@ -1,7 +1,7 @@
 //! SIP over UDP (RFC 3261 §18): one non-blocking socket, owned by the signalling thread.
 //!
 //! ```text
-//!   socket ─▶ recv_batch ─▶ (source, Bytes)            up to 16 datagrams a system call
+//!   socket ─▶ recv_batch ─▶ (source, age, Bytes)       up to 16 datagrams a system call
 //!   send ─▶ outgoing ─▶ flush ─▶ socket                 up to 16 datagrams a system call; what the socket does not
 //!                                                       take stays for the next flush, up to a limit
 //! ```
@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mio::unix::SourceFd;
@@ -17,6 +18,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::mmsg::{self, BATCH, Receiver};
+use crate::clock::Clock;
 
 /// Receive and send buffer that the kernel is asked for. A burst of 4,000 messages must survive one long turn of the
 /// signalling thread.
@@ -24,6 +26,9 @@ const KERNEL_BUFFER: usize = 4 << 20;
 
 /// Datagrams that wait for the kernel's send buffer; more are dropped and counted (SIP over UDP retransmits).
 pub const OUTGOING_LIMIT: usize = 4096;
+
+/// The longest that a datagram is believed to have waited in the kernel: what is beyond is a step of the system's clock.
+const OLDEST: Duration = Duration::from_secs(10);
 
 /// What passed through a socket since it was bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,6 +41,8 @@ pub struct UdpCounters {
     pub overflowed: u64,
     /// Datagrams that the kernel refused to send.
     pub refused: u64,
+    /// Datagrams that the kernel dropped on arrival, its buffer being full: we read too late.
+    pub lost: u64,
 }
 
 /// Whether there may be more to read.
@@ -69,6 +76,9 @@ impl Udp {
         widen(SockRef::from(&socket));
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
+        if let Err(error) = mmsg::ask_for_arrivals(socket.as_fd()) {
+            tracing::warn!(%error, "the kernel does not say when SIP datagrams arrive: overload is noticed later");
+        }
         Ok(Udp {
             socket: socket.into(),
             receiver: Receiver::new(),
@@ -96,11 +106,16 @@ impl Udp {
         registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
     }
 
-    /// Reads one batch of datagrams and gives each, in a buffer of its own size, to `handle`.
+    /// Reads one batch of datagrams and gives each, in a buffer of its own size, to `handle`, with how long it has waited in
+    /// the kernel.
     ///
     /// # Errors
     /// What the system says, `WouldBlock` and `Interrupted` excepted. An error leaves the socket usable.
-    pub fn recv_batch(&mut self, mut handle: impl FnMut(SocketAddr, Bytes)) -> io::Result<Received> {
+    pub fn recv_batch(
+        &mut self,
+        clock: &Clock,
+        mut handle: impl FnMut(SocketAddr, Duration, Bytes),
+    ) -> io::Result<Received> {
         let count = match self.receiver.receive(self.socket.as_fd()) {
             Ok(count) => count,
             Err(error) => {
@@ -111,11 +126,12 @@ impl Udp {
                 };
             }
         };
+        let now = clock.system();
         for place in 0..count {
             if let Some((source, datagram)) = self.receiver.datagram(place) {
                 self.counters.received += 1;
                 // A copy of the right size: a transaction keeps its request for 32 s and must not pin 64 KiB.
-                handle(source, Bytes::copy_from_slice(datagram));
+                handle(source, age(now, self.receiver.arrival(place)), Bytes::copy_from_slice(datagram));
             }
         }
         Ok(if count < BATCH { Received::All } else { Received::Some })
@@ -163,8 +179,14 @@ impl Udp {
     /// What passed since the socket was bound.
     #[must_use]
     pub fn counters(&self) -> UdpCounters {
-        self.counters
+        UdpCounters { lost: lost(SockRef::from(&self.socket)), ..self.counters }
     }
+}
+
+/// By the system's clock, which may have stepped meanwhile: what cannot be is not believed.
+fn age(now: Duration, arrival: Option<Duration>) -> Duration {
+    let age = arrival.and_then(|arrival| now.checked_sub(arrival)).unwrap_or_default();
+    if age > OLDEST { Duration::ZERO } else { age }
 }
 
 /// Asks for [`KERNEL_BUFFER`], beyond the system's limit where we may (CAP_NET_ADMIN); else what the limit allows is
@@ -193,6 +215,27 @@ fn force(socket: &SockRef<'_>, option: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// What the kernel says that it has dropped; zero where it does not say (before Linux 4.12).
+#[allow(unsafe_code, reason = "SO_MEMINFO is in no safe interface")]
+fn lost(socket: SockRef<'_>) -> u64 {
+    /// SK_MEMINFO_DROPS and SK_MEMINFO_VARS of linux/sock_diag.h.
+    const DROPS: usize = 8;
+    const VARS: usize = 9;
+    let mut values = [0_u32; VARS];
+    let mut length = std::mem::size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the array and its length live until the call returns, which writes no more than that length.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { u64::from(values[DROPS]) } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +254,8 @@ mod tests {
     fn receive(udp: &mut Udp, poll: &mut mio::Poll, count: usize) -> Vec<(SocketAddr, Bytes)> {
         let mut got = Vec::new();
         while got.len() < count {
-            if udp.recv_batch(|source, bytes| got.push((source, bytes))).unwrap() == Received::All && got.len() < count
+            if udp.recv_batch(&Clock::start(), |source, _, bytes| got.push((source, bytes))).unwrap() == Received::All
+                && got.len() < count
             {
                 wait(poll);
             }
@@ -260,7 +304,27 @@ mod tests {
 
     #[test]
     fn an_empty_socket_yields_nothing_and_no_error() {
-        assert_eq!(loopback().recv_batch(|_, _| panic!()).unwrap(), Received::All);
+        assert_eq!(loopback().recv_batch(&Clock::start(), |_, _, _| panic!()).unwrap(), Received::All);
+    }
+
+    #[test]
+    fn a_datagram_s_age_is_what_it_waited_in_the_kernel_and_no_step_of_the_clock() {
+        let (mut here, mut there) = (loopback(), loopback());
+        let clock = Clock::start();
+        let before = clock.system();
+        here.send(there.local_address().unwrap(), Bytes::from_static(b"x"));
+        here.flush(|_| panic!());
+        let mut ages = Vec::new();
+        assert_eq!(there.recv_batch(&clock, |_, age, _| ages.push(age)).unwrap(), Received::All);
+        let arrival = there.receiver.arrival(0).expect("the kernel says when it arrived");
+        let after = clock.system();
+        assert!(before <= arrival && arrival <= after && ages[0] <= after - before, "{before:?} {arrival:?} {after:?}");
+
+        let second = Duration::from_secs(1);
+        assert_eq!(age(second * 100, Some(second * 98)), second * 2);
+        assert_eq!(age(second * 100, Some(second * 101)), Duration::ZERO);
+        assert_eq!(age(second * 4_000, Some(second)), Duration::ZERO);
+        assert_eq!(age(second * 100, None), Duration::ZERO);
     }
 
     #[test]
@@ -284,6 +348,20 @@ mod tests {
             here.send("127.0.0.1:9".parse().unwrap(), Bytes::from_static(b"x"));
         }
         assert_eq!((here.queued(), here.counters().overflowed), (OUTGOING_LIMIT, 3));
+    }
+
+    #[test]
+    fn what_the_kernel_drops_because_nobody_reads_is_counted() {
+        let (mut here, there) = (loopback(), loopback());
+        let to = there.local_address().unwrap();
+        assert_eq!(there.counters().lost, 0);
+        // Twice what the buffer can hold, whatever the system's limit made of our wish.
+        let count = SockRef::from(&there.socket).recv_buffer_size().unwrap() * 2 / 60_000 + 1;
+        for _ in 0..count {
+            here.send(to, Bytes::from(vec![b'x'; 60_000]));
+            here.flush(|_| panic!());
+        }
+        assert!((1..=count as u64).contains(&there.counters().lost), "{:?}", there.counters());
     }
 
     #[test]

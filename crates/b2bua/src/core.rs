@@ -33,6 +33,7 @@ use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
+use crate::overload::{Change, Refused, Room, Turn};
 use crate::routes::{Route, Routes};
 use crate::settings::{Settings, Trunk, TrunkId};
 
@@ -90,6 +91,8 @@ pub struct Core {
     /// New calls by trunk name.
     rates: HashMap<Arc<str>, Bucket>,
     strangers: Bucket,
+    waiting: Room<NewCall>,
+    refused: Refused,
     /// The last that answered for calls which were over and gone: each gets one BYE.
     orphans: VecDeque<Orphan>,
     authenticator: Authenticator,
@@ -104,6 +107,28 @@ pub struct Core {
 
 /// The longest that a hint of a call's deadline lies in the heap.
 const FAR: Duration = Duration::from_secs(60);
+
+/// New calls that are refused while one may be served: a refusal costs a tenth of a call, or less.
+const REFUSALS_A_CALL: usize = 16;
+
+/// An INVITE outside any dialog that waits for its turn.
+#[derive(Debug)]
+struct NewCall {
+    flow: Flow,
+    invite: Message,
+    /// [`Core::mark_of`] it.
+    mark: u64,
+}
+
+impl NewCall {
+    /// Whether a CANCEL from there means it (RFC 3261 §9.1).
+    fn is_meant_by(&self, cancel: &Message, flow: Flow) -> bool {
+        self.flow.peer.ip() == flow.peer.ip()
+            && self.invite.call_id() == cancel.call_id()
+            && self.invite.cseq().number == cancel.cseq().number
+            && self.invite.top_via().branch == cancel.top_via().branch
+    }
+}
 
 /// Call-ID and To tag of an answer to a call that is gone.
 type Orphan = (Box<[u8]>, Box<[u8]>);
@@ -175,6 +200,13 @@ fn local_tag(tokens: &mut Tokens, key: CallKey, side: Side) -> Vec<u8> {
     tag
 }
 
+/// The tag of a response that makes no dialog.
+fn tag_of(mark: u64) -> Vec<u8> {
+    let mut tag = Vec::with_capacity(16);
+    push_hex(&mut tag, mark, 16);
+    tag
+}
+
 fn read_tag(tag: &[u8]) -> Option<LegKey> {
     if tag.len() != 33 {
         return None;
@@ -221,6 +253,8 @@ impl Core {
             live: Live::default(),
             rates: HashMap::new(),
             strangers: Bucket::full(Duration::ZERO, 10.0),
+            waiting: Room::default(),
+            refused: Refused::default(),
             orphans: VecDeque::new(),
             authenticator: Authenticator::new(&nonce_key, Authenticator::VALID, Authenticator::CAPACITY),
             unix_at_epoch: Duration::ZERO,
@@ -293,6 +327,8 @@ impl Core {
             calls: self.live.calls as usize,
             transactions: self.layer.len(),
             ports_in_use: self.ports.in_use(),
+            waiting: self.waiting.len(),
+            is_overloaded: self.waiting.is_overloaded(),
             trunk_calls: trunk_calls.collect(),
         }
     }
@@ -303,6 +339,7 @@ impl Core {
         self.calls.is_empty()
             && self.sessions.is_empty()
             && self.layer.is_empty()
+            && self.waiting.len() == 0
             && self.out.is_empty()
             && self.ports.in_use() == 0
             && self.live.calls == 0
@@ -319,13 +356,22 @@ impl Core {
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        [self.layer.poll_timeout(), self.deadlines.next(), self.routes.poll_timeout()].into_iter().flatten().min()
+        [self.layer.poll_timeout(), self.deadlines.next(), self.waiting.deadline(), self.routes.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.out.pop_front() {
             return Some(output);
+        }
+        if let Some(change) = self.waiting.poll_change() {
+            return Some(Output::Log(match change {
+                Change::Began => LogLine::OverloadBegan,
+                Change::Ended { lasted, refused } => LogLine::OverloadEnded { lasted, refused },
+            }));
         }
         if let Some(change) = self.routes.poll_change() {
             return Some(Output::Log(LogLine::Route(change)));
@@ -337,27 +383,41 @@ impl Core {
 
     // ---- input ------------------------------------------------------------------------------------------------
 
-    /// A datagram, or one framed message of a stream.
+    /// A datagram, or one framed message of a stream, handled at once: [`Core::take_in`] and whoever waits.
     pub fn handle_message(&mut self, now: Duration, flow: Flow, bytes: Bytes) {
+        self.take_in(now, Duration::ZERO, flow, bytes);
+        while self.has_waiting() {
+            self.handle_waiting(now, usize::MAX);
+        }
+    }
+
+    /// A datagram, or one framed message of a stream. What belongs to a call is handled at once; a new call waits for its turn
+    /// ([`Core::handle_waiting`]), so that calls in progress lose nothing when too many new ones come. `age` is how long it has
+    /// waited already, before it was read.
+    pub fn take_in(&mut self, now: Duration, age: Duration, flow: Flow, bytes: Bytes) {
         let Some(trunk) = trunk_of(now, &self.settings, &self.routes, flow.peer.ip()) else {
             self.on_stranger(now, flow, bytes);
             return;
         };
+        let length = bytes.len();
         match Message::parse(bytes, &self.settings.limits.message) {
-            Ok(message) => {
-                if message.is_request() {
-                    self.counters.requests[message.method() as usize] += 1;
-                } else {
-                    let class = usize::from(message.status() / 100).clamp(1, 6) - 1;
-                    self.counters.responses[class] += 1;
-                    if self.is_foreign(trunk, &message) {
-                        self.counters.drop(Drop::ForeignResponse);
-                        return;
+            Ok(message) if message.is_request() => {
+                self.counters.requests[message.method() as usize] += 1;
+                if let Some(waiting) = self.sort(now, trunk, flow, message) {
+                    let since = now.saturating_sub(age);
+                    if let Err(refused) = self.waiting.enter(now, since, trunk, length, waiting) {
+                        self.refuse(now, Drop::Overload, &refused);
                     }
                 }
-                if let Some(event) = self.layer.handle_message(now, flow, message) {
-                    self.on_event(now, Some(trunk), event);
+            }
+            Ok(message) => {
+                let class = usize::from(message.status() / 100).clamp(1, 6) - 1;
+                self.counters.responses[class] += 1;
+                if self.is_foreign(trunk, &message) {
+                    self.counters.drop(Drop::ForeignResponse);
+                    return;
                 }
+                self.on_message(now, trunk, flow, message);
             }
             Err(rejected) => {
                 self.count_parse_error(rejected.error);
@@ -366,6 +426,92 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Handles a request unless it is a new call, which is given back.
+    fn sort(&mut self, now: Duration, trunk: TrunkId, flow: Flow, request: Message) -> Option<NewCall> {
+        let is_new = request.to_tag().is_empty();
+        if request.method() == Method::Invite && is_new && !self.layer.knows_invite(&request) {
+            let new = NewCall { mark: self.mark_of(&request), flow, invite: request };
+            if !self.refused.knows(now, new.mark) {
+                return Some(new);
+            }
+            self.refuse(now, Drop::Overload, &new);
+            return None;
+        }
+        if request.method() == Method::Cancel && !self.layer.knows_invite(&request) {
+            // Nobody may cancel what has not been answered yet (§9.1). For one who does the call begins, to be ended at once.
+            let meant = self.waiting.take(trunk, |waiting| waiting.is_meant_by(&request, flow));
+            if let Some(waiting) = meant {
+                self.admit(now, waiting);
+            }
+        }
+        self.on_message(now, trunk, flow, request);
+        None
+    }
+
+    fn on_message(&mut self, now: Duration, trunk: TrunkId, flow: Flow, message: Message) {
+        if let Some(event) = self.layer.handle_message(now, flow, message) {
+            self.on_event(now, Some(trunk), event);
+        }
+    }
+
+    /// New calls wait: [`Core::handle_waiting`] wants to be called once what has been received is taken in.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.waiting.len() > 0
+    }
+
+    /// Gives at most so many new calls their turn, and refuses those that have waited too long: those that it meets, and not so
+    /// many that it takes much longer.
+    pub fn handle_waiting(&mut self, now: Duration, most: usize) {
+        let (mut served, mut refused) = (0, 0);
+        while served < most && refused < most.saturating_mul(REFUSALS_A_CALL) {
+            match self.waiting.next(now) {
+                None => return,
+                Some(Turn::Serve(waiting)) => {
+                    served += 1;
+                    self.admit(now, waiting);
+                }
+                Some(Turn::Refuse(waiting)) => {
+                    refused += 1;
+                    self.refuse(now, Drop::Overload, &waiting);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, now: Duration, new: NewCall) {
+        // A reload may have taken its trunk while it waited.
+        let Some(trunk) = trunk_of(now, &self.settings, &self.routes, new.flow.peer.ip()) else {
+            self.counters.drop(Drop::Stranger);
+            return;
+        };
+        if self.refused.knows(now, new.mark) {
+            self.refuse(now, Drop::Overload, &new);
+            return;
+        }
+        let settings = Arc::clone(&self.settings);
+        let known = settings.trunk(trunk);
+        // A refusal that needs no proof of who calls needs no transaction either.
+        if known.challenge.is_none()
+            && known.may_call_from(new.flow.peer.ip())
+            && let Some(drop) = self.overload(now, known)
+        {
+            self.refuse(now, drop, &new);
+            return;
+        }
+        self.on_message(now, trunk, new.flow, new.invite);
+    }
+
+    /// Refuses a new call without a transaction; every repeat of it gets the same response.
+    fn refuse(&mut self, now: Duration, drop: Drop, new: &NewCall) {
+        self.counters.drop(drop);
+        self.refused.remember(now, new.mark);
+        let after = self.retry_after(new.mark);
+        let headers: [(&str, &[u8]); 1] = [("Retry-After", after.as_bytes())];
+        let bytes = leg::bodiless(&self.settings, &new.invite, new.flow, &tag_of(new.mark), 503, &headers);
+        self.layer.reply(new.flow, &new.invite, bytes);
     }
 
     /// The transport could not deliver to a peer.
@@ -407,6 +553,7 @@ impl Core {
 
     /// Time has come.
     pub fn handle_timeout(&mut self, now: Duration) {
+        self.waiting.on_time(now);
         while let Some(event) = self.layer.handle_timeout(now) {
             self.on_event(now, None, event);
         }
@@ -464,7 +611,7 @@ impl Core {
             }
             Event::Refused { refusal: Refusal::Full, flow, message } => {
                 self.counters.drop(Drop::Transactions);
-                let after = self.retry_after();
+                let after = self.retry_after(self.mark_of(&message));
                 self.reply(flow, &message, 503, &[("Retry-After", after.as_bytes())]);
             }
         }
@@ -630,9 +777,11 @@ impl Core {
             self.respond(now, id, flow, &invite, 403, &[]);
             return;
         }
-        if let Some(drop) = self.overload(now, settings.trunk(trunk)) {
+        if settings.trunk(trunk).challenge.is_some()
+            && let Some(drop) = self.overload(now, settings.trunk(trunk))
+        {
             self.counters.drop(drop);
-            let after = self.retry_after();
+            let after = self.retry_after(self.mark_of(&invite));
             self.respond(now, id, flow, &invite, 503, &[("Retry-After", after.as_bytes())]);
             return;
         }
@@ -948,14 +1097,16 @@ impl Core {
 
     /// The tag of a response that makes no dialog: the same for every copy of a request (RFC 3261 §8.2.7).
     fn reply_tag(&self, request: &Message) -> Vec<u8> {
+        tag_of(self.mark_of(request))
+    }
+
+    /// The same for every copy of a request, and nobody outside can tell what it will be.
+    fn mark_of(&self, request: &Message) -> u64 {
         let branch = request.top_via().branch;
-        let mixed = branch
+        branch
             .iter()
             .chain(request.call_id())
-            .fold(self.tag_key, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        let mut tag = Vec::with_capacity(16);
-        push_hex(&mut tag, mixed, 16);
-        tag
+            .fold(self.tag_key, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
     }
 
     /// An address of no trunk: a few refusals a second for the operator who forgot a `sources` line, silence beyond.
@@ -974,10 +1125,11 @@ impl Core {
         }
     }
 
-    /// Between the configured seconds and twice as many, so that callers do not come back together.
-    fn retry_after(&mut self) -> String {
+    /// Between the configured seconds and twice as many, so that callers do not come back together; the same for every copy of
+    /// a request.
+    fn retry_after(&self, mark: u64) -> String {
         let base = u64::from(self.settings.limits.retry_after.max(1));
-        (base + self.tokens.draw() % (base + 1)).to_string()
+        (base + mark % (base + 1)).to_string()
     }
 
     fn count_parse_error(&mut self, error: ParseError) {

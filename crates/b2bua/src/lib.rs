@@ -21,6 +21,8 @@ mod live;
 pub mod observe;
 mod offer_answer;
 pub mod outcome;
+mod overload;
+mod peers;
 pub mod routes;
 pub mod settings;
 

@@ -48,11 +48,13 @@ pub enum Drop {
     Draining,
     /// A new call while no RTP port was free (503).
     Ports,
+    /// A new call that would have waited too long, or a repeat of one that was refused (503).
+    Overload,
 }
 
 impl Drop {
     /// Every one, in the order of [`Counters::dropped`].
-    pub const ALL: [Drop; 18] = [
+    pub const ALL: [Drop; 19] = [
         Drop::Stranger,
         Drop::Transactions,
         Drop::Merged,
@@ -71,6 +73,7 @@ impl Drop {
         Drop::TrunkRate,
         Drop::Draining,
         Drop::Ports,
+        Drop::Overload,
     ];
 
     /// Metric label.
@@ -95,6 +98,7 @@ impl Drop {
             Drop::TrunkRate => "trunk_rate",
             Drop::Draining => "draining",
             Drop::Ports => "ports",
+            Drop::Overload => "overload",
         }
     }
 }
@@ -147,6 +151,10 @@ pub struct Gauges {
     pub transactions: (usize, usize),
     /// RTP ports in use.
     pub ports_in_use: usize,
+    /// New calls that wait for their turn.
+    pub waiting: usize,
+    /// More new calls come than can be served: some are refused in these seconds.
+    pub is_overloaded: bool,
     /// Calls in progress by trunk (in and out), in the order of the configuration.
     pub trunk_calls: Vec<(Arc<str>, u32)>,
     /// Routes by trunk and target.
@@ -205,5 +213,14 @@ pub enum LogLine {
     Stranger {
         /// Its address.
         address: std::net::IpAddr,
+    },
+    /// More new calls come than can be served; some are refused from now on.
+    OverloadBegan,
+    /// No new call was refused for some seconds.
+    OverloadEnded {
+        /// From the first refusal to the last.
+        lasted: Duration,
+        /// New calls refused.
+        refused: u64,
     },
 }

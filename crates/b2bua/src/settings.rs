@@ -4,16 +4,17 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{AppId, ReadRule, WriteRule};
 use sip::digest::{Account, Credentials};
-use sip::locate::{Host, Way, Ways};
+use sip::locate::{Way, Ways};
 use sip::transaction::Transport;
 
+pub use crate::peers::Peers;
 pub use sip::locate::Target;
 
 /// Everything the core is told by the operator.
@@ -33,6 +34,18 @@ pub struct Settings {
     pub timers: CallTimers,
     /// What we call ourselves in `Server` and `User-Agent`; `None` leaves the header away.
     pub product_name: Option<Box<str>>,
+    /// Whose the addresses are, by the trunks above; made when it is first asked.
+    pub peers: OnDemand,
+}
+
+/// The [`Peers`] of some settings, made once. A clone begins anew: settings are cloned to be changed.
+#[derive(Debug, Default)]
+pub struct OnDemand(OnceLock<Arc<Peers>>);
+
+impl Clone for OnDemand {
+    fn clone(&self) -> Self {
+        OnDemand::default()
+    }
 }
 
 /// One socket address that we serve SIP on.
@@ -238,23 +251,16 @@ impl Trunk {
 
 impl Settings {
     /// The trunk that an address belongs to: the most specific of the sources wins; a target that is in no source is its
-    /// trunk's too, since it answers our calls.
+    /// trunk's too, since it answers our calls. Costs a look-up for each length of prefix that the sources have.
     #[must_use]
     pub fn trunk_of(&self, source: IpAddr) -> Option<TrunkId> {
-        let mut best: Option<(u8, TrunkId)> = None;
-        for (place, trunk) in self.trunks.iter().enumerate() {
-            for network in &trunk.sources {
-                if network.contains(&source) && best.is_none_or(|(length, _)| network.prefix_len() > length) {
-                    let id = u16::try_from(place).expect("the configuration allows at most 1,000 trunks");
-                    best = Some((network.prefix_len(), TrunkId(id)));
-                }
-            }
-        }
-        best.map(|(_, id)| id).or_else(|| {
-            let place =
-                self.trunks.iter().position(|trunk| trunk.targets.iter().any(|t| t.host == Host::Address(source)))?;
-            u16::try_from(place).ok().map(TrunkId)
-        })
+        self.peers().find(source)
+    }
+
+    /// Whose addresses are whose, to be asked elsewhere.
+    #[must_use]
+    pub fn peers(&self) -> &Arc<Peers> {
+        self.peers.0.get_or_init(|| Arc::new(Peers::of(&self.trunks)))
     }
 
     /// By what we can send, as the listeners are: where a name leaves the choice to us, the first of them comes first.

@@ -344,6 +344,7 @@ fn settings() -> Settings {
         },
         timers: CallTimers { sip: Timers::default(), safety_ceiling: SAFETY_CEILING },
         product_name: Some("axbridge".into()),
+        peers: Default::default(),
     }
 }
 

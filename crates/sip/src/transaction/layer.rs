@@ -220,6 +220,12 @@ impl<O: Copy> Layer<O> {
         (client.random == random).then_some((client.owner, client.flow))
     }
 
+    /// Whether an INVITE with a transaction is meant: by its repeat, by its CANCEL, by the ACK to its refusal.
+    #[must_use]
+    pub fn knows_invite(&self, request: &Message) -> bool {
+        self.server_index.contains_key(&server_key(request, Method::Invite))
+    }
+
     // ---- client side ------------------------------------------------------------------------------------------
 
     /// Sends a request in a transaction of its own. `build` writes the message; it is given the whole Via value.
