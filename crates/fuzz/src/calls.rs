@@ -15,7 +15,7 @@ use std::time::Duration;
 use b2bua::outcome::Cause;
 use b2bua::settings::Settings;
 use numbering::{Axb, Binding, Change};
-use testbed::{A, B, Harm, OnWire, PhoneId, Setup, State, World, ms};
+use testbed::{A, Act, B, Harm, OnWire, PhoneId, Setup, State, World, ms};
 
 use crate::input::Input;
 
@@ -70,9 +70,8 @@ impl Play {
             phones: setup.phones.len(),
             binding: setup.binding.clone(),
             settings: setup.settings.clone(),
-            // Which of several branches is heard is X's choice; where it changes, the listener has a gap.
             harm: Harm {
-                heard_for: setup.phones.iter().any(|phone| !phone.script.forks.is_empty()),
+                heard_for: setup.phones.iter().any(|phone| setting::is_uneven(&phone.script)),
                 ..Harm::default()
             },
             shots: 0,
@@ -96,6 +95,7 @@ impl Play {
             }
             7 | 8 => {
                 let (who, act) = (self.who(input), setting::act(input));
+                self.harm.heard_for |= matches!(act, Act::Press(..));
                 self.world.with_phone(who, |phone, now| phone.act(now, &act));
             }
             9 => self.call(input),
@@ -105,7 +105,7 @@ impl Play {
                 if matches!(self.world.phone(who).state(), State::Idle | State::Ended) {
                     // The oracle asks the last script why a phone was in no call; it may have been the one before.
                     self.harm.cut_off = true;
-                    self.harm.heard_for |= !script.forks.is_empty();
+                    self.harm.heard_for |= setting::is_uneven(&script);
                     self.world.with_phone(who, |phone, _| phone.set_script(script));
                 }
             }

@@ -138,7 +138,7 @@ impl World {
     }
 
     /// Kinds of secrets of a phone that this address, or another of its trunk, has said to X.
-    fn told_by(&self, from: IpAddr, place: usize) -> BTreeSet<Kind> {
+    pub(crate) fn told_by(&self, from: IpAddr, place: usize) -> BTreeSet<Kind> {
         let trunk = self.settings.trunk_of(from);
         let is_of_it = |ip: IpAddr| ip == from || (trunk.is_some() && self.settings.trunk_of(ip) == trunk);
         let of_it = self.wire.iter().filter(|said| !said.by_x && is_of_it(said.peer.ip()));

@@ -133,14 +133,12 @@ fn link(byte: u8) -> Link {
     }
 }
 
-/// Limits so small that a program reaches them; what a phone says is still within them, else it is right to complain.
+/// Limits so small that a program reaches them. Those of a message are left: a phone is right to complain where it is not heard.
 fn limits(setup: &mut Setup, input: &mut Input<'_>) {
     let limits = &mut setup.settings.limits;
     limits.calls = input.pick(&[100, 1, 2, 3, 0]);
     limits.calls_per_number = input.pick(&[0, 1, 2]);
     limits.transactions = input.pick(&[1_000, 4, 8, 16, 0]);
-    limits.message.max_message = input.pick(&[65_535, 6_000, 9_000]);
-    limits.message.max_headers = input.pick(&[256, 100, 120]);
     limits.retry_after = input.pick(&[5, 0, 1]);
     setup.app().no_answer = ms(input.pick(&[60_000, 500, 3_000, 0]));
     let ports = input.pick(&[32_u16, 1, 2, 3, 4]);
@@ -253,8 +251,8 @@ pub(super) fn script(input: &mut Input<'_>, place: usize) -> Script {
         return script;
     }
     script.reply = match flags & 3 {
-        0 => Reply::Never,
-        1 | 2 => Reply::Answer { after: time(input) },
+        0 | 1 => Reply::Answer { after: time(input) },
+        2 => Reply::Never,
         _ => {
             let status = input.pick(&[486, 603, 404, 480, 503, 488, 300, 302, 305, 400, 408, 491, 500, 600, 699]);
             let reason = (input.byte() % 4 == 1).then(|| format!("Q.850;cause={}", input.byte()));
@@ -400,6 +398,13 @@ fn offer(input: &mut Input<'_>) -> Offer {
         6 => Offer::Direction(Direction::Inactive),
         _ => Offer::Direction(input.pick(&[Direction::SendRecv, Direction::RecvOnly])),
     }
+}
+
+/// What is heard of such a phone is not always in order, and nobody's fault: which of several branches is heard is X's choice, and
+/// where it changes, the listener has a gap; a digit that is being pressed as the parties are joined reaches the other from its
+/// middle on, with the timestamp of its beginning.
+pub(super) fn is_uneven(script: &Script) -> bool {
+    !script.forks.is_empty() || script.deeds.iter().any(|(_, act)| matches!(act, Act::Press(..)))
 }
 
 /// What a reload brings: other rules for new calls, and the trunks in another order, so that none may be known by its place.
