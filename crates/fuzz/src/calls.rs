@@ -72,6 +72,7 @@ impl Play {
             settings: setup.settings.clone(),
             harm: Harm {
                 heard_for: setup.phones.iter().any(|phone| setting::is_uneven(&phone.script)),
+                cut_off: setup.phones.iter().any(|phone| setting::is_hasty(&phone.script)),
                 ..Harm::default()
             },
             shots: 0,
@@ -96,6 +97,7 @@ impl Play {
             7 | 8 => {
                 let (who, act) = (self.who(input), setting::act(input));
                 self.harm.heard_for |= matches!(act, Act::Press(..));
+                self.harm.cut_off |= matches!(act, Act::Bye);
                 self.world.with_phone(who, |phone, now| phone.act(now, &act));
             }
             9 => self.call(input),

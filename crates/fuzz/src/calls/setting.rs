@@ -407,6 +407,11 @@ pub(super) fn is_uneven(script: &Script) -> bool {
     !script.forks.is_empty() || script.deeds.iter().any(|(_, act)| matches!(act, Act::Press(..)))
 }
 
+/// Such a phone may hang up before the ACK comes, and was in no call then, though one was answered.
+pub(super) fn is_hasty(script: &Script) -> bool {
+    script.deeds.iter().any(|(_, act)| matches!(act, Act::Bye))
+}
+
 /// What a reload brings: other rules for new calls, and the trunks in another order, so that none may be known by its place.
 pub(super) fn reloaded(settings: &Settings, input: &mut Input<'_>) -> Settings {
     let mut next = settings.clone();
