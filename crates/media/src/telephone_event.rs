@@ -7,7 +7,7 @@
 //!
 //! All packets of one event carry the RTP timestamp of its beginning; the first has the marker; the duration grows; the last
 //! one is sent three times with the end bit. The relay passes all this on untouched and changes only the payload type;
-//! [`crate::digits`] writes and reads whole digits where one leg has no such events.
+//! `digits` writes and reads whole digits where one leg has no such events.
 
 /// Length of one event's payload in bytes.
 pub const LEN: usize = 4;
