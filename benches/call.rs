@@ -93,7 +93,10 @@ struct Platform {
 impl Platform {
     fn new(config: &Config) -> Platform {
         let (mut bindings, table) = numbering::Bindings::new(numbering::Limits::default());
-        let bound = bindings.replace_all(config.numbers.clone(), config.bindings.clone());
+        let bound = bindings.replace_all(
+            config.numbers.clone(),
+            config.bindings.iter().cloned().map(numbering::Binding::Axb).collect(),
+        );
         bound.expect("the configuration has been checked");
         let core = Core::new(Arc::new(config.settings.clone()), table, SEED);
         let next_port = config.settings.media.ports.0;
@@ -128,6 +131,15 @@ impl Platform {
                     black_box(cdr);
                     self.ended += 1;
                 }
+                Output::Ending(cdr) => drop(black_box(cdr)),
+                Output::Correlated { .. } => {}
+                Output::Told(event) => drop(black_box(event)),
+                output @ (Output::AskText { .. }
+                | Output::SendText { .. }
+                | Output::AnswerText { .. }
+                | Output::Text(_)) => drop(black_box(output)),
+                // Nobody has an extension here.
+                Output::Reached { .. } => {}
                 Output::Log(line) => drop(black_box(line)),
             }
         }

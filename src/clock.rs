@@ -30,6 +30,12 @@ impl Clock {
         Clock { epoch: Instant::now(), unix_at_epoch }
     }
 
+    /// One that began so long after 1970.
+    #[cfg(test)]
+    pub(crate) fn begun_at(unix_at_epoch: Duration) -> Clock {
+        Clock { unix_at_epoch, ..Clock::start() }
+    }
+
     /// Time since the epoch of the process.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
@@ -61,21 +67,32 @@ impl Clock {
     /// UTC at `at`, as the customers' API spells times: `2026-11-23 20:36:05`.
     #[must_use]
     pub fn utc(&self, at: Duration) -> String {
-        self.timestamp(at).strftime("%Y-%m-%d %H:%M:%S").to_string()
+        utc(self.unix(at))
     }
 
     /// UTC at `at` in RFC 3339 with milliseconds: `2026-11-23T20:36:05.123Z`.
     #[must_use]
     pub fn rfc3339(&self, at: Duration) -> String {
-        self.timestamp(at).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+        rfc3339(self.unix(at))
     }
+}
 
-    fn timestamp(&self, at: Duration) -> Timestamp {
-        let unix = self.unix(at);
-        let seconds = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
-        let nanoseconds = i32::try_from(unix.subsec_nanos()).unwrap_or_default();
-        Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::MAX)
-    }
+/// A time since 1970 as the customers' API spells it: `2026-11-23 20:36:05`.
+#[must_use]
+pub fn utc(unix: Duration) -> String {
+    timestamp(unix).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A time since 1970 in RFC 3339 with milliseconds.
+#[must_use]
+pub fn rfc3339(unix: Duration) -> String {
+    timestamp(unix).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+fn timestamp(unix: Duration) -> Timestamp {
+    let seconds = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
+    let nanoseconds = i32::try_from(unix.subsec_nanos()).unwrap_or_default();
+    Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -84,7 +101,7 @@ mod tests {
 
     fn clock_of_2026() -> Clock {
         // 2026-11-23T20:36:05.123456Z
-        Clock { unix_at_epoch: Duration::from_micros(1_795_466_165_123_456), ..Clock::start() }
+        Clock::begun_at(Duration::from_micros(1_795_466_165_123_456))
     }
 
     #[test]

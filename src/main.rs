@@ -1,8 +1,9 @@
-//! The command line: serve, check a configuration, demonstrate.
+//! The command line: serve, check a configuration, demonstrate, ask a running daemon.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use axbridge::command::{self, Question};
 use axbridge::{check, demo, serve};
 use clap::{Parser, Subcommand};
 
@@ -13,6 +14,9 @@ struct Arguments {
     /// Serve with this configuration (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Keep durable state in this folder, whatever the configuration says.
+    #[arg(long, value_name = "DIR", requires = "config")]
+    data: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -30,6 +34,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Ask(Box<Question>),
 }
 
 fn main() -> ExitCode {
@@ -37,7 +43,8 @@ fn main() -> ExitCode {
     match (arguments.command, arguments.config) {
         (Some(Command::Check { file }), _) => check::run(&file),
         (Some(Command::Demo { out }), _) => demo::run(out.as_deref()),
-        (None, Some(file)) => serve::run(&file),
+        (Some(Command::Ask(question)), _) => command::run(&question),
+        (None, Some(file)) => serve::run(&file, arguments.data.as_deref()),
         (None, None) => {
             eprintln!(
                 "axbridge: nothing to do: give --config FILE to serve, or a command (axbridge --help lists them)"

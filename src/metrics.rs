@@ -27,6 +27,7 @@ use b2bua::cdr::Cdr;
 use b2bua::observe::{Counters, Drop, Gauges};
 use b2bua::outcome::Cause;
 use b2bua::routes::{RouteCounters, RouteGauge, RouteState};
+use b2bua::text::Outcome;
 use media::Side;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -38,8 +39,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
 use crate::cdr;
+use crate::hep;
 use crate::recording::{Failure, Recordings};
 use crate::relay;
+use crate::smsc;
 use crate::transport::resolve;
 use crate::transport::tcp;
 use crate::transport::udp::UdpCounters;
@@ -79,6 +82,11 @@ const DNS_REFUSED: [&str; 3] = ["no_server", "forbidden", "left_out"];
 /// The labels of `axbridge_dns_names`.
 const DNS_NAMES: [&str; 3] = ["fresh", "stale", "unknown"];
 
+mod platform;
+
+use platform::Platform;
+pub use platform::Watched;
+
 /// Every metric of the process.
 pub struct Metrics {
     registry: Registry,
@@ -88,6 +96,8 @@ pub struct Metrics {
     calls_begun: IntCounter,
     calls_active: IntGauge,
     calls_waiting: IntGauge,
+    texts: Vec<IntCounter>,
+    texts_active: IntGauge,
     overloaded: IntGauge,
     trunk_calls: IntGaugeVec,
     trunks: Mutex<Vec<Arc<str>>>,
@@ -98,6 +108,13 @@ pub struct Metrics {
     dns_refused: Vec<IntCounter>,
     dns_names: Vec<IntGauge>,
     dns: OnceLock<Arc<resolve::Counters>>,
+    hep_packets: Vec<IntCounter>,
+    hep: OnceLock<Arc<hep::Counters>>,
+    smpp_bound: IntGaugeVec,
+    smpp_sent: Vec<IntCounter>,
+    smpp_received: Vec<IntCounter>,
+    smpp_lost: IntCounter,
+    smscs: OnceLock<Arc<smsc::Counters>>,
     post_dial_delay: Histogram,
     answer_delay: Histogram,
     hint_tone_delay: Histogram,
@@ -134,6 +151,7 @@ pub struct Metrics {
     cdrs: [IntCounter; 2],
     queues: Vec<IntGauge>,
     written: OnceLock<(Arc<cdr::Counters>, Recordings)>,
+    platform: Platform,
 }
 
 impl Default for Metrics {
@@ -159,6 +177,8 @@ impl Metrics {
             calls_begun: made.counter("axbridge_calls_begun_total", "Calls that have begun, refused or not"),
             calls_active: made.gauge("axbridge_calls_active", "Calls in progress"),
             calls_waiting: made.gauge("axbridge_calls_waiting", "New calls that wait for their turn, some milliseconds each"),
+            texts: made.counters("axbridge_texts_total", "Text messages that have been answered, by what became of them", "outcome", Outcome::ALL.map(|outcome| outcome.row().label)),
+            texts_active: made.gauge("axbridge_texts_active", "Text messages in progress"),
             overloaded: made.gauge("axbridge_overloaded", "1 while more new calls come than can be served, and some are refused"),
             trunk_calls: made.gauge_vec("axbridge_trunk_calls_active", "Calls in progress that came from a trunk or go to it", "trunk"),
             trunks: Mutex::new(Vec::new()),
@@ -169,6 +189,13 @@ impl Metrics {
             dns_refused: made.counters("axbridge_dns_refused_total", "What the DNS said and we did not take: names without a server, addresses that nothing may be sent to, what is beyond limits", "reason", DNS_REFUSED),
             dns_names: made.gauges("axbridge_dns_names", "Names among the targets of trunks", "state", DNS_NAMES),
             dns: OnceLock::new(),
+            hep_packets: made.counters("axbridge_hep_packets_total", "Copies of SIP messages for the collector", "result", ["sent", "lost"]),
+            hep: OnceLock::new(),
+            smpp_bound: made.gauge_vec("axbridge_smpp_bound", "1 while texts flow between a trunk's short message service centre and us", "trunk"),
+            smpp_sent: made.counters("axbridge_smpp_sent_total", "Short messages to an SMSC, by what became of them; throttled ones were sent again", "result", smsc::Counters::SENT),
+            smpp_received: made.counters("axbridge_smpp_received_total", "Short messages from an SMSC: all of them, and what some of those were", "kind", smsc::Counters::RECEIVED),
+            smpp_lost: made.counter("axbridge_smpp_sessions_lost_total", "Sessions with an SMSC that were lost, or did not come about"),
+            smscs: OnceLock::new(),
             post_dial_delay: made.histogram("axbridge_post_dial_delay_seconds", "From A's INVITE to the first 18x", &SETUP),
             answer_delay: made.histogram("axbridge_answer_delay_seconds", "From A's INVITE to B's answer", &SETUP),
             hint_tone_delay: made.histogram("axbridge_hint_tone_delay_seconds", "From B's answer until the parties are joined, the hint tone between", &SETUP),
@@ -205,6 +232,7 @@ impl Metrics {
             cdrs: made.pair_of_counters("axbridge_cdrs_total", "Call detail records", "result", ["written", "lost"]),
             queues: made.gauges("axbridge_queue_depth", "What waits in a queue", "queue", QUEUES),
             written: OnceLock::new(),
+            platform: Platform::new(&made),
 
             registry: made.registry,
         }
@@ -244,6 +272,8 @@ impl Metrics {
         raise(&self.calls_begun, counters.calls_begun);
         set(&self.calls_active, gauges.calls);
         set(&self.calls_waiting, gauges.waiting);
+        raise_all(&self.texts, counters.texts);
+        set(&self.texts_active, gauges.texts);
         set(&self.overloaded, usize::from(gauges.is_overloaded));
         set(&self.transactions[0], gauges.transactions.0);
         set(&self.transactions[1], gauges.transactions.1);
@@ -335,6 +365,21 @@ impl Metrics {
         let _ = self.dns.set(Arc::clone(counters));
     }
 
+    /// Whose counters to read: those of the copies for a collector. The first call counts.
+    pub fn watch_hep(&self, counters: &Arc<hep::Counters>) {
+        let _ = self.hep.set(Arc::clone(counters));
+    }
+
+    /// Whose counters to read: those of the short message service centres. The first call counts.
+    pub fn watch_smscs(&self, counters: &Arc<smsc::Counters>) {
+        let _ = self.smscs.set(Arc::clone(counters));
+    }
+
+    /// Whose counters to read: those of the registry, the stores and the API. The first call counts.
+    pub fn watch_platform(&self, watched: Watched) {
+        self.platform.watch(watched);
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -346,6 +391,19 @@ impl Metrics {
             raise(&self.cdrs[0], cdrs.written.load(Ordering::Relaxed));
             raise(&self.cdrs[1], cdrs.lost.load(Ordering::Relaxed));
         }
+        if let Some(smscs) = self.smscs.get() {
+            raise_all(&self.smpp_sent, smscs.sent());
+            raise_all(&self.smpp_received, smscs.received());
+            raise(&self.smpp_lost, smscs.lost());
+            // A trunk that is gone must not stay at its last value for ever.
+            self.smpp_bound.reset();
+            for (trunk, bound) in smscs.bound() {
+                self.smpp_bound.with_label_values(&[&trunk]).set(i64::from(bound));
+            }
+        }
+        if let Some(hep) = self.hep.get() {
+            raise_all(&self.hep_packets, [&hep.sent, &hep.lost].map(|counter| counter.load(Ordering::Relaxed)));
+        }
         if let Some(dns) = self.dns.get() {
             let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             raise_all(&self.dns_queries, [&dns.answered, &dns.empty, &dns.failed, &dns.stale].map(read));
@@ -355,6 +413,7 @@ impl Metrics {
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
+        self.platform.read();
         let mut text = Vec::with_capacity(32 * 1024);
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics cannot be written");
@@ -453,6 +512,20 @@ impl Maker {
     ) -> Vec<IntCounter> {
         let all = self.register(IntCounterVec::new(Opts::new(name, help), &[label]));
         values.into_iter().map(|value| all.with_label_values(&[value])).collect()
+    }
+
+    /// One counter for each pair of values of two labels: all of the second for the first of the first, and so on.
+    fn counters_of_two(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        first: impl IntoIterator<Item = &'static str>,
+        second: impl IntoIterator<Item = &'static str> + Clone,
+    ) -> Vec<IntCounter> {
+        let all = self.register(IntCounterVec::new(Opts::new(name, help), &labels));
+        let pairs = first.into_iter().flat_map(|first| second.clone().into_iter().map(move |second| [first, second]));
+        pairs.map(|pair| all.with_label_values(&pair)).collect()
     }
 
     fn gauges(
@@ -599,6 +672,11 @@ mod tests {
             caller: None,
             x: None,
             callee: None,
+            mode: None,
+            shown: None,
+            asked: None,
+            extension: None,
+            digits: None,
             user_text: None,
             call_in: Duration::from_secs(100),
             forwarded: seconds(100),
@@ -646,7 +724,8 @@ mod tests {
         counters.responses[1] = 7;
         counters.dropped[Drop::Stranger as usize] = 2;
         counters.parse_errors[0] = 9;
-        let gauges = Gauges { calls: 3, transactions: (1, 2), ports_in_use: 6, ..Gauges::default() };
+        counters.texts[Outcome::Delivered as usize] = 8;
+        let gauges = Gauges { calls: 3, texts: 4, transactions: (1, 2), ports_in_use: 6, ..Gauges::default() };
         for _ in 0..2 {
             metrics.set_core(&counters, &gauges);
         }
@@ -659,6 +738,8 @@ mod tests {
             ("axbridge_dropped_total{limit=\"stranger\"}", 2.0),
             (&first_error, 9.0),
             ("axbridge_calls_active", 3.0),
+            ("axbridge_texts_total{outcome=\"delivered\"}", 8.0),
+            ("axbridge_texts_active", 4.0),
             ("axbridge_transactions_active{side=\"server\"}", 2.0),
             ("axbridge_ports{state=\"in_use\"}", 6.0),
         ] {
@@ -737,7 +818,7 @@ mod tests {
         let names = text.lines().filter(|line| line.starts_with("# TYPE")).count();
         assert_eq!(text.lines().filter(|line| line.starts_with("# HELP")).count(), names);
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
-        assert!((100..400).contains(&series), "{series} series");
+        assert!((100..500).contains(&series), "{series} series");
         assert!(text.contains(concat!("axbridge_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")));
     }
 

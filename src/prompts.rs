@@ -4,19 +4,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use media::Prompt;
 use media::wav::WavError;
 
+use crate::files::{self, Unread};
+
 /// The largest file that is read: 2 MB of audio (product rule R) and room for its header.
 const MAX_FILE: u64 = 2_000_000 + 4_096;
 
 /// The default set: name and WAV file (A-law, 8,000 Hz, mono).
-pub const DEFAULTS: [(&str, &[u8]); 21] = [
+pub const DEFAULTS: [(&str, &[u8]); 27] = [
     ("ringback.wav", include_bytes!("../etc/prompts/ringback.wav")),
     ("zh/hint_tone.wav", include_bytes!("../etc/prompts/zh/hint_tone.wav")),
     ("zh/busy.wav", include_bytes!("../etc/prompts/zh/busy.wav")),
@@ -26,6 +26,9 @@ pub const DEFAULTS: [(&str, &[u8]); 21] = [
     ("zh/last_minute.wav", include_bytes!("../etc/prompts/zh/last_minute.wav")),
     ("zh/enter_extension.wav", include_bytes!("../etc/prompts/zh/enter_extension.wav")),
     ("zh/wrong_extension.wav", include_bytes!("../etc/prompts/zh/wrong_extension.wav")),
+    ("zh/empty_extension.wav", include_bytes!("../etc/prompts/zh/empty_extension.wav")),
+    ("zh/no_callee.wav", include_bytes!("../etc/prompts/zh/no_callee.wav")),
+    ("zh/no_call_back.wav", include_bytes!("../etc/prompts/zh/no_call_back.wav")),
     ("zh/announcement.wav", include_bytes!("../etc/prompts/zh/announcement.wav")),
     ("zh/record_hint.wav", include_bytes!("../etc/prompts/zh/record_hint.wav")),
     ("en/hint_tone.wav", include_bytes!("../etc/prompts/en/hint_tone.wav")),
@@ -36,6 +39,9 @@ pub const DEFAULTS: [(&str, &[u8]); 21] = [
     ("en/last_minute.wav", include_bytes!("../etc/prompts/en/last_minute.wav")),
     ("en/enter_extension.wav", include_bytes!("../etc/prompts/en/enter_extension.wav")),
     ("en/wrong_extension.wav", include_bytes!("../etc/prompts/en/wrong_extension.wav")),
+    ("en/empty_extension.wav", include_bytes!("../etc/prompts/en/empty_extension.wav")),
+    ("en/no_callee.wav", include_bytes!("../etc/prompts/en/no_callee.wav")),
+    ("en/no_call_back.wav", include_bytes!("../etc/prompts/en/no_call_back.wav")),
     ("en/announcement.wav", include_bytes!("../etc/prompts/en/announcement.wav")),
     ("en/record_hint.wav", include_bytes!("../etc/prompts/en/record_hint.wav")),
 ];
@@ -55,6 +61,8 @@ pub enum PromptError {
     Unknown,
     /// The file is there and cannot be read.
     Unreadable(std::io::ErrorKind),
+    /// It is a folder, a pipe, a device.
+    NoFile,
     /// The file is larger than a prompt may be.
     TooLarge,
     /// The file is not a WAV file that we play.
@@ -67,6 +75,7 @@ impl fmt::Display for PromptError {
             PromptError::BadName => f.write_str("is not a path below the folder of prompts"),
             PromptError::Unknown => f.write_str("is neither in the folder of prompts nor in the default set"),
             PromptError::Unreadable(kind) => write!(f, "cannot be read: {kind}"),
+            PromptError::NoFile => f.write_str("is no file"),
             PromptError::TooLarge => f.write_str("is larger than 2 MB"),
             PromptError::Wav(error) => write!(f, "is refused: {error}"),
         }
@@ -115,28 +124,18 @@ impl Library {
             (None, Some(wav)) => media::wav::read_prompt(wav),
             (None, None) => return Err(PromptError::Unknown),
         };
-        Ok(Arc::new(Prompt { name: name.into(), alaw: alaw.map_err(PromptError::Wav)? }))
+        Ok(Arc::new(Prompt { name: name.into(), alaw: alaw.map_err(PromptError::Wav)?.into() }))
     }
 }
 
 /// A whole file; `None` when there is none.
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>, PromptError> {
-    let unreadable = |error: std::io::Error| PromptError::Unreadable(error.kind());
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    // A pipe would never end.
-    if !metadata.is_file() {
-        return Err(PromptError::Unreadable(std::io::ErrorKind::IsADirectory));
-    }
-    let mut wav = Vec::new();
-    File::open(path).map_err(unreadable)?.take(MAX_FILE + 1).read_to_end(&mut wav).map_err(unreadable)?;
-    if u64::try_from(wav.len()).is_ok_and(|length| length <= MAX_FILE) {
-        Ok(Some(wav))
-    } else {
-        Err(PromptError::TooLarge)
+    match files::read(path, MAX_FILE) {
+        Ok(wav) => Ok(Some(wav)),
+        Err(Unread::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(Unread::Io(error)) => Err(PromptError::Unreadable(error.kind())),
+        Err(Unread::NoFile) => Err(PromptError::NoFile),
+        Err(Unread::TooLarge) => Err(PromptError::TooLarge),
     }
 }
 
@@ -160,7 +159,7 @@ mod tests {
             DEFAULTS.iter().filter_map(|(name, _)| name.strip_prefix(language)).map(str::to_owned).collect()
         };
         assert_eq!(of("zh/"), of("en/"));
-        assert_eq!(of("zh/").len(), 10);
+        assert_eq!(of("zh/").len(), 13);
     }
 
     #[test]
@@ -207,7 +206,7 @@ mod tests {
         let mut library = Library::new(Some(folder.path().to_owned()));
         assert!(matches!(library.prompt("text.wav"), Err(PromptError::Wav(_))));
         assert_eq!(library.prompt("long.wav"), Err(PromptError::TooLarge));
-        assert!(matches!(library.prompt("folder.wav"), Err(PromptError::Unreadable(_))));
+        assert!(matches!(library.prompt("folder.wav"), Err(PromptError::NoFile)));
         assert_eq!(library.prompt("none.wav"), Err(PromptError::Unknown));
         for name in ["", ".", "..", "/etc/passwd", "../text.wav", "zh/../text.wav", "a\0b"] {
             assert_eq!(library.prompt(name), Err(PromptError::BadName), "{name:?}");

@@ -19,9 +19,14 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Serves. Exit code 0 after an orderly end, 1 when it could not begin or broke, 2 for a configuration with mistakes.
 #[must_use]
-pub fn run(file: &Path) -> ExitCode {
+pub fn run(file: &Path, data: Option<&Path>) -> ExitCode {
     let config = match config::load(file) {
-        Ok(config) => config,
+        Ok(mut config) => {
+            if let Some(data) = data {
+                config.store = data.to_owned();
+            }
+            config
+        }
         Err(complaints) => {
             complain(&complaints);
             return ExitCode::from(2);
@@ -44,6 +49,9 @@ pub fn run(file: &Path) -> ExitCode {
     };
     for (transport, address) in daemon.sip_addresses() {
         tracing::info!(transport = transport.as_str(), %address, "serving SIP");
+    }
+    for (scheme, address) in daemon.api_addresses() {
+        tracing::info!(scheme = scheme.as_str(), %address, "serving the API");
     }
     if let Some(address) = daemon.metrics_address() {
         tracing::info!(%address, "serving /metrics");
@@ -106,7 +114,14 @@ fn complain(complaints: &[Complaint]) {
 }
 
 fn begin_log(log: &Log) {
-    let filter = EnvFilter::try_from_env("AXBRIDGE_LOG").unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));
+    let configured = || EnvFilter::new(log.level.as_str());
+    let filter = match std::env::var("AXBRIDGE_LOG") {
+        Ok(filter) => EnvFilter::try_new(filter).unwrap_or_else(|error| {
+            eprintln!("axbridge: AXBRIDGE_LOG is no filter, [log] level goes: {error}");
+            configured()
+        }),
+        Err(_) => configured(),
+    };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -18,23 +18,32 @@ use std::time::Duration;
 use b2bua::observe::LogLine;
 use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
+use b2bua::text::{TextResult, Verdict};
 use b2bua::{Core, Output};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
 use mio::{Events, Poll, Token};
+use numbering::LastCaller;
 use sip::transaction::{Flow, Transmit, Transport};
+use tokio::sync::oneshot;
 
 use crate::cdr::Cdrs;
 use crate::clock::Clock;
+use crate::hep;
 use crate::metrics::Metrics;
+use crate::notify::deliver::Asker;
+use crate::notify::{Outbox, message};
+use crate::registry::Callers;
 use crate::relay::Relay;
+use crate::smsc::Smscs;
+use crate::texts;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
 use crate::transport::udp::{Received, Udp, UdpCounters};
 use crate::transport::{Bell, Inbound};
 
 /// Orders that may wait for the loop.
-const ORDERS: usize = 64;
+const ORDERS: usize = 1_024;
 /// Batches that one socket may give before the others and the clock have their turn: a thousand datagrams. New calls among
 /// them are only put aside, which is cheap, and the sooner that is done the sooner what belongs to calls is found.
 const BATCHES: usize = 64;
@@ -49,7 +58,7 @@ const NEW_CALLS_BEHIND: usize = 1;
 const GRAIN: Duration = Duration::from_millis(5);
 /// When a socket's full send buffer is tried again.
 const RETRY: Duration = Duration::from_millis(1);
-/// How often the metrics are told.
+/// How often the metrics are told, and the registry who has called.
 const PUBLISH: Duration = Duration::from_millis(250);
 /// The longest that streams may take to be written out at the end.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -69,7 +78,12 @@ enum Order {
     Drain,
     /// End every call now; the loop ends.
     Stop,
+    /// Something else, done between two turns.
+    Ask(Asked),
 }
+
+/// Something that looks at the calls, or ends one.
+type Asked = Box<dyn FnOnce(&mut Core, Duration) + Send>;
 
 /// Sees everything the core puts out, before it is done.
 pub type Observer = Box<dyn FnMut(Duration, &Output) + Send>;
@@ -94,48 +108,42 @@ pub struct Parts {
     pub relay: Relay,
     /// Call detail records.
     pub cdrs: Cdrs,
+    /// What customers are told.
+    pub outbox: Outbox,
+    /// Who has called A by an extension.
+    pub callers: Callers,
     /// Time.
     pub clock: Clock,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Asks customers what is to become of texts.
+    pub asker: Asker,
+    /// Carries texts to and from trunks that have a short message service centre.
+    pub smscs: Smscs,
+    /// Who gets a copy of every message.
+    pub hep: Option<hep::Exporter>,
     /// Who else looks.
     pub observer: Option<Observer>,
 }
 
 /// The running loop.
 pub struct Signalling {
-    orders: Sender<Order>,
-    bell: Bell,
+    line: Line,
     thread: JoinHandle<()>,
 }
 
-impl Signalling {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// The sockets cannot be polled, or there is no thread.
-    pub fn spawn(parts: Parts) -> io::Result<Signalling> {
-        let (orders, inbox) = bounded(ORDERS);
-        let bell = parts.bell.clone();
-        for (place, udp) in parts.udp.iter().enumerate() {
-            if let Some(udp) = udp {
-                udp.register(parts.poll.registry(), Token(place))?;
-            }
-        }
-        let state = Loop {
-            unread: vec![false; parts.udp.len()],
-            parts,
-            inbox,
-            published: Duration::ZERO,
-            draining: false,
-            stop_at: None,
-            rung: false,
-            ring_at: None,
-        };
-        let thread = std::thread::Builder::new().name("signalling".into()).spawn(move || state.run())?;
-        Ok(Signalling { orders, bell, thread })
-    }
+/// Reaches the running loop from other threads; cheap to clone.
+#[derive(Clone)]
+pub struct Line {
+    orders: Sender<Order>,
+    bell: Bell,
+}
 
+/// The loop has ended, or has more orders than it takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone;
+
+impl Line {
     fn order(&self, order: Order) {
         // The loop ends only after Drain or Stop: an order to a loop that is gone has nobody to reach.
         let _ = self.orders.send(order);
@@ -150,14 +158,77 @@ impl Signalling {
         let _ = answer.recv_timeout(RELOAD_PATIENCE);
     }
 
+    /// Lets `answer` tell the calls something, between two turns of the loop. `false`: the loop takes no more orders, and it is
+    /// lost.
+    pub(crate) fn tell(&self, answer: impl FnOnce(&mut Core, Duration) + Send + 'static) -> bool {
+        let is_told = self.orders.try_send(Order::Ask(Box::new(answer))).is_ok();
+        if is_told {
+            self.bell.ring();
+        }
+        is_told
+    }
+
+    /// Lets `question` look at the calls, between two turns of the loop; it must be short.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Core, Duration) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (sender, answer) = oneshot::channel();
+        let question = Box::new(move |core: &mut Core, now| {
+            // Whoever asked may have gone.
+            let _ = sender.send(question(core, now));
+        });
+        self.orders.try_send(Order::Ask(question)).map_err(|_| Gone)?;
+        self.bell.ring();
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+impl Signalling {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The sockets cannot be polled, or there is no thread.
+    pub fn spawn(parts: Parts) -> io::Result<Signalling> {
+        let (orders, inbox) = bounded(ORDERS);
+        let line = Line { orders, bell: parts.bell.clone() };
+        for (place, udp) in parts.udp.iter().enumerate() {
+            if let Some(udp) = udp {
+                udp.register(parts.poll.registry(), Token(place))?;
+            }
+        }
+        let state = Loop {
+            unread: vec![false; parts.udp.len()],
+            parts,
+            inbox,
+            line: line.clone(),
+            published: Duration::ZERO,
+            draining: false,
+            stop_at: None,
+            rung: false,
+            ring_at: None,
+        };
+        let thread = std::thread::Builder::new().name("signalling".into()).spawn(move || state.run())?;
+        Ok(Signalling { line, thread })
+    }
+
+    /// Reaches this loop from other threads.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        self.line.clone()
+    }
+
     /// No new calls; [`Signalling::wait`] returns when the last call has ended.
     pub fn drain(&self) {
-        self.order(Order::Drain);
+        self.line.order(Order::Drain);
     }
 
     /// Ends every call now.
     pub fn stop(&self) {
-        self.order(Order::Stop);
+        self.line.order(Order::Stop);
     }
 
     /// The loop has ended.
@@ -176,6 +247,8 @@ impl Signalling {
 struct Loop {
     parts: Parts,
     inbox: Receiver<Order>,
+    /// Leads back here, for answers to what is asked.
+    line: Line,
     /// Sockets that may hold more than their last turn allowed to read.
     unread: Vec<bool>,
     published: Duration,
@@ -208,6 +281,8 @@ impl Loop {
             }
         }
         self.publish(self.parts.clock.now());
+        // Whoever still asks something learns that there is no answer.
+        while self.inbox.try_recv().is_ok() {}
         // What is still queued on streams, a last BYE or 200, is to be written before they close.
         let Parts { tcp, runtime, .. } = self.parts;
         runtime.block_on(tcp.close(CLOSING));
@@ -269,7 +344,7 @@ impl Loop {
     // ---- in ---------------------------------------------------------------------------------------------------
 
     fn on_datagrams(&mut self, now: Duration, listener: usize) {
-        let Parts { udp, core, clock, .. } = &mut self.parts;
+        let Parts { udp, core, clock, hep, .. } = &mut self.parts;
         let Some(udp) = &mut udp[listener] else {
             self.unread[listener] = false;
             return;
@@ -277,7 +352,11 @@ impl Loop {
         let place = u16::try_from(listener).expect("the configuration allows few listeners");
         for _ in 0..BATCHES {
             let received = udp.recv_batch(clock, |peer, age, bytes| {
-                core.take_in(now, age, Flow::to(Transport::Udp, place, peer), bytes);
+                let flow = Flow::to(Transport::Udp, place, peer);
+                if let Some(hep) = hep {
+                    hep.received(clock.unix(now), &flow, &bytes);
+                }
+                core.take_in(now, age, flow, bytes);
             });
             match received {
                 Ok(Received::Some) => {}
@@ -299,7 +378,12 @@ impl Loop {
         self.parts.bell.answer();
         for _ in 0..TELLINGS {
             match self.parts.tcp.poll() {
-                Some(Inbound::Message { flow, bytes }) => self.parts.core.take_in(now, Duration::ZERO, flow, bytes),
+                Some(Inbound::Message { flow, bytes }) => {
+                    if let Some(hep) = &mut self.parts.hep {
+                        hep.received(self.parts.clock.unix(now), &flow, &bytes);
+                    }
+                    self.parts.core.take_in(now, Duration::ZERO, flow, bytes);
+                }
                 Some(Inbound::Failure { flow }) => self.parts.core.handle_transport_failure(now, flow),
                 None => break,
             }
@@ -314,7 +398,8 @@ impl Loop {
             self.parts.core.set_routes(now, &trunk, routes);
         }
         self.rung |= !self.parts.found.is_empty();
-        while let Ok(order) = self.inbox.try_recv() {
+        for _ in 0..TELLINGS {
+            let Ok(order) = self.inbox.try_recv() else { break };
             match order {
                 Order::Reload(settings, taken) => {
                     self.parts.tcp.set_peers(Arc::clone(settings.peers()));
@@ -322,6 +407,7 @@ impl Loop {
                     // Whoever asked may have lost patience.
                     let _ = taken.try_send(());
                 }
+                Order::Ask(question) => question(&mut self.parts.core, now),
                 Order::Drain => {
                     // Streams are still accepted: a peer that opens one for each request must be able to send its BYE.
                     self.draining = true;
@@ -335,6 +421,7 @@ impl Loop {
                 }
             }
         }
+        self.rung |= !self.inbox.is_empty();
     }
 
     // ---- out --------------------------------------------------------------------------------------------------
@@ -374,16 +461,47 @@ impl Loop {
             Output::Transmit(transmit) => self.send(now, transmit),
             Output::OpenMedia { session, ports, seed } => self.parts.relay.open(session, ports, seed),
             Output::Media { session, command } => self.parts.relay.command(session, command),
+            Output::Ending(cdr) => self.parts.cdrs.keep(&cdr),
             Output::Ended(cdr) => {
                 self.parts.metrics.on_call_ended(&cdr);
                 self.parts.cdrs.write(cdr);
             }
+            Output::Reached { binding, a, caller } => {
+                let at = u64::try_from(self.parts.clock.unix(now).as_millis()).unwrap_or(u64::MAX);
+                self.parts.callers.note(binding, a, LastCaller { number: caller, at });
+            }
+            Output::Correlated { call_id, caller } => {
+                if let Some(hep) = &mut self.parts.hep {
+                    hep.correlate(call_id, caller);
+                }
+            }
+            // Before the message that belongs to it: what has happened has been written down first.
+            Output::Told(event) => self.parts.outbox.post_event(&event),
+            Output::Text(event) => self.parts.outbox.post_sms(&texts::notice(&event, &self.parts.clock)),
+            Output::AskText { key, text } => {
+                let body = message::sms_body(&texts::question(&text, &self.parts.clock));
+                let line = self.line.clone();
+                self.parts.asker.ask(&text.app, body, move |answer| {
+                    let verdict = answer.map_or(Verdict::Unanswered, |(status, body)| texts::verdict(status, &body));
+                    // A text that hears nothing is treated as its app says.
+                    let _ = line.tell(move |core, now| core.handle_text_verdict(now, key, verdict));
+                });
+            }
+            Output::SendText { key, trunk, from, to, content } => {
+                if let Err(outcome) = self.parts.smscs.send(&trunk, key, from, to, content) {
+                    self.parts.core.handle_text_result(now, key, TextResult::Failed(outcome));
+                }
+            }
+            Output::AnswerText { trunk, reply, outcome } => self.parts.smscs.answer(&trunk, reply, outcome),
             Output::Log(line) => log(&line),
         }
     }
 
     fn send(&mut self, now: Duration, transmit: Transmit) {
         let flow = transmit.flow;
+        if let Some(hep) = &mut self.parts.hep {
+            hep.sent(self.parts.clock.unix(now), &flow, &transmit.bytes);
+        }
         match flow.transport {
             Transport::Udp => {
                 if let Some(Some(udp)) = self.parts.udp.get_mut(usize::from(flow.listener)) {
@@ -409,6 +527,7 @@ impl Loop {
 
     fn publish(&mut self, now: Duration) {
         self.published = now;
+        self.parts.callers.hand_over();
         let Parts { core, udp, tcp, relay, cdrs, metrics, .. } = &self.parts;
         let gauges = core.gauges();
         metrics.set_core(core.counters(), &gauges);
@@ -431,6 +550,7 @@ fn log(line: &LogLine) {
         LogLine::Dialling { session_id, caller, x, trunk_in, trunk_out } => {
             tracing::debug!(%session_id, %caller, %x, %trunk_in, %trunk_out, "dialling");
         }
+        LogLine::Typed { session_id, digits } => tracing::debug!(%session_id, digits, "typed"),
         LogLine::Alerting { session_id } => tracing::debug!(%session_id, "alerting"),
         LogLine::Answered { session_id } => tracing::debug!(%session_id, "answered"),
         LogLine::Joined { session_id } => tracing::debug!(%session_id, "joined"),
@@ -444,6 +564,10 @@ fn log(line: &LogLine) {
             let row = cause.row();
             let (caller, x) = (caller.map(tracing::field::display), x.map(tracing::field::display));
             tracing::info!(%session_id, caller, x, cause = row.label, state_code = row.state_code, by, talked_ms, "ended");
+        }
+        LogLine::Text { id, calling, x, outcome, parts } => {
+            let calling = calling.map(tracing::field::display);
+            tracing::info!(text_id = %id, calling, %x, outcome = outcome.row().label, parts, "text");
         }
         LogLine::Route(Change { trunk, host, transport, address, state }) => {
             let transport = transport.as_str();

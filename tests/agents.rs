@@ -12,7 +12,7 @@ use std::fs;
 use std::time::Duration;
 
 use phone::PhoneEvent;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use agents::agent::{Agent, Party};
 use agents::baresip::{Baresip, Line};
@@ -23,7 +23,8 @@ use agents::net_sip::NetSip;
 use agents::sound;
 use support::booth::{Booth, Datagram};
 use support::daemon::Daemon;
-use support::setup::{Setup, Site};
+use support::http::Admin;
+use support::setup::{FULL, Setup, Site};
 use support::talk::{HOME_OF_A, Talk};
 use support::{A, B, X, until, wav};
 
@@ -101,25 +102,70 @@ impl Exchange {
     }
 }
 
+/// The extension of A: four digits, of which two follow each other.
+const EXTENSION: &str = "4471";
+
+/// X has extensions, of which one is A's, `callee`; each agent is a carrier of its own.
+fn extension(callee: &dyn Agent, caller: &dyn Agent) -> Exchange {
+    let mut setup = carriers(callee, caller);
+    setup.serve_api();
+    setup.app("desks", "axe");
+    setup.number(X, "desks");
+    setup.sections += "trunk = \"carrier-of-callee\"\n";
+    let exchange = Exchange::start(&setup);
+    let admin = Admin::new(exchange.daemon.http.expect("the API is served"), FULL);
+    let binding = json!({"app": "desks", "x": X, "a": A, "extension": EXTENSION, "record": true});
+    admin.ask("POST", "/bindings", &[], Some(&binding)).success();
+    exchange
+}
+
+/// One agent calls X, is asked for an extension and gives it as `type_it` does; the extension's user answers. Then they talk as
+/// in any other call. The recording has both voices and nothing else, so nothing of the question.
+fn talk_by_extension<C: Agent>(
+    exchange: &Exchange,
+    before: usize,
+    caller: &mut C,
+    callee: &mut dyn Agent,
+    type_it: impl FnOnce(&mut C),
+) {
+    caller.prepare();
+    callee.prepare();
+    caller.dial(&exchange.uri("udp"));
+    caller.wait_until_talking();
+    until("the caller hears the question", || (sound::length(&caller.heard()) > QUESTION).then_some(()));
+    type_it(caller);
+    callee.wait_until_talking();
+    finish(exchange, before, caller, callee, Ender::Callee);
+    let cdr = exchange.cdr(before);
+    assert_eq!((&cdr["digits"], &cdr["extension"]), (&EXTENSION.into(), &EXTENSION.into()), "{cdr}");
+}
+
+/// What is heard of the question before anything is typed.
+const QUESTION: Duration = Duration::from_millis(300);
+
+/// Over UDP each agent is a carrier of its own.
+fn carriers(callee: &dyn Agent, caller: &dyn Agent) -> Setup {
+    let mut setup = Setup::new();
+    for (name, agent) in [("carrier-of-callee", callee), ("carrier-of-caller", caller)] {
+        let address = agent.address();
+        setup.trunk_at(name, &address.ip().to_string(), format!("udp:{address}"), "");
+    }
+    setup
+}
+
 /// Over UDP each agent is a carrier of its own. Over TCP it is the system that chooses the address that an agent calls
 /// from, the same for both, so both are one carrier's.
 fn setup(callee: &dyn Agent, caller: &dyn Agent, transport: &str) -> Setup {
-    let mut setup = Setup::new();
-    let target = format!("{transport}:{}", callee.address());
     if transport == "tcp" {
-        setup.trunk_at("carrier", "127.0.0.1", target, "");
+        let mut setup = Setup::new();
+        setup.trunk_at("carrier", "127.0.0.1", format!("tcp:{}", callee.address()), "");
         setup.bind(X, A, B, "carrier");
+        setup
     } else {
-        setup.trunk_at("carrier-of-callee", &callee.address().ip().to_string(), target, "");
-        setup.trunk_at(
-            "carrier-of-caller",
-            &caller.address().ip().to_string(),
-            format!("udp:{}", caller.address()),
-            "",
-        );
+        let mut setup = carriers(callee, caller);
         setup.bind(X, A, B, "carrier-of-callee");
+        setup
     }
-    setup
 }
 
 /// Who ends a call.
@@ -137,6 +183,11 @@ fn talk(exchange: &Exchange, before: usize, caller: &mut dyn Agent, callee: &mut
     caller.dial(uri);
     callee.wait_until_talking();
     caller.wait_until_talking();
+    finish(exchange, before, caller, callee, ender);
+}
+
+/// The rest of a call in which both talk.
+fn finish(exchange: &Exchange, before: usize, caller: &mut dyn Agent, callee: &mut dyn Agent, ender: Ender) {
     exchange.record(before, TALK);
     match ender {
         Ender::Caller => caller.hang_up(),
@@ -363,6 +414,61 @@ fn linphone_holds_and_resumes_a_call_and_digits_pass_both_ways() {
     b.wait_until_over();
     let cdr = exchange.cdr(0);
     assert_eq!((&cdr["cause"], &cdr["released_by"]), (&"hung_up".into(), &"caller".into()), "{cdr}");
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+// ---- extensions -----------------------------------------------------------------------------------------------
+
+#[test]
+fn baresip_types_an_extension_by_events_and_reaches_its_user() {
+    let mut a = Baresip::start(PARTY_A, &Line::default());
+    let mut b = Baresip::start(PARTY_B, &Line::default());
+    let exchange = extension(&a, &b);
+    // One key after the other, as a finger does: baresip drops what is left of an event when the next one begins.
+    let received = || exchange.daemon.metric("axbridge_rtp_packets_total", &[("direction", "received")]);
+    talk_by_extension(&exchange, 0, &mut b, &mut a, |b| {
+        for digit in EXTENSION.chars() {
+            let before = received();
+            b.command("sndcode", &digit.to_string());
+            until("the event is over", || (received() >= before + PACKETS_OF_A_DIGIT).then_some(()));
+        }
+    });
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+/// Packets in which an event, and the pause behind it, are over.
+const PACKETS_OF_A_DIGIT: f64 = 25.0;
+
+#[test]
+fn net_sip_types_an_extension_by_events_and_reaches_its_user() {
+    let mut a = Baresip::start(PARTY_A, &Line::default());
+    let mut b = NetSip::start(PARTY_B);
+    let exchange = extension(&a, &b);
+    talk_by_extension(&exchange, 0, &mut b, &mut a, |b| b.send_digits(EXTENSION));
+    end_strangers(a, b);
+    exchange.daemon.terminate();
+}
+
+#[test]
+fn baresip_says_an_extension_in_tones_of_a_law_and_of_mu_law() {
+    for codec in ["PCMA", "PCMU"] {
+        let mut a = Baresip::start(PARTY_A, &Line::default());
+        let mut b = Baresip::start(PARTY_B, &Line { codecs: &[codec], tones: EXTENSION, ..Line::default() });
+        let exchange = extension(&a, &b);
+        talk_by_extension(&exchange, 0, &mut b, &mut a, |_| {});
+        end_strangers(a, b);
+        exchange.daemon.terminate();
+    }
+}
+
+#[test]
+fn net_sip_says_an_extension_in_tones_of_mu_law() {
+    let mut a = Baresip::start(PARTY_A, &Line::default());
+    let mut b = NetSip::saying(PARTY_B, EXTENSION);
+    let exchange = extension(&a, &b);
+    talk_by_extension(&exchange, 0, &mut b, &mut a, |_| {});
     end_strangers(a, b);
     exchange.daemon.terminate();
 }

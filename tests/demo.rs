@@ -35,6 +35,19 @@ fn the_demo_keeps_every_promise_and_sox_and_ffprobe_can_play_what_it_keeps() {
         rest = &rest[at + step.len()..];
     }
 
+    let told = ["callin ", "callout ", "alerting ", "answer ", "disconnect ", "fee "];
+    let said: Vec<&str> = ladder.lines().filter(|line| line.contains("X ═▶ customer")).collect();
+    assert_eq!(said.len(), told.len(), "{ladder}");
+    for (line, event) in said.iter().zip(told) {
+        assert!(line.contains(event), "{event}: {line}");
+    }
+    assert!(said[0].contains("+86138****0001 → +86755****0001"), "{}", said[0]);
+    assert!(said[3].contains("+86755****0001 → +86139****0002"), "{}", said[3]);
+    assert!(said[4].contains("stateCode 0") && said[5].contains("recordFlag 1"), "{ladder}");
+    for number in ["13800000001", "13900000002"] {
+        assert!(!printed.contains(number), "numbers are masked: {printed}");
+    }
+
     let cdr = fs::read_to_string(folder.path().join("cdr.json")).unwrap();
     let cdr: serde_json::Value = serde_json::from_str(&cdr).unwrap();
     assert_eq!(cdr["cause"], "hung_up");

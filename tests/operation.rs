@@ -284,20 +284,38 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 43] = [
+const FAMILIES: [(&str, &str); 67] = [
     ("axbridge_answer_delay_seconds", "histogram"),
+    ("axbridge_api_answers_total", "counter"),
+    ("axbridge_api_gate_total", "counter"),
+    ("axbridge_bindings", "gauge"),
+    ("axbridge_bindings_expired_total", "counter"),
     ("axbridge_build_info", "gauge"),
     ("axbridge_call_duration_seconds", "histogram"),
     ("axbridge_calls_active", "gauge"),
     ("axbridge_calls_begun_total", "counter"),
+    ("axbridge_callers_total", "counter"),
     ("axbridge_calls_total", "counter"),
     ("axbridge_calls_waiting", "gauge"),
+    ("axbridge_cdr_store_total", "counter"),
     ("axbridge_cdrs_total", "counter"),
     ("axbridge_dns_names", "gauge"),
     ("axbridge_dns_queries_total", "counter"),
     ("axbridge_dns_refused_total", "counter"),
     ("axbridge_dropped_total", "counter"),
+    ("axbridge_hep_packets_total", "counter"),
     ("axbridge_hint_tone_delay_seconds", "histogram"),
+    ("axbridge_http_connections", "gauge"),
+    ("axbridge_http_connections_total", "counter"),
+    ("axbridge_notices_kept", "gauge"),
+    ("axbridge_notices_messages_failed_total", "counter"),
+    ("axbridge_notices_messages_in_flight", "gauge"),
+    ("axbridge_notices_pending", "gauge"),
+    ("axbridge_notices_receivers_resting", "gauge"),
+    ("axbridge_notices_receivers_total", "counter"),
+    ("axbridge_notices_store_total", "counter"),
+    ("axbridge_notices_total", "counter"),
+    ("axbridge_numbers", "gauge"),
     ("axbridge_overloaded", "gauge"),
     ("axbridge_ports", "gauge"),
     ("axbridge_post_dial_delay_seconds", "histogram"),
@@ -307,6 +325,9 @@ const FAMILIES: [(&str, &str); 43] = [
     ("axbridge_recording_failures_total", "counter"),
     ("axbridge_recordings_open", "gauge"),
     ("axbridge_recordings_total", "counter"),
+    ("axbridge_registry_commits_total", "counter"),
+    ("axbridge_registry_queue_depth", "gauge"),
+    ("axbridge_registry_work_total", "counter"),
     ("axbridge_relay_faults_total", "counter"),
     ("axbridge_relay_sessions_active", "gauge"),
     ("axbridge_relay_stalls_total", "counter"),
@@ -320,8 +341,11 @@ const FAMILIES: [(&str, &str); 43] = [
     ("axbridge_sip_requests_total", "counter"),
     ("axbridge_sip_responses_total", "counter"),
     ("axbridge_sip_sent_total", "counter"),
+    ("axbridge_store_rows_left_out", "gauge"),
     ("axbridge_tcp_connections", "gauge"),
     ("axbridge_tcp_events_total", "counter"),
+    ("axbridge_texts_active", "gauge"),
+    ("axbridge_texts_total", "counter"),
     ("axbridge_timer_lateness_seconds", "histogram"),
     ("axbridge_transactions_active", "gauge"),
     ("axbridge_trunk_calls_active", "gauge"),
@@ -642,7 +666,7 @@ fn garbage_is_counted_and_does_not_stop_the_answers() {
     let answer = peer.ask("OPTIONS", A, X);
     assert_eq!(answer.status(), 200);
     assert!(answer.header("Allow").is_some_and(|allow| allow.contains("INVITE") && allow.contains("BYE")));
-    assert_eq!(answer.header("Accept"), Some("application/sdp"));
+    assert_eq!(answer.header("Accept"), Some("application/sdp, text/plain, message/cpim"));
     let count = garbage.len() as f64;
     until("every one is counted", || {
         let counted = daemon.scrape().sum("axbridge_sip_parse_errors_total");

@@ -1,6 +1,6 @@
 //! Another implementation's opinion: every SIPp story of `sip-scenarios/` against the built daemon.
 //!
-//! The stories' ports are fixed: 7060, 7180 and 27000 to 27999 at 127.0.0.1; 7098 to 7100, 7197 to 7199 and RTP from 26000 at the
+//! The stories' ports are fixed: 7060, 7180 to 7182 and 27000 to 27999 at 127.0.0.1; 7098 to 7100, 7197 to 7199 and RTP from 26000 at the
 //! addresses 127.0.1.N and 127.0.2.N. Whatever else uses them makes this test fail.
 
 use std::fs;

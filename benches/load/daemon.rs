@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use axbridge::clock::Clock;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::message::Line;
 use crate::phones::Sockets;
@@ -22,7 +22,11 @@ const CALLER: &str = "127.0.0.1:6098";
 const CALLEE: &str = "127.0.0.1:6099";
 /// Where others are looked for, on demand.
 const FREE_PORTS: (u16, u16) = (6_200, 9_900);
+const API: &str = "127.0.0.1:18080";
+const API_TLS: &str = "127.0.0.1:18443";
 const METRICS: &str = "127.0.0.1:9180";
+/// Where the apps of the shipped file are told what happens, and nobody listens.
+const TOLD: &str = "127.0.0.1:18090";
 const FOLDER: &str = "/tmp/axbridge-bench";
 /// How long a daemon may take to serve.
 const START: Duration = Duration::from_secs(20);
@@ -35,6 +39,10 @@ pub(crate) struct Place {
     program: PathBuf,
     config: PathBuf,
     x: SocketAddr,
+    /// Where the API is.
+    pub(crate) api: SocketAddr,
+    /// Where the apps are told what happens, and nobody listens.
+    pub(crate) told: SocketAddr,
     core: Option<usize>,
     pub(crate) clock: Clock,
     pub(crate) sockets: Sockets,
@@ -50,12 +58,37 @@ impl Place {
         let address = |shipped: &str| if free { free_address() } else { shipped.parse().map_err(io::Error::other) };
         let sockets = Sockets { caller: bind(address(CALLER)?)?, callee: bind(address(CALLEE)?)? };
         let x = address(X)?;
+        // Held meanwhile, so that both are not the same.
+        let held = free.then(|| UdpSocket::bind(x)).transpose()?;
+        let api = address(API)?;
+        let api_held = free.then(|| UdpSocket::bind(api)).transpose()?;
+        let told = address(TOLD)?;
+        drop((held, api_held));
         let folder = free.then(TempDir::new).transpose()?;
         let config = match &folder {
             None => PathBuf::from(SHIPPED),
-            Some(folder) => copy(folder.path(), x, sockets.callee.local_addr()?)?,
+            Some(folder) => copy(folder.path(), [x, api, told, sockets.callee.local_addr()?])?,
         };
-        Ok(Place { program: program.to_owned(), config, x, core, clock, sockets, folder, served: Cell::new(false) })
+        Ok(Place {
+            program: program.to_owned(),
+            config,
+            x,
+            api,
+            told,
+            core,
+            clock,
+            sockets,
+            folder,
+            served: Cell::new(false),
+        })
+    }
+
+    /// Where the daemon keeps its store: each begins with none.
+    fn data(&self) -> PathBuf {
+        let data = self.folder.as_ref().map_or(Path::new(FOLDER), TempDir::path).join("data");
+        // There may be none yet.
+        let _ = fs::remove_dir_all(&data);
+        data
     }
 
     /// Waits for nothing but time.
@@ -94,12 +127,19 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// The shipped configuration with other addresses and folders.
-fn copy(folder: &Path, x: SocketAddr, callee: SocketAddr) -> io::Result<PathBuf> {
+fn copy(folder: &Path, [x, api, told, callee]: [SocketAddr; 4]) -> io::Result<PathBuf> {
     let mut text = fs::read_to_string(SHIPPED)?;
     let own = folder.to_string_lossy();
-    for (shipped, here) in
-        [(X, x.to_string()), (CALLEE, callee.to_string()), (METRICS, "127.0.0.1:0".into()), (FOLDER, own.into_owned())]
-    {
+    // What becomes any port goes first: an address that was found free may be spelt like one of them.
+    for (shipped, here) in [
+        (METRICS, "127.0.0.1:0".into()),
+        (API_TLS, "127.0.0.1:0".into()),
+        (X, x.to_string()),
+        (API, api.to_string()),
+        (TOLD, told.to_string()),
+        (CALLEE, callee.to_string()),
+        (FOLDER, own.into_owned()),
+    ] {
         if !text.contains(shipped) {
             return Err(io::Error::other(format!("{SHIPPED} does not name {shipped}: the bench and it disagree")));
         }
@@ -114,17 +154,36 @@ fn copy(folder: &Path, x: SocketAddr, callee: SocketAddr) -> io::Result<PathBuf>
 pub(crate) struct Daemon<'a> {
     child: Child,
     place: &'a Place,
+    /// Its own configuration, where it has one.
+    _config: Option<NamedTempFile>,
 }
 
 impl<'a> Daemon<'a> {
     /// Starts it and waits until it answers.
     pub(crate) fn start(place: &'a Place) -> io::Result<Daemon<'a>> {
+        Daemon::start_by(place, None)
+    }
+
+    /// The same with a configuration that differs from the place's.
+    pub(crate) fn start_with(place: &'a Place, change: impl FnOnce(String) -> String) -> io::Result<Daemon<'a>> {
+        let config = NamedTempFile::with_suffix(".toml")?;
+        fs::write(config.path(), change(fs::read_to_string(&place.config)?))?;
+        Daemon::start_by(place, Some(config))
+    }
+
+    fn start_by(place: &'a Place, config: Option<NamedTempFile>) -> io::Result<Daemon<'a>> {
         // Another daemon there would answer in this one's place, and be measured by nobody.
         drop(bind(place.x)?);
         let mut command = Command::new(&place.program);
-        command.arg("--config").arg(&place.config).env_remove("AXBRIDGE_LOG").stdin(Stdio::null());
+        command
+            .arg("--config")
+            .arg(config.as_ref().map_or(&*place.config, NamedTempFile::path))
+            .arg("--data")
+            .arg(place.data())
+            .env_remove("AXBRIDGE_LOG")
+            .stdin(Stdio::null());
         sys::tie(&mut command, place.core);
-        let mut daemon = Daemon { child: command.spawn()?, place };
+        let mut daemon = Daemon { child: command.spawn()?, place, _config: config };
         daemon.wait_until_it_serves()?;
         place.served.set(true);
         Ok(daemon)

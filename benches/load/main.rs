@@ -20,7 +20,10 @@ use std::time::Duration;
 use axbridge::clock::Clock;
 use clap::Parser;
 
+mod api;
+mod binding;
 mod daemon;
+mod extensions;
 mod figures;
 mod floor;
 mod media;
@@ -32,12 +35,17 @@ mod proc;
 mod rtp;
 mod signalling;
 mod sys;
+mod told;
 
 use daemon::Place;
 use options::{Options, Part};
 
 /// Calls with voices that begin in a second.
 const MEDIA_RATE: f64 = 40.0;
+
+/// How long a receiver that is told of calls says nothing: less than a message of `[notify]` may take, so that none of them
+/// fails.
+const BACKLOG: Duration = Duration::from_secs(5);
 
 /// What is measured, at which size.
 struct Programme {
@@ -47,7 +55,10 @@ struct Programme {
     media_rate: f64,
     window: Duration,
     floor: Duration,
+    binding: binding::Load,
+    extensions: extensions::Load,
     overload: overload::Method,
+    told: told::Load,
 }
 
 impl Programme {
@@ -62,6 +73,12 @@ impl Programme {
                 media_rate: 20.0,
                 window: Duration::from_secs(2),
                 floor: Duration::from_millis(300),
+                binding: binding::Load {
+                    clients: 4,
+                    rate: 20,
+                    calls: signalling::Method { time, hold, warm_up: Duration::ZERO },
+                },
+                extensions: extensions::Load { callers: 6, rate: 20.0, window: time, turns: 1 },
                 overload: overload::Method {
                     peak: Some(20),
                     factors: &[2],
@@ -70,6 +87,7 @@ impl Programme {
                     standing: 2,
                     standing_rate: 20.0,
                 },
+                told: told::Load { rates: [20, 40], time, backlog: time / 2, warm_up: Duration::ZERO, turns: 1 },
             };
         }
         let second = Duration::from_secs(1);
@@ -80,6 +98,17 @@ impl Programme {
             media_rate: MEDIA_RATE,
             window: second * options.window,
             floor: second * 5,
+            binding: binding::Load {
+                clients: options.clients,
+                rate: options.rates.first().copied().unwrap_or(200),
+                calls: signalling::Method { time: second * options.seconds, hold: second, warm_up: second },
+            },
+            extensions: extensions::Load {
+                callers: options.callers,
+                rate: 2.0 * MEDIA_RATE,
+                window: second * options.window,
+                turns: 2,
+            },
             overload: overload::Method {
                 peak: options.peak,
                 factors: &[1, 2, 1, 3, 1],
@@ -87,6 +116,13 @@ impl Programme {
                 hold: second / 5,
                 standing: options.calls,
                 standing_rate: MEDIA_RATE,
+            },
+            told: told::Load {
+                rates: [0, 1].map(|place| options.rates.get(place).or(options.rates.last()).copied().unwrap_or(200)),
+                time: second * options.seconds,
+                backlog: BACKLOG.min(second * options.seconds / 2),
+                warm_up: second,
+                turns: 2,
             },
         }
     }
@@ -146,9 +182,27 @@ fn run(options: &Options) -> io::Result<u32> {
         failed += measured.failed();
         bars.extend(measured.bars());
     }
+    if options.wants(Part::Binding) || options.smoke {
+        let measured = binding::measure(&place, programme.binding)?;
+        measured.print();
+        failed += measured.failed();
+        bars.extend(measured.bars());
+    }
+    if options.wants(Part::Extensions) || options.smoke {
+        let measured = extensions::measure(&place, programme.extensions)?;
+        measured.print();
+        failed += measured.failed();
+        bars.extend(measured.bars());
+    }
     if options.wants(Part::Overload) || options.smoke {
         let _hogs = hogs(options.hogs, core)?;
         let measured = overload::measure(&place, &programme.overload)?;
+        measured.print();
+        failed += measured.failed();
+        bars.extend(measured.bars());
+    }
+    if options.wants(Part::Told) || options.smoke {
+        let measured = told::measure(&place, programme.told)?;
         measured.print();
         failed += measured.failed();
         bars.extend(measured.bars());

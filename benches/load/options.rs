@@ -28,6 +28,12 @@ pub(crate) struct Options {
     /// Seconds of talk that are measured.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) window: u32,
+    /// For the binds: clients at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) clients: u32,
+    /// For the extensions: callers who are asked at once.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=4_000))]
+    pub(crate) callers: u32,
     /// For the overload: the highest clean rate, where it is known; else it is searched.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) peak: Option<u32>,
@@ -64,12 +70,19 @@ pub(crate) enum Part {
     Signalling,
     /// Calls with voices.
     Media,
+    /// Durable binds by the API, beside calls. Only where it is asked for.
+    Binding,
+    /// Callers who are asked for an extension, beside calls that are forwarded. Only where it is asked for.
+    Extensions,
     /// More new calls than can be served, while others are up. Only where it is asked for.
     Overload,
+    /// Calls whose app is told what happens to them, beside calls whose app is not. Only where it is asked for.
+    Told,
 }
 
 impl Options {
     pub(crate) fn wants(&self, part: Part) -> bool {
-        self.only.contains(&part) || (self.only.is_empty() && part != Part::Overload)
+        let is_asked_for = matches!(part, Part::Overload | Part::Binding | Part::Extensions | Part::Told);
+        self.only.contains(&part) || (self.only.is_empty() && !is_asked_for)
     }
 }

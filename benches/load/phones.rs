@@ -280,6 +280,20 @@ impl<'a> Phones<'a> {
         legs.chain(self.visits.iter().map(|visit| visit.leg)).flatten().all(|leg| traffic.hears(leg).is_some())
     }
 
+    /// Every caller hears something, be it a prompt.
+    pub(crate) fn all_hear_something(&self) -> bool {
+        let Some(traffic) = &self.traffic else { return false };
+        let talking = self.calls.iter().filter(|call| matches!(call.stage, Calling::Talking { .. }));
+        talking.filter_map(|call| call.leg).all(|leg| traffic.first_heard(leg).is_some())
+    }
+
+    /// From the 200, as A sees it, to the first packet that A hears.
+    pub(crate) fn question_delays(&self) -> Vec<Duration> {
+        let Some(traffic) = &self.traffic else { return Vec::new() };
+        let delay = |call: &Call| Some(traffic.first_heard(call.leg?)?.saturating_sub(call.answered?));
+        self.calls.iter().filter_map(delay).collect()
+    }
+
     /// Every call has come to its end.
     pub(crate) fn all_are_over(&self) -> bool {
         self.all_begun.is_some() && self.over() >= self.plan.calls

@@ -42,6 +42,12 @@ impl Cpu {
         Cpu(self.0.iter().map(|(name, now)| (name.clone(), used(name, *now))).collect())
     }
 
+    /// Of some threads, by what their names begin with.
+    pub(crate) fn of_threads(&self, names: &[&str]) -> Duration {
+        let is_one = |name: &str| names.iter().any(|one| name.starts_with(one));
+        self.0.iter().filter(|(name, _)| is_one(name)).map(|(_, used)| *used).sum()
+    }
+
     pub(crate) fn total(&self) -> Duration {
         self.0.values().sum()
     }

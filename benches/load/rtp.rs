@@ -65,6 +65,8 @@ pub(crate) struct Traffic {
     next_port: u16,
     noise: [u8; 512],
     measuring: bool,
+    /// Packets of any kind that all parties have sent, and heard.
+    counts: (u64, u64),
     sent: u64,
     received: u64,
     altered: u64,
@@ -88,6 +90,7 @@ impl Traffic {
             next_port: FIRST_PORT,
             noise,
             measuring: false,
+            counts: (0, 0),
             sent: 0,
             received: 0,
             altered: 0,
@@ -142,6 +145,11 @@ impl Traffic {
         self.legs[leg].first_heard
     }
 
+    /// Packets of any kind, measured or not, that all parties have sent, and heard.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        self.counts
+    }
+
     /// Packets that are sent from now on are measured, or are not.
     pub(crate) fn measure(&mut self, measuring: bool) {
         self.measuring = measuring;
@@ -181,6 +189,7 @@ impl Traffic {
         leg.count = leg.count.wrapping_add(1);
         // What the kernel does not take counts as sent and shows as lost.
         let _ = leg.socket.send_to(&packet, remote);
+        self.counts.0 += 1;
         self.sent += u64::from(self.measuring);
     }
 
@@ -191,6 +200,7 @@ impl Traffic {
         let Ok(length) = leg.socket.recv(&mut packet) else { return };
         let now = self.clock.now();
         leg.first_heard.get_or_insert(now);
+        self.counts.1 += 1;
         if length != PACKET || packet[12..16] != MARK {
             // The hint tone, as long as it plays.
             self.altered += u64::from(self.measuring);

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::binding::API_THREADS;
 use crate::daemon::{Daemon, Place};
 use crate::figures::{Asked, Bar, Quantiles, ms, per};
 use crate::message::MESSAGES_A_CALL;
@@ -63,6 +64,12 @@ impl Measured {
         per(self.cpu.total().as_secs_f64() * 1e3, f64::from(self.tally.begun))
     }
 
+    /// The same of the threads that calls go through.
+    pub(crate) fn cpu_of_calls(&self) -> f64 {
+        let used = self.cpu.total().saturating_sub(self.cpu.of_threads(&API_THREADS));
+        per(used.as_secs_f64() * 1e3, f64::from(self.tally.begun))
+    }
+
     pub(crate) fn bar(&self) -> Bar {
         Bar {
             subject: format!("daemon's CPU for a call, at {} calls/s", self.asked),
@@ -117,7 +124,7 @@ pub(crate) fn measure(place: &Place, rate: u32, method: &Method) -> io::Result<M
     Ok(measured)
 }
 
-fn run(daemon: &Daemon<'_>, place: &Place, rate: u32, method: &Method, run: u32) -> io::Result<Measured> {
+pub(crate) fn run(daemon: &Daemon<'_>, place: &Place, rate: u32, method: &Method, run: u32) -> io::Result<Measured> {
     let calls = (f64::from(rate) * method.time.as_secs_f64()).ceil().max(1.0) as u32;
     let plan = Plan { number: NUMBER, rate: f64::from(rate), calls, hold: Some(method.hold), run };
     let (cpu, began) = (Cpu::of(daemon.pid())?, place.clock.now());

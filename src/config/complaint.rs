@@ -78,6 +78,11 @@ impl<'p> KeyPath<'p> {
     pub(super) fn element<'c>(&'c self, key: &'c str, place: usize) -> KeyPath<'c> {
         KeyPath { parent: Some(self), key, place: Some(place) }
     }
+
+    /// Its place, of what stands in a list.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.place
+    }
 }
 
 impl fmt::Display for KeyPath<'_> {

@@ -2,7 +2,6 @@
 //!
 //! A password is never shown: complaints of it say what is wrong with it, not what it is.
 
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use toml::de::DeValue;
 use super::complaint::{Fault, Report};
 use super::section::{Section, missing, wrong_kind};
 use super::{trunk, value};
+use crate::files;
 
 pub(super) const AUTH: &[&str] = &["user", "password", "password_file", "realm"];
 pub(super) const CHALLENGE: &[&str] = &["realm", "user", "password", "password_file", "algorithms"];
@@ -40,29 +40,40 @@ pub(super) fn challenge(trunk: &Section<'_>, folder: &Path, report: &mut Report<
     Some(Arc::new(Account { realm: realm?.into(), user: user?.into(), password: password?, hashes }))
 }
 
-/// From `password`, or from the file of `password_file`.
 fn password(section: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<Password> {
-    let file = section.optional("password_file", value::text, report);
-    if file.is_none() && section.has("password_file") {
+    secret(section, "password", "password_file", folder, report).map(Password::new)
+}
+
+/// From one key, or from the file that another key names.
+pub(super) fn secret(
+    section: &Section<'_>,
+    key: &'static str,
+    file_key: &'static str,
+    folder: &Path,
+    report: &mut Report<'_>,
+) -> Option<Vec<u8>> {
+    let file = section.optional(file_key, value::text, report);
+    if file.is_none() && section.has(file_key) {
         return None;
     }
-    match (section.has("password"), file.filter(|file| !file.is_empty())) {
-        (true, None) => section.optional("password", secret, report).map(|secret| Password::new(secret.as_bytes())),
+    match (section.has(key), file.filter(|file| !file.is_empty())) {
+        (true, None) => section.optional(key, word, report).map(|secret| secret.as_bytes().to_vec()),
         (true, Some(_)) => {
-            section.complain("password_file", Fault::new("stands beside password", "leave one of the two out"), report);
+            let problem = format!("stands beside {key}");
+            section.complain(file_key, Fault::new(problem, "leave one of the two out"), report);
             None
         }
         (false, Some(file)) => match read(&folder.join(file)) {
-            Ok(secret) => Some(Password::new(secret)),
+            Ok(secret) => Some(secret),
             Err(problem) => {
                 let problem = format!("{} {problem}", value::quote(file));
                 let mend = format!("make it a file of one line of at most {LONGEST} bytes that this user may read");
-                section.complain("password_file", Fault::new(problem, mend), report);
+                section.complain(file_key, Fault::new(problem, mend), report);
                 None
             }
         },
         (false, None) => {
-            section.complain("password", missing("password", "\"SECRET\""), report);
+            section.complain(key, missing(key, "\"SECRET\""), report);
             None
         }
     }
@@ -70,14 +81,8 @@ fn password(section: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Op
 
 /// The one line of a file, without its end.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    // Opening a pipe would wait for somebody to write into it.
-    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
-        return Err("is no file".to_owned());
-    }
-    let mut line = Vec::new();
-    let room = LONGEST as u64 + 3;
-    std::fs::File::open(path).and_then(|file| file.take(room).read_to_end(&mut line)).map_err(cannot)?;
+    // And its end, which may be two bytes.
+    let mut line = files::read(path, LONGEST as u64 + 2).map_err(|error| error.to_string())?;
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {
@@ -103,7 +108,7 @@ fn fits(text: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-fn secret<'v>(value: &'v DeValue<'v>) -> Result<&'v str, Fault> {
+fn word<'v>(value: &'v DeValue<'v>) -> Result<&'v str, Fault> {
     let mend = format!("write 1 to {LONGEST} bytes in quotation marks, without control characters");
     match value {
         DeValue::String(text) => fits(text.as_bytes()).map(|()| &**text).map_err(|problem| Fault::new(problem, mend)),

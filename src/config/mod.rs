@@ -9,25 +9,34 @@
 //! A reader that finds a mistake says so in the `Report` and goes on with a default, so that one run shows
 //! every mistake. `etc/axbridge.toml` documents every key; a test keeps it and the readers equal.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use b2bua::settings::Settings;
-use numbering::{Binding, VirtualNumber};
+use media::Prompt;
+use numbering::{Axb, Binding, VirtualNumber};
 use toml::de::DeTable;
 
+use crate::apps::Account;
 use crate::prompts::Library;
+use crate::registry::{self, Base, File};
+use crate::{hep, smsc};
 
+mod api;
 mod app;
 mod complaint;
 mod credentials;
 mod dns;
 mod names;
+mod notify;
 mod number;
 mod output;
 mod section;
 mod signalling;
+mod smpp;
 mod tls;
 mod trunk;
 mod value;
@@ -35,7 +44,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use api::{Api, Scope, Token};
 pub use complaint::Complaint;
+pub use notify::Notify;
 pub use signalling::settle_ports;
 pub use tls::Tls;
 
@@ -45,8 +56,26 @@ use section::Section;
 /// The largest file that is read, in bytes: room for some million bindings.
 const MAX_FILE: u64 = 512 * 1024 * 1024;
 
-const ROOT: &[&str] =
-    &["sip", "dns", "media", "recording", "cdr", "metrics", "log", "prompts", "trunk", "app", "number", "binding"];
+const ROOT: &[&str] = &[
+    "sip",
+    "dns",
+    "media",
+    "store",
+    "recording",
+    "cdr",
+    "api",
+    "admin",
+    "notify",
+    "metrics",
+    "log",
+    "hep",
+    "prompts",
+    "trunk",
+    "app",
+    "numbering",
+    "number",
+    "binding",
+];
 
 /// Everything that the operator decides.
 #[derive(Clone, Debug)]
@@ -57,20 +86,53 @@ pub struct Config {
     pub dns: Dns,
     /// Certificates, and whom we believe.
     pub tls: Tls,
+    /// The short message service centres of trunks.
+    pub smscs: Vec<smsc::Settings>,
+    /// Only numbers of the 700 segment may be virtual ones.
+    pub only_700: bool,
     /// Virtual numbers, in the order of the file.
     pub numbers: Vec<VirtualNumber>,
     /// Bindings, in the order of the file; no two of one X share a number.
-    pub bindings: Vec<Binding>,
+    pub bindings: Vec<Axb>,
     /// Where recordings go and how long they stay.
     pub recording: RecordingConfig,
+    /// Where durable state is kept: a folder.
+    pub store: PathBuf,
     /// Where call records are appended.
     pub cdr_file: PathBuf,
+    /// How long the store keeps call records.
+    pub cdr_keep: Duration,
+    /// What the API knows of `settings.apps`; in their order.
+    pub accounts: Vec<Account>,
+    /// HTTP; `None`: no API.
+    pub api: Option<Api>,
+    /// How customers' systems are told.
+    pub notify: Notify,
+    /// The default prompts, or the operator's in their place.
+    pub default_prompts: Arc<HashMap<String, Arc<Prompt>>>,
     /// Where `GET /metrics` is served.
     pub metrics: Option<SocketAddr>,
+    /// Who gets a copy of every SIP message; `None`: nobody.
+    pub hep: Option<hep::Config>,
     /// What is logged.
     pub log: Log,
     /// Relay threads, 1 to 64.
     pub relay_workers: usize,
+}
+
+impl Config {
+    /// What the registry takes of it.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        let base = Base {
+            settings: self.settings,
+            accounts: self.accounts,
+            prompts: self.default_prompts,
+            only_700: self.only_700,
+            guard: self.notify.guard,
+        };
+        File { base, numbers: self.numbers, bindings: self.bindings.into_iter().map(Binding::Axb).collect() }
+    }
 }
 
 /// How names are looked up.
@@ -204,14 +266,21 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
     let dns = dns::read(root, report);
     let media = output::media(root, listeners, report);
     let recording = output::recording(root, folder, report);
-    let cdr_file = output::cdr_file(root, folder, report);
+    let (cdr_file, cdr_keep) = output::cdr(root, folder, report);
     let metrics = output::metrics(root, listeners, report);
     let log = output::log(root, report);
+    let hep = output::hep(root, report);
     let mut library = Library::new(output::prompts_dir(root, folder, report));
     let trunks = trunk::read(root, sip.as_ref(), folder, report);
-    let mut apps = app::read(root, defaults, &mut library, report);
-    let numbers = number::numbers(root, &trunks, &apps, report);
+    let notify = notify::read(root, folder, report);
+    let mut apps = app::read(root, defaults, &notify.guard, folder, &mut library, report);
+    let api = api::read(root, listeners, metrics, folder, report);
+    let store = output::store(root, folder, report);
+    let only_700 = number::only_700(root, report);
+    let numbers = number::numbers(root, only_700, &trunks, &apps, report);
+    apps.check_call_backs(|number| numbers.knows(number), report);
     let bindings = number::bindings(root, &numbers, &mut apps, &mut library, report);
+    let default_prompts = registry::default_set(&mut library);
     let (sip, (media, relay_workers)) = (sip?, media?);
     let settings = Settings {
         listeners: sip.listeners,
@@ -221,10 +290,30 @@ fn config(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> Option<
         limits: sip.limits,
         timers: sip.timers,
         product_name: sip.product_name,
-        peers: Default::default(),
+        correlates: hep.is_some(),
+        index: Default::default(),
     };
-    let numbers = numbers.numbers;
-    Some(Config { settings, dns, tls: trunks.tls, numbers, bindings, recording, cdr_file, metrics, log, relay_workers })
+    Some(Config {
+        settings,
+        dns,
+        tls: trunks.tls,
+        smscs: trunks.smscs,
+        only_700,
+        numbers: numbers.numbers,
+        bindings,
+        recording,
+        store,
+        cdr_file,
+        cdr_keep,
+        accounts: apps.accounts,
+        api,
+        notify,
+        default_prompts,
+        metrics,
+        hep,
+        log,
+        relay_workers,
+    })
 }
 
 /// In a list that is never closed every later line is a mistake; only the first of them tells anything.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use b2bua::settings::App;
 use numbering::{
-    AppId, Axb, BindError, Binding, Bindings, CallDirection, Form, Limits, Number, ReadRule, SubscriptionId,
-    VirtualNumber, Voice, WriteRule,
+    AppId, Area, Axb, BindError, Binding, Bindings, CallDirection, Form, Limits, Mode, Number, NumberState, ReadRule,
+    SubscriptionId, VirtualNumber, Voice, WriteRule,
 };
 use toml::de::DeValue;
 
@@ -15,9 +15,11 @@ use super::complaint::{Fault, Report};
 use super::section::Section;
 use super::trunk::Trunks;
 use super::value;
+use crate::apps::{Account, Wrong700, is_party};
 use crate::prompts::Library;
 
-pub(super) const NUMBER: &[&str] = &["x", "app", "trunk"];
+pub(super) const NUMBERING: &[&str] = &["only_700"];
+pub(super) const NUMBER: &[&str] = &["x", "last", "app", "trunk", "area", "state"];
 pub(super) const BINDING: &[&str] = &[
     "x",
     "a",
@@ -33,9 +35,17 @@ pub(super) const BINDING: &[&str] = &[
     "id",
 ];
 
+/// Numbers of one section: as many as a managed 700 number has.
+const MAX_RANGE: u64 = 10_000;
 /// The longest `userData` of the API, in bytes.
 const MAX_USER_DATA: usize = 256;
 
+const STATES: &[(&str, NumberState)] = &[
+    ("normal", NumberState::Normal),
+    ("suspended", NumberState::Suspended),
+    ("unavailable", NumberState::Unavailable),
+    ("frozen", NumberState::Frozen),
+];
 const DIRECTIONS: &[(&str, CallDirection)] =
     &[("both", CallDirection::Both), ("a-to-b", CallDirection::AToB), ("b-to-a", CallDirection::BToA)];
 const FORMS: &[(&str, Form)] = &[
@@ -49,11 +59,7 @@ const FORMS: &[(&str, Form)] = &[
 pub(super) fn read_rule(section: Option<&Section<'_>>, report: &mut Report<'_>) -> ReadRule {
     let mut rule = ReadRule::default();
     let Some(section) = section else { return rule };
-    let area = |value| {
-        let found = value::text(value)?;
-        let good = found.starts_with('0') && (3..=4).contains(&found.len()) && digits(found);
-        if good { Ok(found.to_owned()) } else { Err(no("area code", found, "write it with its 0, e.g. \"0755\"")) }
-    };
+    let area_code = |value| area(value).map(|area| area.to_string());
     let strip = |value| {
         let found = value::text(value)?;
         let bare = found.strip_prefix('+').unwrap_or(found);
@@ -61,7 +67,7 @@ pub(super) fn read_rule(section: Option<&Section<'_>>, report: &mut Report<'_>) 
         if good { Ok(found.to_owned()) } else { Err(no("prefix of a number", found, "write 1 to 15 digits")) }
     };
     rule.country = section.or("country", rule.country, value::whole(1..=999), report);
-    rule.area = section.optional("area", area, report);
+    rule.area = section.optional("area", area_code, report);
     rule.strip = section.list("strip", strip, report).into_iter().flatten().collect();
     rule
 }
@@ -78,6 +84,12 @@ pub(super) fn write_rule(section: Option<&Section<'_>>, report: &mut Report<'_>)
     rule.form = section.or("form", rule.form, value::word(FORMS), report);
     rule.prefix = section.or("prefix", rule.prefix, prefix, report);
     rule
+}
+
+/// An area code with its 0.
+fn area(value: &DeValue<'_>) -> Result<Area, Fault> {
+    let found = value::text(value)?;
+    Area::parse(found).ok_or_else(|| no("area code", found, "write it with its 0, e.g. \"0755\""))
 }
 
 fn digits(text: &str) -> bool {
@@ -107,6 +119,22 @@ fn number(value: &DeValue<'_>) -> Result<Number, Fault> {
     Err(Fault::new(format!("{} is no number in global form: {problem}", value::quote(&found)), mend))
 }
 
+/// A number that may be a party (product rule M5).
+pub(super) fn party(value: &DeValue<'_>) -> Result<Number, Fault> {
+    let found = number(value)?;
+    if is_party(found) {
+        return Ok(found);
+    }
+    let problem = format!("{found} is no number of a mobile or a fixed line of +86");
+    Err(Fault::new(problem, "write a mobile or fixed-line number"))
+}
+
+/// `[numbering]`: whether only numbers of the 700 segment may be an X.
+pub(super) fn only_700(root: &Section<'_>, report: &mut Report<'_>) -> bool {
+    let section = root.section("numbering", NUMBERING, report);
+    section.is_some_and(|section| section.or("only_700", false, value::boolean, report))
+}
+
 /// `[[number]]`, read.
 pub(super) struct Numbers {
     pub(super) numbers: Vec<VirtualNumber>,
@@ -116,12 +144,25 @@ pub(super) struct Numbers {
     doubtful: bool,
 }
 
-pub(super) fn numbers(root: &Section<'_>, trunks: &Trunks, apps: &Apps, report: &mut Report<'_>) -> Numbers {
+impl Numbers {
+    /// Whether it is an X.
+    pub(super) fn knows(&self, number: Number) -> bool {
+        self.known.contains_key(&number)
+    }
+}
+
+pub(super) fn numbers(
+    root: &Section<'_>,
+    only_700: bool,
+    trunks: &Trunks,
+    apps: &Apps,
+    report: &mut Report<'_>,
+) -> Numbers {
     let mut out = Numbers { numbers: Vec::new(), known: HashMap::new(), doubtful: root.is_no_list("number") };
     // A call whose X names no trunk goes back to the trunk that it came from.
     let returns = trunks.uses.iter().any(|usage| usage.calls && usage.takes_calls);
     for section in &root.sections("number", NUMBER, report) {
-        let x = section.required("x", "\"+8675512340001\"", number, report);
+        let range = range(section, report);
         if !section.has("app") {
             section.complain("app", super::section::missing("app", "\"NAME\""), report);
         }
@@ -136,22 +177,100 @@ pub(super) fn numbers(root: &Section<'_>, trunks: &Trunks, apps: &Apps, report: 
             let problem = "is missing, and no trunk both calls and takes calls";
             section.complain("trunk", Fault::absence(problem, "write the trunk that its calls go out by"), report);
         }
-        let Some(x) = x else {
+        // More than the table takes need not be made: it is complained of there.
+        let range = range.filter(|_| out.numbers.len() <= Limits::default().numbers);
+        let Some(range) = range else {
             out.doubtful = true;
             continue;
         };
+        check_segment(section, &range, only_700, app.and_then(|place| apps.accounts.get(place)), report);
+        let area = section.optional("area", area, report);
+        let state = section.or("state", NumberState::Normal, value::word(STATES), report);
         // An unknown app has been complained of; the number is known all the same, so that its bindings are not
         // complained of too.
         let app = AppId(u32::try_from(app.unwrap_or(0)).expect("no more than 10,000 apps are read"));
-        if let Some((_, line)) = out.known.get(&x) {
-            let fault = Fault::new(format!("stands in line {line} already"), "leave one of the two out");
-            section.complain("x", fault, report);
-            continue;
+        let trunk = trunk.map(|(trunk, _)| &trunk.name);
+        let line = report.line(&section.span("x"));
+        let mut is_said = false;
+        for &x in &range {
+            if let Some((_, line)) = out.known.get(&x) {
+                if !std::mem::replace(&mut is_said, true) {
+                    let fault = match range.len() {
+                        1 => Fault::new(format!("stands in line {line} already"), "leave one of the two out"),
+                        _ => Fault::new(format!("{x} stands in line {line} already"), "write each number once"),
+                    };
+                    section.complain("x", fault, report);
+                }
+                continue;
+            }
+            out.known.insert(x, (app, line));
+            let mut number = VirtualNumber::new(x, app, trunk.cloned());
+            number.area = area.or(number.area);
+            number.state = state;
+            out.numbers.push(number);
         }
-        out.known.insert(x, (app, report.line(&section.span("x"))));
-        out.numbers.push(VirtualNumber { number: x, app, trunk: trunk.map(|(trunk, _)| Arc::clone(&trunk.name)) });
     }
     out
+}
+
+/// The numbers of a section: `x` alone, or all from it to `last`. `None`: they could not be read.
+fn range(section: &Section<'_>, report: &mut Report<'_>) -> Option<Vec<Number>> {
+    let x = section.required("x", "\"+8675512340001\"", number, report);
+    if !section.has("last") {
+        return Some(vec![x?]);
+    }
+    let last = section.optional("last", number, report);
+    let (x, last) = (x?, last?);
+    let mut complain = |problem: String, mend: String| {
+        section.complain("last", Fault::new(problem, mend), report);
+        None
+    };
+    if x.digits().as_bytes().len() != last.digits().as_bytes().len() {
+        return complain(
+            "has not as many digits as x".to_owned(),
+            "write both with the same number of digits".to_owned(),
+        );
+    }
+    match last.as_u64().checked_sub(x.as_u64()) {
+        None => complain("comes before x".to_owned(), format!("write \"{}\" or more, or leave it out", x.reveal())),
+        Some(more) if more >= MAX_RANGE => complain(
+            format!("makes {} numbers of this section", more + 1),
+            format!("write at most {MAX_RANGE} a section, here up to \"+{}\"", x.as_u64() + MAX_RANGE - 1),
+        ),
+        Some(_) => {
+            // Between two numbers of one length there may be what is none: +860….
+            let all: Option<Vec<Number>> = (x.as_u64()..=last.as_u64()).map(Number::from_u64).collect();
+            all.or_else(|| complain("passes +860…, which is no number".to_owned(), "write two sections".to_owned()))
+        }
+    }
+}
+
+/// Whether these may be an X as far as the 700 segment goes; the first that may not is complained of.
+fn check_segment(
+    section: &Section<'_>,
+    range: &[Number],
+    only_700: bool,
+    account: Option<&Account>,
+    report: &mut Report<'_>,
+) {
+    if only_700 && range.iter().any(|x| !x.is_700()) {
+        let mend = "write a 700 number, or only_700 = false in [numbering]";
+        section.complain("x", Fault::new("is no 700 number, and nothing else may be an X", mend), report);
+    }
+    // An app that is not there has been complained of.
+    let Some(account) = account else { return };
+    let fault = match range.iter().find_map(|x| account.may_have(*x).err()) {
+        Some(Wrong700::Dialled { managed }) => Fault::absence(
+            "has the extension of an app of mode axe in it",
+            format!("write the 11 digits that are managed: \"{}\"", managed.reveal()),
+        ),
+        Some(Wrong700::Managed { first, last }) => Fault::absence(
+            "is a managed 700 number of 11 digits, and nobody dials those",
+            format!("write 15 digits, or all that it has: x = \"{}\" and last = \"{}\"", first.reveal(), last.reveal()),
+        ),
+        None => return,
+    };
+    section.complain("x", fault, report);
 }
 
 /// `[[binding]]`: read, and tried one after the other in a table of their own, which knows the rules.
@@ -161,10 +280,17 @@ pub(super) fn bindings(
     apps: &mut Apps,
     library: &mut Library,
     report: &mut Report<'_>,
-) -> Vec<Binding> {
-    let (mut table, _) = Bindings::new(Limits::default());
+) -> Vec<Axb> {
+    let limits = Limits::default();
+    if numbers.numbers.len() > limits.numbers {
+        root.complain("number", Fault::new(BindError::Full.to_string(), "leave some out"), report);
+        return Vec::new();
+    }
+    let (mut table, _) = Bindings::new(limits);
+    table.set_all_rules(apps.accounts.iter().map(|account| (account.id, account.rules.clone())));
     for number in &numbers.numbers {
-        if let Err(error) = table.add_number(number.clone()) {
+        // What a number must be has been looked at where it stands.
+        if let Err(error) = table.restore_number(number.clone()) {
             root.complain("number", Fault::new(error.to_string(), "leave some out"), report);
             break;
         }
@@ -172,11 +298,11 @@ pub(super) fn bindings(
     let mut lines = Lines::default();
     let mut out = Vec::new();
     for section in &root.sections("binding", BINDING, report) {
-        let Some(axb) = axb(section, numbers, &mut apps.apps, library, report) else { continue };
+        let Some(axb) = axb(section, numbers, apps, library, report) else { continue };
         match table.bind(Binding::Axb(axb.clone())) {
             Ok(()) => {
                 lines.note(&axb, report.line(&section.own_span()));
-                out.push(Binding::Axb(axb));
+                out.push(axb);
             }
             Err(error) => complain(section, &axb, error, &lines, report),
         }
@@ -187,7 +313,7 @@ pub(super) fn bindings(
 fn axb(
     section: &Section<'_>,
     numbers: &Numbers,
-    apps: &mut [App],
+    apps: &mut Apps,
     library: &mut Library,
     report: &mut Report<'_>,
 ) -> Option<Axb> {
@@ -199,7 +325,16 @@ fn axb(
         let mend = format!("add [[number]] with x = \"{}\"", x.reveal());
         section.complain("x", Fault::absence("is no virtual number of ours", mend), report);
     }
+    let Apps { apps, accounts, .. } = apps;
     let app_of = app.and_then(|app| apps.get_mut(usize::try_from(app.0).ok()?));
+    let mode = app.and_then(|app| accounts.get(usize::try_from(app.0).ok()?)).map(|account| account.rules.mode);
+    if mode.is_some_and(|mode| mode != Mode::Axb) {
+        let fault = Fault::absence(
+            "belongs to an app whose bindings are no pairs",
+            "bind it by the API, or mend that app's `mode`",
+        );
+        section.complain("x", fault, report);
+    }
     let record = section.or("record", false, value::boolean, report);
     if let Some(app) = app_of.as_ref().filter(|app| record && !app.recording) {
         let problem = format!("app `{}` does not allow recording", app.name);
@@ -225,16 +360,12 @@ fn axb(
     let id = section.optional("id", id, report);
     let (x, a, b) = (x?, a?, b?);
     Some(Axb {
-        id: id.unwrap_or_else(|| derived_id(x, a, b)),
-        app: app?,
-        a,
-        b,
-        x,
         direction,
         max_minutes,
         record,
         voice,
         user_text: user_text.map(Into::into),
+        ..Axb::new(id.unwrap_or_else(|| derived_id(x, a, b)), app?, a, x, b)
     })
 }
 
@@ -321,7 +452,15 @@ fn complain(section: &Section<'_>, axb: &Axb, error: BindError, lines: &Lines, r
         | BindError::ForeignX
         | BindError::MaxMinutes
         | BindError::NotFound
-        | BindError::InUse => ("x", Fault::new(error.to_string(), "leave it out")),
+        | BindError::InUse
+        | BindError::NumberState(_)
+        | BindError::Not700
+        | BindError::Managed700
+        | BindError::XTaken
+        | BindError::TooManyX
+        | BindError::ExtensionTaken(_)
+        | BindError::NoneFree
+        | BindError::Configured => ("x", Fault::new(error.to_string(), "leave it out")),
     };
     section.complain(key, fault, report);
 }

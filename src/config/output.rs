@@ -9,12 +9,16 @@ use sip::transaction::Transport;
 
 use super::complaint::{Fault, Report};
 use super::section::{Section, missing};
+use crate::hep;
+
 use super::{Format, Level, Log, RecordingConfig, signalling, value};
 
 pub(super) const MEDIA: &[&str] = &["bind", "advertised", "ports", "quarantine", "dead_after", "workers"];
 pub(super) const RECORDING: &[&str] = &["dir", "keep", "min"];
-pub(super) const CDR: &[&str] = &["file"];
+pub(super) const CDR: &[&str] = &["file", "keep"];
+pub(super) const STORE: &[&str] = &["dir"];
 pub(super) const METRICS: &[&str] = &["listen"];
+pub(super) const HEP: &[&str] = &["collector", "agent", "password"];
 pub(super) const LOG: &[&str] = &["level", "format"];
 pub(super) const PROMPTS: &[&str] = &["dir"];
 
@@ -75,15 +79,41 @@ pub(super) fn recording(root: &Section<'_>, folder: &Path, report: &mut Report<'
     out
 }
 
-/// `[cdr]`.
-pub(super) fn cdr_file(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> PathBuf {
-    let Some(section) = root.section("cdr", CDR, report) else { return folder.join("cdr.jsonl") };
+/// `[hep]`.
+pub(super) fn hep(root: &Section<'_>, report: &mut Report<'_>) -> Option<hep::Config> {
+    let section = root.section("hep", HEP, report)?;
+    let password = |value| {
+        let found = value::text(value)?;
+        let problem = || Fault::new(format!("has {} bytes", found.len()), "write at most 64");
+        if found.len() <= 64 { Ok(found.as_bytes().into()) } else { Err(problem()) }
+    };
+    let collector = section.required("collector", "\"192.0.2.9:9060\"", value::socket, report);
+    let agent = section.or("agent", 2_001, value::whole(1..=u32::MAX), report);
+    let password = section.or("password", Box::default(), password, report);
+    Some(hep::Config { collector: collector?, agent, password })
+}
+
+/// `[store]`.
+pub(super) fn store(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> PathBuf {
+    let Some(section) = root.section("store", STORE, report) else { return folder.join("data") };
+    let dir = path(&section, "dir", "data", folder, report);
+    if dir.exists() && !dir.is_dir() {
+        let fault = Fault::new(format!("{} is not a folder", dir.display()), "write the path of a folder");
+        section.complain("dir", fault, report);
+    }
+    dir
+}
+
+/// `[cdr]`: the file, and how long the store keeps records.
+pub(super) fn cdr(root: &Section<'_>, folder: &Path, report: &mut Report<'_>) -> (PathBuf, Duration) {
+    let keep = 90 * DAY;
+    let Some(section) = root.section("cdr", CDR, report) else { return (folder.join("cdr.jsonl"), keep) };
     let file = path(&section, "file", "cdr.jsonl", folder, report);
     if file.is_dir() {
         let fault = Fault::new(format!("{} is a folder", file.display()), "write the path of a file in it");
         section.complain("file", fault, report);
     }
-    file
+    (file, section.or("keep", keep, value::duration(DAY..=3_650 * DAY), report))
 }
 
 /// `[metrics]`; none without the section.
@@ -135,7 +165,13 @@ pub(super) fn prompts_dir(root: &Section<'_>, folder: &Path, report: &mut Report
 }
 
 /// A path, relative to the folder of the configuration.
-fn path(section: &Section<'_>, key: &'static str, default: &str, folder: &Path, report: &mut Report<'_>) -> PathBuf {
+pub(super) fn path(
+    section: &Section<'_>,
+    key: &'static str,
+    default: &str,
+    folder: &Path,
+    report: &mut Report<'_>,
+) -> PathBuf {
     let read = |value| {
         let found = value::text(value)?;
         if found.is_empty() || found.contains('\0') {

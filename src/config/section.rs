@@ -138,22 +138,15 @@ impl<'s> Section<'s> {
         read: impl Fn(&'s DeValue<'s>) -> Result<T, Fault>,
         report: &mut Report<'_>,
     ) -> Vec<Option<T>> {
-        let Some(value) = self.value(key) else { return Vec::new() };
-        let DeValue::Array(list) = value.get_ref() else {
-            report.add(&value.span(), self.path.key(key), wrong_kind(value.get_ref(), "a list", "put it in [ ]"));
-            return Vec::new();
+        let all: Vec<_> = self.elements(key, report).collect();
+        let read = |(path, element): (KeyPath<'_>, &'s Spanned<DeValue<'s>>)| match read(element.get_ref()) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                report.add(&element.span(), path, fault);
+                None
+            }
         };
-        let mut out = Vec::with_capacity(list.len());
-        for (place, element) in list.iter().enumerate() {
-            out.push(match read(element.get_ref()) {
-                Ok(value) => Some(value),
-                Err(fault) => {
-                    report.add(&element.span(), self.path.element(key, place), fault);
-                    None
-                }
-            });
-        }
-        out
+        all.into_iter().map(read).collect()
     }
 
     /// The elements of a list, each with its path; what they are is for the caller to say. An absent key is an empty list.

@@ -20,6 +20,7 @@ pub(super) const KEYS: &[&str] = &[
     "server_name",
     "max_calls",
     "max_calls_per_number",
+    "max_texts",
     "max_transactions",
     "max_message_bytes",
     "retry_after",
@@ -140,6 +141,7 @@ fn limits(section: &Section<'_>, report: &mut Report<'_>) -> Limits {
     let max_message = section.or("max_message_bytes", default.max_message, value::whole(1_300..=65_535), report);
     Limits {
         calls: section.or("max_calls", 20_000, value::whole(1..=1_000_000), report),
+        texts: section.or("max_texts", 5_000, value::whole(1..=1_000_000), report),
         calls_per_number: section.or("max_calls_per_number", 0, value::whole(0..=1_000_000), report),
         transactions: section.or("max_transactions", 1_000_000, value::whole(100..=10_000_000), report),
         message: sip::limits::Limits { max_message, max_body: default.max_body.min(max_message), ..default },

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use b2bua::settings::{CalledIn, CallerHeader, Listener, Target};
+use b2bua::settings::{AskExtension, CalledIn, CallerHeader, Listener, SecondCall, Target};
 use media::{Codec, SourcePolicy};
-use numbering::{CallDirection, Form};
+use numbering::{CallDirection, Form, Mode, Number};
 use sip::transaction::Transport;
 use toml::de::DeValue;
 
@@ -55,11 +55,6 @@ fn complaints(text: &str) -> Vec<String> {
     }
 }
 
-fn axb(binding: &Binding) -> &numbering::Axb {
-    let Binding::Axb(axb) = binding;
-    axb
-}
-
 #[test]
 fn the_shipped_files_are_good() {
     for name in ["axbridge.toml", "bench.toml", "demo.toml"] {
@@ -100,20 +95,29 @@ fn the_shipped_file_documents_every_key_and_no_other() {
         ("sip.tls", super::tls::SIP),
         ("dns", dns::KEYS),
         ("media", output::MEDIA),
+        ("store", output::STORE),
+        ("api", super::api::API),
+        ("admin", super::api::ADMIN),
         ("recording", output::RECORDING),
         ("cdr", output::CDR),
+        ("notify", super::notify::KEYS),
         ("metrics", output::METRICS),
+        ("hep", output::HEP),
         ("log", output::LOG),
         ("prompts", output::PROMPTS),
         ("trunk", trunk::KEYS),
         ("trunk.read", trunk::READ),
         ("trunk.write", trunk::WRITE),
         ("trunk.session_timer", trunk::SESSION_TIMER),
+        ("trunk.text", trunk::TEXT),
+        ("trunk.smpp", super::smpp::KEYS),
         ("trunk.auth", credentials::AUTH),
         ("trunk.challenge", credentials::CHALLENGE),
         ("trunk.tls", super::tls::TRUNK),
         ("app", app::KEYS),
+        ("app.notify", app::NOTIFY),
         ("app.prompts", app::PROMPTS),
+        ("numbering", number::NUMBERING),
         ("number", number::NUMBER),
         ("binding", number::BINDING),
     ];
@@ -149,9 +153,13 @@ fn the_shipped_file_shows_the_defaults() {
     assert_eq!((&ours.codecs, ours.media_source), (&theirs.codecs, theirs.media_source));
     assert_eq!((ours.max_calls, ours.calls_per_second), (theirs.max_calls, theirs.calls_per_second));
     assert_eq!(ours.probe_every, theirs.probe_every);
+    assert_eq!((ours.shows_caller, ours.ask_extension), (theirs.shows_caller, theirs.ask_extension));
+    assert_eq!((small.only_700, &small.notify), (shipped.only_700, &shipped.notify));
+    assert_eq!(small.accounts[0].notify, shipped.accounts[0].notify);
+    assert_eq!(ours.texts, theirs.texts);
     let (ours, theirs) = (&small.settings.apps[0], &shipped.settings.apps[0]);
     assert_eq!(ours.require_hint_tone, theirs.require_hint_tone);
-    assert_eq!(ours.no_answer, theirs.no_answer);
+    assert_eq!((ours.no_answer, ours.second_call, ours.texts), (theirs.no_answer, theirs.second_call, theirs.texts));
     assert_eq!(format!("{:?}", ours.prompts), format!("{:?}", theirs.prompts));
 }
 
@@ -179,13 +187,13 @@ fn the_file_of_the_load_benches_limits_nothing_that_they_meet() {
         .iter()
         .map(|binding| {
             let mut out = Vec::new();
-            trunk.write.write(axb(binding).b, &mut out);
+            trunk.write.write(binding.b, &mut out);
             String::from_utf8(out).unwrap()
         })
         .collect();
     assert_eq!(spelt, ["15552224444", "15552224444"]);
     for (x, place) in [("15550001111", 0), ("25550001111", 1)] {
-        let binding = axb(&config.bindings[place]);
+        let binding = &config.bindings[place];
         assert_eq!(trunk.read.read(x.as_bytes()).unwrap(), binding.x);
         assert_eq!(trunk.read.read(b"15552223333").unwrap(), binding.a);
         let app = settings.app(binding.app).unwrap();
@@ -200,7 +208,7 @@ fn the_file_of_the_demo_takes_free_ports_and_plays_every_kind_of_prompt() {
     let mut config = parse(DEMO, &etc("demo.toml")).unwrap();
     let app = &config.settings.apps[0];
     assert!(app.hint_tone.is_some() && app.recording && app.prompts.last_minute.is_some());
-    let binding = axb(&config.bindings[0]);
+    let binding = &config.bindings[0];
     assert!(binding.record && binding.max_minutes == 2);
     assert_eq!(binding.voice.as_ref().unwrap().caller_hint_tone.as_deref(), Some("zh/announcement.wav"));
     assert!(app.named.contains_key("zh/announcement.wav"));
@@ -210,6 +218,62 @@ fn the_file_of_the_demo_takes_free_ports_and_plays_every_kind_of_prompt() {
     let advertised: Vec<&str> = config.settings.listeners.iter().map(|listener| &*listener.advertised).collect();
     assert_eq!(advertised, ["127.0.0.1:41000", "127.0.0.1:41001"]);
     assert_eq!(config.settings.listeners[1].bind, bound[1]);
+}
+
+#[test]
+fn an_app_is_told_what_happens_where_the_file_says() {
+    let app = |name: &str, keys: &str| format!("{SMALL}\n[[app]]\nname = \"{name}\"\n{keys}");
+    let text = app(
+        "told",
+        "notify.status_url = \"https://shop.example.com/status\"\nnotify.number_url = \"http://10.0.0.1/num\"\n\
+         notify.sms_url = \"\"\nnotify.signature = \"wsse\"\n[notify]\nallow = [\"10.0.0.0/8\"]\n\
+         proxy = \"http://me:password@10.0.0.2:3128\"\ntimeout = \"3s\"\nconnections_per_app = 2\nkeep = \"2d\"\n",
+    );
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    let told = config.accounts.last().unwrap();
+    assert_eq!(told.notify.status_url.as_deref(), Some("https://shop.example.com/status"));
+    assert_eq!(told.notify.number_url.as_deref(), Some("http://10.0.0.1/num"));
+    assert_eq!((&told.notify.sms_url, &told.notify.fee_url), (&None, &None));
+    assert_eq!(told.notify.signature, crate::apps::Generation::Wsse);
+    let is_told: Vec<bool> = config.settings.apps.iter().map(|app| app.is_told).collect();
+    assert!(is_told.last() == Some(&true) && is_told.iter().filter(|is_told| **is_told).count() == 1);
+    let notify = &config.notify;
+    assert_eq!((notify.timeout, notify.connections_per_app), (Duration::from_secs(3), 2));
+    assert_eq!(notify.limits().keep, Duration::from_secs(2 * 86_400));
+    assert!(notify.proxy.is_some() && !format!("{notify:?}").contains("password"));
+
+    for (keys, key, mend) in [
+        ("notify.status_url = \"http://10.0.0.1/\"", "notify.status_url", "[notify] allow"),
+        ("notify.fee_url = \"shop\"", "notify.fee_url", "e.g."),
+        ("notify.sms_control_url = 1", "notify.sms_control_url", "quotation marks"),
+        ("notify.signature = \"ask\"", "notify.signature", "aksk"),
+        ("notify.url = \"\"", "notify.url", "known here"),
+        ("[notify]\nallow = [\"10.0.0.1/8\"]", "notify.allow[0]", "10.0.0.0/8"),
+        ("[notify]\nproxy = \"https://me:password@proxy\"", "notify.proxy", "http://"),
+        ("[notify]\nca = \"none.pem\"", "notify.ca", "PEM"),
+        ("[notify]\ntimeout = \"2m\"", "notify.timeout", "1s to 1m"),
+        ("[notify]\nconnections_per_app = 0", "notify.connections_per_app", "1 to 64"),
+        ("[notify]\nkeep = \"1h\"", "notify.keep", "1d to 365d"),
+    ] {
+        let complaints = parse(&app("told", keys), Path::new("c.toml")).unwrap_err();
+        let [complaint] = &complaints[..] else { panic!("{keys}: {complaints:?}") };
+        assert!(complaint.key.ends_with(key) && complaint.line > 0, "{keys}: {complaint}");
+        assert!(complaint.mend.contains(mend) && !complaint.to_string().contains("password"), "{keys}: {complaint}");
+    }
+}
+
+#[test]
+fn the_apps_of_the_load_benches_are_told_by_urls_of_this_machine() {
+    let config = load(&etc("bench.toml")).unwrap();
+    let told: Vec<_> = config.accounts.iter().filter(|account| account.notify.status_url.is_some()).collect();
+    assert_eq!(told.iter().map(|account| &*account.name).collect::<Vec<_>>(), ["bench-axb", "bench-ax", "bench-axe"]);
+    for account in told {
+        let urls = &account.notify;
+        let urls = [&urls.status_url, &urls.fee_url, &urls.sms_url, &urls.number_url].map(Option::as_deref);
+        let at = |path: &str| Some(format!("http://127.0.0.1:18090/{path}"));
+        let wanted = [at("status"), at("fee"), at("sms"), at("num")];
+        assert_eq!(urls.map(|url| url.map(str::to_owned)), wanted);
+    }
 }
 
 #[test]
@@ -254,7 +318,7 @@ fn every_value_of_the_shipped_file_arrives() {
     assert_eq!(settings.apps[0].safety_ceiling, Duration::from_secs(2 * 3_600));
     assert_eq!(&*settings.apps[0].hint_tone.as_ref().unwrap().name, "zh/hint_tone.wav");
     assert_eq!(config.numbers[0].trunk.as_deref(), Some("carrier-1"));
-    let binding = axb(&config.bindings[0]);
+    let binding = &config.bindings[0];
     assert_eq!(binding.direction, CallDirection::Both);
     assert_eq!((binding.max_minutes, binding.record), (60, true));
     assert_eq!(binding.user_text.as_deref(), Some("order 20261123-0001"));
@@ -276,7 +340,7 @@ fn what_is_left_away_has_its_default_and_is_not_invented() {
     assert_eq!(config.metrics, None);
     assert_eq!(config.cdr_file, Path::new("/etc/axbridge/cdr.jsonl"));
     assert_eq!(config.settings.media.advertised, config.settings.media.bind);
-    assert!(config.bindings.iter().all(|binding| axb(binding).voice.is_none() && !axb(binding).record));
+    assert!(config.bindings.iter().all(|binding| binding.voice.is_none() && !binding.record));
 }
 
 #[test]
@@ -335,9 +399,82 @@ fn prompts_are_shared_and_an_empty_name_plays_nothing() {
 }
 
 #[test]
+fn a_second_call_is_refused_to_the_a_of_an_ax_unless_the_app_says_otherwise() {
+    let read = |said: &str| {
+        let text = format!("{}[[app]]\nname = \"more\"\n{said}\n", SMALL.split_once("[[number]]").unwrap().0);
+        parse(&text, Path::new("c.toml")).unwrap().settings.apps[1].second_call
+    };
+    for (said, expected) in [
+        ("", SecondCall::Offer),
+        ("mode = \"axb\"", SecondCall::Offer),
+        ("mode = \"axe\"", SecondCall::Offer),
+        ("mode = \"ax\"", SecondCall::Refuse),
+        ("mode = \"ax\"\nsecond_call = \"offer\"", SecondCall::Offer),
+        ("mode = \"axe\"\nsecond_call = \"refuse\"", SecondCall::Refuse),
+    ] {
+        assert_eq!(read(said), expected, "{said}");
+    }
+}
+
+#[test]
+fn what_extensions_need_arrives() {
+    let text = SMALL
+        .replace("name = \"one\"", "name = \"one\"\nask_extension = \"early\"\nwrite.shows_caller = true")
+        .replace(
+            "[[number]]",
+            "[[app]]\nname = \"desks\"\nlanguage = \"en\"\nmode = \"axe\"\ncall_back_number = \"+8675528780001\"\n\
+             prompts = { empty_extension = \"\", no_call_back = \"zh/busy.wav\" }\n[[number]]",
+        );
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    let [one, two] = &config.settings.trunks[..] else { panic!("two trunks") };
+    assert_eq!((one.shows_caller, one.ask_extension), (true, AskExtension::Early));
+    assert_eq!((two.shows_caller, two.ask_extension), (false, AskExtension::Answered));
+    let rules = |place: usize| &config.accounts[place].rules;
+    assert_eq!((rules(0).mode, rules(0).call_back), (Mode::Axb, None));
+    assert_eq!((rules(1).mode, rules(1).call_back), (Mode::Axe, Number::parse("+8675528780001").ok()));
+    let prompts = &config.settings.apps[1].prompts;
+    let name = |prompt: &Option<Arc<Prompt>>| prompt.as_ref().map(|prompt| prompt.name.to_string());
+    assert_eq!(name(&prompts.enter_extension).as_deref(), Some("en/enter_extension.wav"));
+    assert_eq!(name(&prompts.wrong_extension).as_deref(), Some("en/wrong_extension.wav"));
+    assert_eq!(name(&prompts.no_callee).as_deref(), Some("en/no_callee.wav"));
+    assert_eq!(name(&prompts.no_call_back).as_deref(), Some("zh/busy.wav"));
+    assert!(prompts.empty_extension.is_none());
+    // Nothing that is played is left out of the list of all.
+    assert_eq!(config.settings.apps[0].prompts.all().count(), app::PROMPTS.len());
+}
+
+#[test]
+fn a_section_may_be_every_number_of_a_range() {
+    let x = |last: u64| Number::from_u64(86_700_123_456_780_000 + last).unwrap();
+    let text = SMALL.split_once("[[number]]").unwrap().0.to_owned()
+        + "[numbering]\nonly_700 = true\n[[app]]\nname = \"desks\"\nmode = \"axe\"\n\
+           [[number]]\nx = \"+86700123456780000\"\nlast = \"+86700123456789999\"\napp = \"shop\"\ntrunk = \"one\"\n\
+           area = \"010\"\n\
+           [[number]]\nx = \"+86700123456790007\"\nlast = \"+86700123456790007\"\napp = \"shop\"\nstate = \"frozen\"\n\
+           [[number]]\nx = \"+8670012345677\"\nlast = \"+8670012345678\"\napp = \"desks\"\n\
+           [[binding]]\nx = \"+86700123456780042\"\na = \"+8613800000001\"\nb = \"+8613900000002\"\n";
+    let config = parse(&text, Path::new("c.toml")).unwrap();
+    assert!(config.only_700);
+    assert_eq!((config.numbers.len(), config.bindings[0].x), (10_003, x(42)));
+    for (place, number) in config.numbers.iter().take(10_000).enumerate() {
+        assert_eq!(number.number, x(u64::try_from(place).unwrap()));
+    }
+    let last = &config.numbers[9_999];
+    assert_eq!(last.trunk.as_deref(), Some("one"));
+    assert_eq!((last.area, last.state), (numbering::Area::parse("010"), numbering::NumberState::Normal));
+    assert_eq!(config.numbers[10_000].state, numbering::NumberState::Frozen);
+    let others: Vec<Number> = config.numbers[10_000..].iter().map(|number| number.number).collect();
+    let parsed = |text| Number::parse(text).unwrap();
+    assert_eq!(others, [x(10_007), parsed("+8670012345677"), parsed("+8670012345678")]);
+    // The registry gets to know.
+    assert!(config.into_file().base.only_700);
+    assert!(!parse(SMALL, Path::new("c.toml")).unwrap().into_file().base.only_700);
+}
+
+#[test]
 fn a_binding_without_id_has_the_same_one_each_time_and_its_own() {
     let ids = |text: &str| -> Vec<String> {
-        parse(text, Path::new("c.toml")).unwrap().bindings.iter().map(|binding| axb(binding).id.to_string()).collect()
+        parse(text, Path::new("c.toml")).unwrap().bindings.iter().map(|binding| binding.id.to_string()).collect()
     };
     let first = ids(SMALL);
     assert_eq!(first, ids(SMALL));
@@ -367,8 +504,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "[sip]",
         &[
             "c.toml:12: `sip` stands here for the second time — leave one of the two out",
-            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
-            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:13: sip.name: `name` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
+            "c.toml:14: sip.recording: `recording` is no key — known here: listen, advertised, server_name, max_calls, max_calls_per_number, max_texts, max_transactions, max_message_bytes, retry_after, no_answer, safety_ceiling, t1, t2, t4, tls",
         ],
     ),
     (
@@ -705,7 +842,7 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "sources = [\"198.51.100.0/24\"]",
         "sources = []",
         &[
-            "c.toml:9: trunk[1]: has neither sources nor targets, so nobody can use it — write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls",
+            "c.toml:9: trunk[1]: has neither sources nor targets, so nobody can use it — write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls, smpp = { … } if it only has texts",
         ],
     ),
     (
@@ -919,10 +1056,47 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
     ),
     (
         "name = \"shop\"",
-        "name = \"shop\"\nprompts.busy = \"zh/busi.wav\"\nprompts.enter_extension = \"\"",
+        "name = \"shop\"\nprompts.busy = \"zh/busi.wav\"\nprompts.enter_extensions = \"\"\nprompts.no_callee = \"zh/no_calee.wav\"\nprompts.song = \"\"",
         &[
             "c.toml:14: app[0].prompts.busy: `zh/busi.wav` is neither in the folder of prompts nor in the default set — did you mean \"zh/busy.wav\"?",
-            "c.toml:15: app[0].prompts.enter_extension: `enter_extension` is no key — known here: ringback, busy, no_permission, no_binding, service_fault, last_minute",
+            "c.toml:15: app[0].prompts.enter_extensions: `enter_extensions` is no key — did you mean `enter_extension`?",
+            "c.toml:16: app[0].prompts.no_callee: `zh/no_calee.wav` is neither in the folder of prompts nor in the default set — did you mean \"zh/no_callee.wav\"?",
+            "c.toml:17: app[0].prompts.song: `song` is no key — known here: ringback, busy, no_permission, no_binding, service_fault, last_minute, enter_extension, wrong_extension, empty_extension, no_callee, no_call_back",
+        ],
+    ),
+    // Calls to one who calls already, and extensions.
+    (
+        "name = \"one\"",
+        "name = \"one\"\nwrite.shows_caller = \"yes\"\nask_extension = \"answer\"",
+        &[
+            "c.toml:7: trunk[0].write.shows_caller: is a text, not true or false — write true or false, without quotation marks",
+            "c.toml:8: trunk[0].ask_extension: `answer` is not known — did you mean \"answered\"?",
+        ],
+    ),
+    (
+        "name = \"one\"",
+        "name = \"one\"\nask_extension = true",
+        &["c.toml:7: trunk[0].ask_extension: is true or false, not a word — write \"answered\" or \"early\""],
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nsecond_call = \"busy\"\ncall_back_number = \"+8613800000009\"",
+        &[
+            "c.toml:14: app[0].second_call: `busy` is not known — write \"refuse\" or \"offer\"",
+            "c.toml:15: app[0].call_back_number: is whom A calls back by an X with extensions, and this app has none — write mode = \"axe\" here, or leave it out",
+        ],
+    ),
+    (
+        "[[number]]",
+        "[[app]]\nname = \"desks\"\nmode = \"axe\"\ncall_back_number = \"+8675512340001\"\n[[number]]",
+        &["c.toml:18: app[1].call_back_number: +86755****0001 is a virtual number — write a real number"],
+    ),
+    (
+        "[[number]]",
+        "[[app]]\nname = \"desks\"\nmode = \"axe\"\ncall_back_number = \"+864008001234\"\n[[app]]\nname = \"more\"\nmode = \"axe\"\ncall_back_number = \"0755-2878 0001\"\n[[number]]",
+        &[
+            "c.toml:18: app[1].call_back_number: +86400***1234 is no number of a mobile or a fixed line of +86 — write a mobile or fixed-line number",
+            "c.toml:22: app[2].call_back_number: `0755-2878 0001` is no number in global form: it does not begin with + and a country code — write \"+8675528780001\"",
         ],
     ),
     // Numbers.
@@ -952,6 +1126,70 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "trunk = \"one\"",
         "[[number]]\nx = \"+8675512340001\"\napp = \"shop\"",
         &["c.toml:19: number[1].x: stands in line 16 already — leave one of the two out"],
+    ),
+    (
+        "trunk = \"one\"",
+        "[[number]]\nx = \"+8675512340000\"\nlast = \"+8675512349999\"\napp = \"shop\"",
+        &["c.toml:19: number[1].x: +86755****0001 stands in line 16 already — write each number once"],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = \"+8675512350001\"",
+        &[
+            "c.toml:18: number[0].last: makes 10001 numbers of this section — write at most 10000 a section, here up to \"+8675512350000\"",
+        ],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = \"+8675512340000\"",
+        &["c.toml:18: number[0].last: comes before x — write \"+8675512340001\" or more, or leave it out"],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = \"+86755123400010\"",
+        &["c.toml:18: number[0].last: has not as many digits as x — write both with the same number of digits"],
+    ),
+    (
+        "trunk = \"one\"",
+        "last = 75512340002",
+        &[
+            "c.toml:18: number[0].last: `75512340002` is no number in global form: it is not a text in quotation marks — write \"+8675512340002\"",
+        ],
+    ),
+    (
+        "trunk = \"one\"",
+        "[[number]]\nx = \"+85999\"\nlast = \"+86100\"\napp = \"shop\"",
+        &["c.toml:20: number[1].last: passes +860…, which is no number — write two sections"],
+    ),
+    // 700 numbers.
+    (
+        "trunk = \"one\"",
+        "[[number]]\nx = \"+8670012345678\"\napp = \"shop\"",
+        &[
+            "c.toml:19: number[1].x: is a managed 700 number of 11 digits, and nobody dials those — write 15 digits, or all that it has: x = \"+86700123456780000\" and last = \"+86700123456789999\"",
+        ],
+    ),
+    (
+        "trunk = \"one\"",
+        "[[app]]\nname = \"desks\"\nmode = \"axe\"\n[[number]]\nx = \"+86700123456780001\"\napp = \"desks\"",
+        &[
+            "c.toml:22: number[1].x: has the extension of an app of mode axe in it — write the 11 digits that are managed: \"+8670012345678\"",
+        ],
+    ),
+    (
+        "[[number]]",
+        "[numbering]\nonly_700 = true\n[[number]]",
+        &[
+            "c.toml:18: number[0].x: is no 700 number, and nothing else may be an X — write a 700 number, or only_700 = false in [numbering]",
+        ],
+    ),
+    (
+        "[[number]]",
+        "[numbering]\nonly_700 = 1\nonly_400 = true\n[[number]]",
+        &[
+            "c.toml:16: numbering.only_700: is a number, not true or false — write true or false, without quotation marks",
+            "c.toml:17: numbering.only_400: `only_400` is no key — did you mean `only_700`?",
+        ],
     ),
     (
         "x = \"+8675512340001\"",
@@ -1148,6 +1386,58 @@ fn secrets(config: &Config) -> (sip::digest::Credentials, sip::digest::Account) 
 }
 
 #[test]
+fn a_short_message_service_centre_is_read_and_its_mistakes_are_named() {
+    use ::smpp::{DefaultAlphabet, Long};
+    use b2bua::settings::TextBy;
+
+    const GOOD: &str = "smpp.address = \"smsc.example\"\nsmpp.system_id = \"id\"\nsmpp.password = \"hush-hush\"\n";
+    let with = |lines: &str| {
+        let lines = lines.replace("hush-hush", "hush");
+        SMALL.replace("sources = [\"198.51.100.0/24\"]\n", &format!("{lines}\n"))
+    };
+    let config = parse(&with(GOOD), Path::new("c.toml")).unwrap();
+    assert_eq!(
+        config.settings.trunks.iter().map(|trunk| trunk.texts.by).collect::<Vec<_>>(),
+        [TextBy::Sip, TextBy::Driver]
+    );
+    let [smsc] = &config.smscs[..] else { panic!("one trunk has one") };
+    assert_eq!((&*smsc.trunk, smsc.port, &smsc.tls), ("two", 2_775, &None));
+    assert_eq!((&*smsc.link.password, &*smsc.link.system_type), ("hush", ""));
+    assert_eq!((smsc.link.alphabet, smsc.link.long, smsc.link.window), (DefaultAlphabet::Gsm, Long::Udh, 10));
+    assert!(!format!("{config:?}").contains("hush"), "a password is not shown");
+
+    let full = format!(
+        "{GOOD}smpp.alphabet = \"unused\"\nsmpp.long = \"payload\"\nsmpp.window = 1\nsmpp.enquire_every = \"1m\"\n\
+         smpp.response_timeout = \"5s\"\nsmpp.system_type = \"VN\"\n"
+    )
+    .replace("smsc.example", "[2001:db8::1]:2776");
+    let config = parse(&with(&full), Path::new("c.toml")).unwrap();
+    let smsc = &config.smscs[0];
+    assert_eq!((&smsc.host, smsc.port), (&sip::locate::Host::Address("2001:db8::1".parse().unwrap()), 2_776));
+    assert_eq!((smsc.link.alphabet, smsc.link.long, smsc.link.window), (DefaultAlphabet::Unused, Long::Payload, 1));
+
+    for (lines, said) in [
+        ("smpp = {}".to_owned(), &["smpp.address", "smpp.system_id", "smpp.password"][..]),
+        (GOOD.replace("smsc.example", "no host"), &["smpp.address"]),
+        (GOOD.replace("\"id\"", "\"sixteen-letters-\""), &["smpp.system_id"]),
+        (GOOD.replace("hush-hush", "geheimnis"), &["smpp.password"]),
+        (GOOD.replace("\"id\"", "\"ünï\""), &["smpp.system_id"]),
+        (format!("{GOOD}smpp.window = 0"), &["smpp.window"]),
+        (format!("{GOOD}smpp.long = \"cut\""), &["smpp.long"]),
+        (format!("{GOOD}smpp.alphabet = \"gbk\""), &["smpp.alphabet"]),
+        (format!("{GOOD}smpp.response_timeout = \"25s\""), &["smpp.response_timeout"]),
+        (format!("{GOOD}smpp.colour = 1"), &["smpp.colour"]),
+    ] {
+        let found = complaints(&with(&lines));
+        assert_eq!(found.len(), said.len(), "{lines}: {found:?}");
+        for (complaint, key) in found.iter().zip(said) {
+            assert!(complaint.contains(&format!("trunk[1].{key}")) || complaint.contains(key), "{complaint}");
+            assert!(!complaint.contains("geheimnis"), "a password is shown: {complaint}");
+        }
+    }
+}
+
+#[test]
 fn passwords_of_both_directions_arrive_and_are_never_printed() {
     use sip::digest::{Account, Credentials, Hash, Password};
 
@@ -1243,10 +1533,23 @@ fn with_pairs(numbers: u64, pairs: u64) -> String {
 #[test]
 fn many_pairs_on_many_numbers_load_and_no_two_share_an_id() {
     let config = parse(&with_pairs(10, 300), Path::new("c.toml")).unwrap();
-    let ids: std::collections::HashSet<_> = config.bindings.iter().map(|binding| axb(binding).id).collect();
+    let ids: std::collections::HashSet<_> = config.bindings.iter().map(|binding| binding.id).collect();
     assert_eq!((config.numbers.len(), config.bindings.len(), ids.len()), (10, 3_000, 3_000));
-    let name = |place: usize| axb(&config.bindings[place]).voice.as_ref().unwrap().caller_hint_tone.clone().unwrap();
+    let name = |place: usize| config.bindings[place].voice.as_ref().unwrap().caller_hint_tone.clone().unwrap();
     assert!(std::sync::Arc::ptr_eq(&name(0), &name(2_999)), "a name is kept once");
+}
+
+#[test]
+fn more_numbers_than_there_may_be_are_complained_of_once() {
+    use std::fmt::Write as _;
+    let mut text = SMALL.split_once("[[number]]").unwrap().0.to_owned();
+    for begin in 0..110 {
+        let range = format!("x = \"+8613{begin:05}0000\"\nlast = \"+8613{begin:05}9999\"");
+        writeln!(text, "[[number]]\n{range}\napp = \"shop\"\ntrunk = \"one\"").unwrap();
+    }
+    let complaints = complaints(&text);
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].ends_with(" — leave some out"), "{complaints:?}");
 }
 
 #[test]

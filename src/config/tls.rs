@@ -204,7 +204,7 @@ fn authorities(
     load(section, key, folder, read, report)
 }
 
-fn load<T>(
+pub(super) fn load<T>(
     section: &Section<'_>,
     key: &'static str,
     folder: &Path,

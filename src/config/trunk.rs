@@ -1,15 +1,18 @@
 //! `[[trunk]]`: a carrier's SIP peer.
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, Trunk};
+use b2bua::settings::{
+    AskExtension, CalledIn, CallerHeader, Listener, Reliability, SessionTimerMode, SessionTimers, Target, TextBy,
+    Trunk, TrunkTexts,
+};
 use ipnet::IpNet;
 use media::{Codec, SourcePolicy};
 use sip::locate::Host;
-use sip::transaction::Transport;
 use toml::de::DeValue;
 
 use super::complaint::{Fault, Report};
@@ -17,7 +20,8 @@ use super::names::Names;
 use super::section::Section;
 use super::signalling::Signalling;
 use super::tls::{Rules, Tls};
-use super::{credentials, number, value};
+use super::{credentials, number, smpp, value};
+use crate::smsc;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -34,11 +38,16 @@ pub(super) const KEYS: &[&str] = &[
     "session_timer",
     "auth",
     "challenge",
+    "ask_extension",
     "max_calls",
     "calls_per_second",
+    "texts_per_second",
+    "text",
+    "smpp",
 ];
 pub(super) const READ: &[&str] = &["country", "area", "strip", "caller_in", "called_in"];
-pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity"];
+pub(super) const WRITE: &[&str] = &["form", "prefix", "assert_identity", "shows_caller"];
+pub(super) const TEXT: &[&str] = &["longest"];
 pub(super) const SESSION_TIMER: &[&str] = &["mode", "expires", "min"];
 
 /// A `TrunkId` has 16 bits, and every source is looked up in all of them.
@@ -55,6 +64,7 @@ const RELIABILITIES: &[(&str, Reliability)] =
     &[("never", Reliability::Never), ("supported", Reliability::Supported), ("required", Reliability::Required)];
 const SESSION_TIMERS: &[(&str, SessionTimerMode)] =
     &[("never", SessionTimerMode::Never), ("accept", SessionTimerMode::Accept), ("request", SessionTimerMode::Request)];
+const ASK: &[(&str, AskExtension)] = &[("answered", AskExtension::Answered), ("early", AskExtension::Early)];
 const SOURCES: &[(&str, SourcePolicy)] = &[("learn", SourcePolicy::Learn), ("signalled", SourcePolicy::Signalled)];
 
 /// `[[trunk]]`, read; a place here is a `TrunkId`.
@@ -64,6 +74,7 @@ pub(super) struct Trunks {
     /// What each is for, as the file says it: a target that was complained of is one all the same.
     pub(super) uses: Vec<Use>,
     pub(super) tls: Tls,
+    pub(super) smscs: Vec<smsc::Settings>,
 }
 
 /// What a trunk is for.
@@ -75,8 +86,13 @@ pub(super) struct Use {
 
 /// Reads the trunks. `sip` is `None` when it could not be read: then addresses are not held against its listeners.
 pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, report: &mut Report<'_>) -> Trunks {
-    let mut out =
-        Trunks { trunks: Vec::new(), names: Names::new("trunk", root), uses: Vec::new(), tls: Tls::default() };
+    let mut out = Trunks {
+        trunks: Vec::new(),
+        names: Names::new("trunk", root),
+        uses: Vec::new(),
+        tls: Tls::default(),
+        smscs: Vec::new(),
+    };
     let listeners = sip.map_or(&[][..], |sip| &sip.listeners);
     let mut tls = sip.map(|sip| Rules::new(&sip.tls, listeners, folder));
     let mut rules = Vec::new();
@@ -102,8 +118,10 @@ pub(super) fn read(root: &Section<'_>, sip: Option<&Signalling>, folder: &Path, 
         if !listeners.is_empty() {
             check_targets(section, &targets, &from, listeners, report);
         }
-        rules.extend(tls.as_mut().map(|tls| tls.read(section, &name, &targets, report)));
+        let rule = tls.as_mut().map(|tls| tls.read(section, &name, &targets, report));
         let mut trunk = trunk(section, name, folder, report);
+        out.smscs.extend(smpp::read(section, &trunk, rule.as_ref(), folder, report));
+        rules.extend(rule);
         trunk.from = from;
         trunk.sources = sources.into_iter().flatten().collect();
         trunk.targets = targets.into_iter().flatten().collect();
@@ -123,6 +141,8 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         caller_in = order(read, "caller_in", CALLER_HEADERS, caller_in, report);
         called_in = read.or("called_in", called_in, value::word(CALLED_IN), report);
     }
+    let mut says = |key| write.as_ref().is_some_and(|write: &Section<'_>| write.or(key, false, value::boolean, report));
+    let (shows_caller, assert_identity) = (says("shows_caller"), says("assert_identity"));
     Trunk {
         name,
         sources: Vec::new(),
@@ -133,7 +153,9 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         write: number::write_rule(write.as_ref(), report),
         caller_in,
         called_in,
-        assert_identity: write.is_some_and(|write| write.or("assert_identity", false, value::boolean, report)),
+        shows_caller,
+        ask_extension: section.or("ask_extension", AskExtension::Answered, value::word(ASK), report),
+        assert_identity,
         codecs: order(section, "codecs", CODECS, vec![Codec::Pcma, Codec::Pcmu], report),
         media_source: section.or("media_source", SourcePolicy::Learn, value::word(SOURCES), report),
         reliability: section.or("reliable_provisionals", Reliability::Supported, value::word(RELIABILITIES), report),
@@ -142,6 +164,7 @@ fn trunk(section: &Section<'_>, name: Arc<str>, folder: &Path, report: &mut Repo
         calls_per_second: section.or("calls_per_second", 100, value::whole(1..=1_000_000), report),
         auth: credentials::auth(section, folder, report),
         challenge: credentials::challenge(section, folder, report),
+        texts: texts(section, report),
     }
 }
 
@@ -169,17 +192,15 @@ const NAMES: &str = "udp:HOST:PORT, udp:HOST or HOST, to look HOST up";
 
 /// `udp:HOST:PORT`, `udp:HOST`, `HOST`.
 fn named(text: &str) -> Option<Target> {
-    const TRANSPORTS: [(&str, Transport); 3] =
-        [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
-    let Some((word, rest)) = text.split_once(':') else {
+    if !text.contains(':') {
         return Some(Target { host: Host::named(text)?, port: None, transport: None });
-    };
-    let (_, transport) = TRANSPORTS.iter().find(|(known, _)| *known == word)?;
+    }
+    let (_, transport, rest) = value::transport(text)?;
     let (host, port) = match rest.split_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok().filter(|port: &u16| *port > 0)?)),
         None => (rest, None),
     };
-    Some(Target { host: Host::named(host)?, port, transport: Some(*transport) })
+    Some(Target { host: Host::named(host)?, port, transport: Some(transport) })
 }
 
 /// 0 s, or 1 s to an hour.
@@ -213,6 +234,18 @@ fn from(section: &Section<'_>, listeners: &[Listener], report: &mut Report<'_>) 
         return section.optional("from", place, report).into_iter().collect();
     }
     section.list("from", place, report).into_iter().flatten().collect()
+}
+
+/// How text messages go there.
+fn texts(section: &Section<'_>, report: &mut Report<'_>) -> TrunkTexts {
+    let default = TrunkTexts::default();
+    let text = section.section("text", TEXT, report);
+    let longest = text.map_or(0, |text| text.or("longest", 0, value::whole(0..=2_000), report));
+    TrunkTexts {
+        by: if section.has("smpp") { TextBy::Driver } else { TextBy::Sip },
+        per_second: section.or("texts_per_second", default.per_second, value::whole(1..=1_000_000), report),
+        longest: NonZeroU16::new(longest),
+    }
 }
 
 fn session_timers(section: &Section<'_>, report: &mut Report<'_>) -> SessionTimers {
@@ -261,9 +294,10 @@ pub(super) fn order<T: Copy + PartialEq>(
 }
 
 fn check_use(section: &Section<'_>, usage: Use, report: &mut Report<'_>) {
-    if !usage.calls && !usage.takes_calls {
+    if !usage.calls && !usage.takes_calls && !section.has("smpp") {
         let problem = "has neither sources nor targets, so nobody can use it";
-        let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls";
+        let mend = "write sources = [\"ADDRESS\"] if it calls, targets = [\"udp:ADDRESS:PORT\"] if it takes calls, smpp = { … } if \
+                    it only has texts";
         report.add(&section.own_span(), section.own_path(), Fault::absence(problem, mend));
         return;
     }

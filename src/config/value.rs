@@ -139,16 +139,19 @@ pub(super) fn written(time: Duration) -> String {
 /// What stands before an address.
 const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
 
+/// The protocol before the first colon: as it stands, what it means, and what follows.
+pub(super) fn transport(text: &str) -> Option<(&str, Transport, &str)> {
+    let (name, rest) = text.split_once(':')?;
+    let (_, transport) = TRANSPORTS.into_iter().find(|(known, _)| *known == name)?;
+    Some((name, transport, rest))
+}
+
 /// An address with its protocol: `udp:192.0.2.1:5060`, `tls:[2001:db8::1]:5061`.
 pub(super) fn endpoint(noun: &'static str) -> impl Fn(&DeValue<'_>) -> Result<(Transport, SocketAddr), Fault> {
     const MEND: &str = "write udp:ADDRESS:PORT, tcp:ADDRESS:PORT or tls:ADDRESS:PORT";
     move |value| {
         let found = text_or(value, MEND)?;
-        let split = found.split_once(':').and_then(|(name, rest)| {
-            let known = TRANSPORTS.into_iter().find(|(known, _)| *known == name);
-            known.map(|(_, transport)| (name, transport, rest))
-        });
-        let Some((name, transport, rest)) = split else {
+        let Some((name, transport, rest)) = transport(found) else {
             return Err(Fault::new(format!("{} is no {noun}", quote(found)), MEND));
         };
         rest.parse().map(|address| (transport, address)).map_err(|_| {

@@ -1,4 +1,4 @@
-//! The call as a ladder: what each phone sent and received, and what begins to play, in the order of time.
+//! The call as a ladder: what each phone sent and received, what begins to play, and what the customer is told, in the order of time.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use media::Side;
 use numbering::{Number, spellings};
 
 use super::booth::Which;
+use super::customer::Notification;
 
 /// Lines, printed as they come and kept for the file.
 pub(super) struct Ladder {
@@ -50,6 +51,11 @@ impl Ladder {
             None => "A ◀══ X ══▶ B",
         };
         self.line(at, &format!("{arrow:<16}♪ {name}"));
+    }
+
+    /// What the customer's system was told; when it came.
+    pub(super) fn notification(&mut self, notification: &Notification) {
+        self.line(notification.at, &format!("{:<16}{notification}", "X ═▶ customer"));
     }
 
     fn line(&mut self, at: Duration, what: &str) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   phone A ── SIP, RTP ──▶ axbridge (X) ── SIP, RTP ──▶ phone B        each phone says a tone of its own
+//!                                 └─ HTTP ─▶ customer: what happens to the call, and its fee
 //!      ladder as it happens ─▶ what each heard ─▶ recording, CDR ─▶ every promise checked
 //! ```
 //!
@@ -20,7 +21,6 @@ use b2bua::settings::Target;
 use b2bua::{Output, SessionId};
 use crossbeam_channel::{Receiver, bounded};
 use media::{Command, Hear, Side, Then};
-use numbering::Binding;
 use phone::{Known, Script, Sound};
 use sip::transaction::Transport;
 
@@ -31,10 +31,12 @@ use crate::daemon::{Daemon, StartError};
 use crate::prompts::{DEFAULTS, Library};
 
 mod booth;
+mod customer;
 mod ladder;
 mod verdict;
 
 use booth::{Booth, Which};
+use customer::{Customer, Notification};
 use ladder::Ladder;
 
 const CONFIGURATION: &str = include_str!("../../etc/demo.toml");
@@ -49,6 +51,8 @@ const RINGING: Duration = Duration::from_millis(3_600);
 const TALK: Duration = Duration::from_millis(8_000);
 /// The whole call must be over by then.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the customer waits for what is told after the call.
+const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// Why the demo could not be given.
 #[derive(Debug)]
@@ -101,6 +105,8 @@ enum Told {
     Heard { side: Side, name: String, at: Duration },
     /// The parties are joined; the recording begins.
     Joined { at: Duration },
+    /// The customer is to be told of this call.
+    Announced { session_id: String },
     /// The call is over.
     Ended(Box<Cdr>),
 }
@@ -110,9 +116,10 @@ fn give(folder: &Path) -> Result<bool, Trouble> {
     let clock = Clock::start();
     let known = Arc::new(sounds());
     let mut booth = Booth::new(clock, &known)?;
-    let config = configuration(folder, booth.address(Which::B))?;
-    let Binding::Axb(axb) = config.bindings[0].clone();
-    let (a, b, x) = (axb.a, axb.b, axb.x);
+    let customer = Customer::start(clock)?;
+    let config = configuration(folder, booth.address(Which::B), &customer)?;
+    let secret = config.accounts[0].secret.clone();
+    let numbering::Axb { a, b, x, .. } = config.bindings[0];
     booth.install(Which::A, &a.reveal().to_string(), Sound::Tone(VOICE_OF_A), Script::default());
     booth.install(Which::B, &b.reveal().to_string(), Sound::Tone(VOICE_OF_B), Script::answers(RINGING).hangs_up(TALK));
 
@@ -125,7 +132,8 @@ fn give(folder: &Path) -> Result<bool, Trouble> {
     let server = daemon.sip_addresses()[0].1;
     let mut ladder = Ladder::new(clock.now(), [(a, "A"), (b, "B"), (x, "X")]);
     booth.call(&format!("sip:{}@{server}", x.reveal()), &mut ladder);
-    let ended = converse(&mut booth, &mut ladder, &told);
+    let mut notified = Notified::default();
+    let ended = converse(&mut booth, &mut ladder, &told, &customer, &mut notified);
     daemon.stop();
     if !daemon.finish() {
         return Err(Trouble::Broken);
@@ -139,6 +147,8 @@ fn give(folder: &Path) -> Result<bool, Trouble> {
     let recording = keep_recording(&cdr, &kept.dir, folder)?;
     Ok(verdict::tell(&verdict::Evidence {
         booth: &booth,
+        notified: &notified.told,
+        secret: secret.as_ref(),
         ladder: &ladder,
         cdr: &cdr,
         parties: (a, b, x),
@@ -161,12 +171,16 @@ fn sounds() -> Known {
     known
 }
 
-fn configuration(folder: &Path, b: SocketAddr) -> Result<Config, Trouble> {
+fn configuration(folder: &Path, b: SocketAddr, customer: &Customer) -> Result<Config, Trouble> {
     let mut config = config::parse(CONFIGURATION, &folder.join("demo.toml")).map_err(|complaints| {
         Trouble::Configuration(complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
     for trunk in &mut config.settings.trunks {
         trunk.targets = vec![Target::at(Transport::Udp, b)];
+    }
+    for account in &mut config.accounts {
+        account.notify.status_url = Some(customer.url("/status"));
+        account.notify.fee_url = Some(customer.url("/fee"));
     }
     Ok(config)
 }
@@ -174,6 +188,7 @@ fn configuration(folder: &Path, b: SocketAddr) -> Result<Config, Trouble> {
 fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
     let (sender, receiver) = bounded(1_024);
     let mut first: Option<SessionId> = None;
+    let mut is_announced = false;
     let observer = Box::new(move |at: Duration, output: &Output| {
         let told = match output {
             Output::Media { session, command } if *first.get_or_insert(*session) == *session => match command {
@@ -188,11 +203,26 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
                 Command::Hear { .. }
                 | Command::Follow { .. }
                 | Command::Digit { .. }
+                | Command::Collect { .. }
                 | Command::SetRemote { .. }
                 | Command::Close => None,
             },
+            Output::Told(event) if !std::mem::replace(&mut is_announced, true) => {
+                Some(Told::Announced { session_id: event.session_id.to_string() })
+            }
             Output::Ended(cdr) => Some(Told::Ended(cdr.clone())),
-            Output::Media { .. } | Output::OpenMedia { .. } | Output::Transmit(_) | Output::Log(_) => None,
+            Output::Media { .. }
+            | Output::OpenMedia { .. }
+            | Output::Transmit(_)
+            | Output::Ending(_)
+            | Output::Reached { .. }
+            | Output::Told(_)
+            | Output::Correlated { .. }
+            | Output::AskText { .. }
+            | Output::SendText { .. }
+            | Output::AnswerText { .. }
+            | Output::Text(_)
+            | Output::Log(_) => None,
         };
         if let Some(told) = told {
             // The demo's own channel is far larger than one call; were it full, a line of the ladder would be missing.
@@ -202,20 +232,62 @@ fn observe() -> (crate::signalling::Observer, Receiver<Told>) {
     (observer, receiver)
 }
 
-/// Lets the phones talk until the call is over on both and accounted for.
-fn converse(booth: &mut Booth, ladder: &mut Ladder, told: &Receiver<Told>) -> Result<Box<Cdr>, Trouble> {
+/// What the customer was told of this call.
+#[derive(Default)]
+struct Notified {
+    session_id: Option<String>,
+    told: Vec<Notification>,
+    /// Its way is another one; it is shown when all events are.
+    fee: Option<Notification>,
+}
+
+impl Notified {
+    /// Takes what has come. What an earlier demo has left untold is none of ours.
+    fn take(&mut self, customer: &Customer, ladder: &mut Ladder) {
+        let Some(session_id) = &self.session_id else { return };
+        let arrived = std::iter::from_fn(|| customer.next());
+        for notification in arrived.filter(|notification| notification.is_of(session_id)) {
+            if notification.is_fee() {
+                self.fee = Some(notification);
+            } else {
+                ladder.notification(&notification);
+                self.told.push(notification);
+            }
+        }
+        if let Some(fee) = self.fee.take_if(|_| self.told.iter().any(|told| told.event() == "disconnect")) {
+            ladder.notification(&fee);
+            self.told.push(fee);
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.told.iter().any(Notification::is_fee)
+    }
+}
+
+/// Lets the phones talk until the call is over on both and accounted for, and the customer has been told.
+fn converse(
+    booth: &mut Booth,
+    ladder: &mut Ladder,
+    told: &Receiver<Told>,
+    customer: &Customer,
+    notified: &mut Notified,
+) -> Result<Box<Cdr>, Trouble> {
     let begun = booth.now();
-    let mut ended = None;
+    let mut ended: Option<(Duration, Box<Cdr>)> = None;
     loop {
         booth.turn(ladder)?;
         while let Ok(told) = told.try_recv() {
             match told {
                 Told::Heard { side, name, at } => ladder.sound(at, Some(side), &name),
                 Told::Joined { at } => ladder.sound(at, None, "joined; recording begins"),
-                Told::Ended(cdr) => ended = Some(cdr),
+                Told::Announced { session_id } => notified.session_id = Some(session_id),
+                Told::Ended(cdr) => ended = Some((booth.now(), cdr)),
             }
         }
-        if let Some(cdr) = ended.take_if(|_| booth.are_idle()) {
+        notified.take(customer, ladder);
+        let is_told = |at: Duration| notified.is_complete() || booth.now().saturating_sub(at) > AFTERWARDS;
+        if let Some((_, cdr)) = ended.take_if(|(at, _)| booth.are_idle() && is_told(*at)) {
             return Ok(cdr);
         }
         if booth.now().saturating_sub(begun) > PATIENCE {

@@ -9,11 +9,16 @@ use numbering::{Number, spellings};
 use phone::Ear;
 
 use super::booth::{Booth, Which};
+use super::customer::Notification;
 use super::ladder::Ladder;
+use crate::apps::Secret;
 
 /// What the call left behind.
 pub(super) struct Evidence<'a> {
     pub(super) booth: &'a Booth,
+    /// What the customer was told, in the order that it was shown in.
+    pub(super) notified: &'a [Notification],
+    pub(super) secret: Option<&'a Secret>,
     pub(super) ladder: &'a Ladder,
     pub(super) cdr: &'a Cdr,
     /// A, B, X.
@@ -49,6 +54,9 @@ pub(super) fn tell(evidence: &Evidence<'_>) -> bool {
             recorded.is_some_and(|length| length.abs_diff(talked) < Duration::from_millis(400)),
             format!("{recorded:?} of {talked:?}"),
         ),
+        told(evidence.notified),
+        signed(evidence.notified, evidence.secret),
+        charged(evidence.notified, evidence.cdr),
     ];
     println!();
     for (promise, kept, found) in &rows {
@@ -106,6 +114,30 @@ fn hidden(who: &str, from: &str, booth: &Booth, listener: Which, number: Number)
         secrets.iter().find(|secret| text.contains(secret.as_str())).cloned()
     });
     (format!("{who}'s number and name never reached {from}"), leak.is_none(), leak.unwrap_or_default())
+}
+
+/// Each thing once, in the order in which it happened.
+fn told(notified: &[Notification]) -> Row {
+    const WANTED: [&str; 6] = ["callin", "callout", "alerting", "answer", "disconnect", "fee"];
+    let events: Vec<&str> = notified.iter().map(Notification::event).collect();
+    (format!("the customer was told {} and nothing else", WANTED.join(", ")), events == WANTED, events.join(", "))
+}
+
+fn signed(notified: &[Notification], secret: Option<&Secret>) -> Row {
+    let is_signed = |told: &Notification| secret.is_some_and(|secret| told.is_signed(secret));
+    let unsigned: Vec<&str> = notified.iter().filter(|told| !is_signed(told)).map(Notification::event).collect();
+    ("each message was signed with the app's secret".to_owned(), unsigned.is_empty(), unsigned.join(", "))
+}
+
+/// The fee names the recording, and why the call ended.
+fn charged(notified: &[Notification], cdr: &Cdr) -> Row {
+    let fee = notified.iter().find(|told| told.is_fee());
+    let recording = cdr.recording.as_ref().map(|recording| &*recording.name);
+    let says = |field: &str| fee.map(|fee| fee.field(field));
+    let is_right = says("recordObjectName").flatten().and_then(serde_json::Value::as_str) == recording
+        && says("ulFailReason").flatten().and_then(serde_json::Value::as_u64)
+            == Some(u64::from(cdr.cause.row().state_code));
+    ("the fee names the recording and the cause".to_owned(), is_right, format!("{:?}", says("recordObjectName")))
 }
 
 fn ended_well(cdr: &Cdr) -> bool {

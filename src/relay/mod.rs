@@ -249,9 +249,11 @@ impl Relay {
             | Command::Hear { .. }
             | Command::Follow { .. }
             | Command::Digit { .. }
+            | Command::Collect { .. }
             | Command::Record { .. } => self.sessions.get(&session).copied(),
         };
-        // A prompt or a digit begins now; everything else shows with the next packet, for which the worker wakes by itself.
+        // A prompt or a digit begins now; everything else shows with the next packet, for which the worker wakes by itself, and
+        // before which it takes the orders: a digit that is pressed finds its collection begun.
         let is_urgent = matches!(&command, Command::Hear { hear: Hear::Prompt { .. }, .. } | Command::Digit { .. });
         self.lines[owner.unwrap_or(0)].order(Order::Command { session, command }, is_urgent);
     }

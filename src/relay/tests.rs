@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use media::{Codec, Direction, Hear, LegFormat, Prompt, Remote, Repeat, Side, SourcePolicy, Then};
+use media::{Codec, DigitBy, Direction, Hear, LegFormat, Prompt, Remote, Repeat, Side, SourcePolicy, Then};
 use mio::{Poll, Token, Waker};
 use prometheus::HistogramOpts;
 
@@ -112,7 +112,14 @@ impl Bench {
             match self.event() {
                 (id, Event::Closed(totals)) if id == session => return *totals,
                 (_, Event::Dead) => panic!("dead media"),
-                (_, Event::PromptEnded { .. } | Event::Digit { .. } | Event::Closed(_)) => {}
+                (
+                    _,
+                    Event::PromptEnded { .. }
+                    | Event::Digit { .. }
+                    | Event::Pressed { .. }
+                    | Event::Released { .. }
+                    | Event::Closed(_),
+                ) => {}
             }
         }
     }
@@ -442,6 +449,47 @@ fn digits_are_heard_and_sent_on_the_wire() {
     talk(&mut phones);
     let [a, _] = bench.close(session).legs;
     assert_eq!((a.digits_sent, a.digits_refused), (1, 0));
+}
+
+#[test]
+fn digits_are_collected_from_the_first_packet_of_the_prompt_on() {
+    let mut bench = Bench::new(1, 2, QUEUES);
+    let session = SessionId(7);
+    let ports = [bench.ports[0], bench.ports[1]];
+    bench.relay.open(session, ports, 7);
+    let mut phone = Phone::new(ports[0]);
+    let format = LegFormat { telephone_event: Some(101), ..FORMAT };
+    let prompt = Arc::new(Prompt { name: Arc::from("enter_extension.wav"), alaw: vec![0x2a; 800].into() });
+    let hear = Hear::Prompt { prompt, repeat: Repeat::Loop, then: Then::Nothing };
+    // One batch, as the call orders it when X answers.
+    bench.settle_as(session, Side::A, Remote { format, ..remote(phone.address()) });
+    bench.relay.command(session, Command::Collect { side: Side::A, on: true });
+    bench.relay.command(session, Command::Hear { side: Side::A, hear });
+    bench.relay.flush(Duration::ZERO);
+    assert_eq!(phone.hear(), 0x2a);
+    let digit = media::Digit::from_char('7').unwrap();
+    let pressed = |by| (session, Event::Pressed { side: Side::A, digit, by });
+    let released = |by| (session, Event::Released { side: Side::A, by });
+    phone.send(101, 8000, &[7, 0x0a, 0, 160]);
+    assert_eq!(bench.event(), pressed(DigitBy::Event));
+    phone.send(101, 8000, &[7, 0x8a, 1, 64]);
+    assert_eq!(bench.event(), released(DigitBy::Event));
+    // 60 ms of 852 and 1209 Hz, then silence.
+    let sample = |number: u32| {
+        let turns = |frequency: f64| (f64::from(number) * frequency / 8000.0 * std::f64::consts::TAU).sin();
+        media::g711::linear_to_alaw(((turns(852.0) + turns(1209.0)) * 8000.0) as i16)
+    };
+    for packet in 0..3 {
+        let audio: Vec<u8> = (packet * 160..(packet + 1) * 160).map(sample).collect();
+        phone.send(8, 9000 + packet * 160, &audio);
+    }
+    assert_eq!(bench.event(), pressed(DigitBy::Tone));
+    for packet in 3..6 {
+        phone.send(8, 9000 + packet * 160, &[media::g711::SILENCE_ALAW; 160]);
+    }
+    assert_eq!(bench.event(), released(DigitBy::Tone));
+    let [a, _] = bench.close(session).legs;
+    assert_eq!((a.received, a.digits_refused), (8, 0));
 }
 
 #[test]

@@ -366,6 +366,7 @@ impl Worker {
             | Command::Hear { .. }
             | Command::Follow { .. }
             | Command::Digit { .. }
+            | Command::Collect { .. }
             | Command::Record { .. } => {}
         }
     }

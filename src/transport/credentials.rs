@@ -4,7 +4,7 @@
 //! [`rustls::ServerConfig`] or a [`Client`] can be used.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +16,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig};
 
+use crate::files::{self, Unread};
+
 /// The largest file that is read. The authorities of a whole system fill a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -24,6 +26,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub enum FileError {
     /// It cannot be read.
     Unreadable(io::ErrorKind),
+    /// It is a folder, a pipe, a device.
+    NoFile,
     /// It has more than 1 MB.
     TooLarge,
     /// Something in it is no PEM.
@@ -44,6 +48,7 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileError::Unreadable(kind) => write!(f, "cannot be read: {kind}"),
+            FileError::NoFile => f.write_str("is no file"),
             FileError::TooLarge => f.write_str("is larger than 1 MB"),
             FileError::Pem => f.write_str("is no PEM file"),
             FileError::NoCertificate => f.write_str("holds no certificate"),
@@ -80,12 +85,11 @@ pub fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, FileError> {
-    let unreadable = |error: io::Error| FileError::Unreadable(error.kind());
-    let mut text = Vec::new();
-    let file = std::fs::File::open(file).map_err(unreadable)?;
-    // Not by its length: a pipe has none.
-    let length = file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if length as u64 > MAX_FILE { Err(FileError::TooLarge) } else { Ok(text) }
+    files::read(file, MAX_FILE).map_err(|error| match error {
+        Unread::Io(error) => FileError::Unreadable(error.kind()),
+        Unread::NoFile => FileError::NoFile,
+        Unread::TooLarge => FileError::TooLarge,
+    })
 }
 
 /// A certificate of ours and its key.
@@ -163,6 +167,20 @@ impl Authorities {
         // Systems hold a few that nobody understands any more.
         certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
         Authorities { certificates: certificates.into(), store: Arc::new(store) }
+    }
+
+    /// These and others beside them.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be understood.
+    pub fn and(&self, more: Vec<CertificateDer<'static>>) -> Result<Authorities, FileError> {
+        let mut store = RootCertStore::clone(&self.store);
+        for certificate in &more {
+            store.add(certificate.clone()).map_err(|_| FileError::BadCertificate)?;
+        }
+        let certificates = self.certificates.iter().cloned().chain(more).collect();
+        Ok(Authorities { certificates, store: Arc::new(store) })
     }
 
     /// Nobody.
@@ -253,7 +271,7 @@ impl Client {
         &self.authorities
     }
 
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
 }

@@ -105,17 +105,24 @@ impl Receiver {
 ///
 /// # Errors
 /// What the system says.
-#[allow(unsafe_code, reason = "SO_TIMESTAMPNS is in no safe interface")]
 pub(super) fn ask_for_arrivals(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set(socket, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// Sets an option of the socket's own level that is in no safe interface.
+///
+/// # Errors
+/// What the system says.
+#[allow(unsafe_code, reason = "setsockopt takes its value by a pointer")]
+pub(super) fn set(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value is an int that lives until the call returns, and its length is told.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            ptr::from_ref(&on).cast(),
-            mem::size_of_val(&on) as libc::socklen_t,
+            option,
+            ptr::from_ref(&value).cast(),
+            mem::size_of_val(&value) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -22,7 +22,7 @@ use b2bua::routes::Route;
 use b2bua::settings::{Settings, Target};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{self, RData};
@@ -382,8 +382,23 @@ fn read(data: &RData) -> Option<Record> {
     }
 }
 
-/// The library, as we want it: no search domains, no cache beside ours, two attempts within the time-out.
+/// For trunks: no cache beside ours.
 fn resolver(dns: &Dns) -> Result<TokioResolver, NetError> {
+    build(dns, |options| options.cache_size = 0)
+}
+
+/// For the names of receivers: `/etc/hosts` is read, and so many answers are remembered, but not for longer than `life`.
+pub(crate) fn of_receivers(dns: &Dns, cache: u64, life: Duration) -> Result<TokioResolver, NetError> {
+    build(dns, |options| {
+        options.cache_size = cache;
+        options.positive_max_ttl = Some(life);
+        options.negative_max_ttl = Some(life);
+        options.use_hosts_file = ResolveHosts::Always;
+    })
+}
+
+/// The library, as we want it: no search domains, two attempts within the time-out.
+fn build(dns: &Dns, set: impl FnOnce(&mut ResolverOpts)) -> Result<TokioResolver, NetError> {
     let servers = if dns.servers.is_empty() {
         read_system_conf()?.0.name_servers().to_vec()
     } else {
@@ -401,7 +416,7 @@ fn resolver(dns: &Dns) -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     options.timeout = dns.timeout / 2;
     options.attempts = 1;
-    options.cache_size = 0;
+    set(options);
     builder.build()
 }
 

@@ -24,11 +24,13 @@ pub(crate) struct Line<'l> {
     pub(crate) answers: bool,
     /// Where it sends everything, e.g. `sip:127.0.0.1:5060;transport=tcp`.
     pub(crate) proxy: Option<String>,
+    /// Digits that it says as tones in each call, before its own tone.
+    pub(crate) tones: &'l str,
 }
 
 impl Default for Line<'_> {
     fn default() -> Self {
-        Line { codecs: &["PCMA", "PCMU"], answers: true, proxy: None }
+        Line { codecs: &["PCMA", "PCMU"], answers: true, proxy: None, tones: "" }
     }
 }
 
@@ -51,7 +53,7 @@ impl Baresip {
         let (host, path) = (home.host, home.path().to_owned());
         let address = SocketAddr::from((host, home.port()));
         let control = SocketAddr::from((host, home.port()));
-        sound::write_wav(&home.folder().join("voice.wav"), party.voice);
+        sound::write_wav(&home.folder().join("voice.wav"), party.voice, line.tones);
         // Without a jitter buffer all that comes is recorded. Modules: files as microphone, and as a filter that keeps
         // what is heard.
         let config = format!(

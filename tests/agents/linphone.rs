@@ -25,7 +25,7 @@ impl Linphone {
         let home = Home::new();
         let (host, path) = (home.host, home.path());
         let (port, rtp) = (home.port(), home.port());
-        sound::write_wav(&home.folder().join("voice.wav"), party.voice);
+        sound::write_wav(&home.folder().join("voice.wav"), party.voice, "");
         fs::create_dir_all(home.folder().join(".local/share/linphone")).unwrap();
         let config = format!(
             "[sip]\nsip_port={port}\nsip_tcp_port=0\nsip_tls_port=0\nbind_address={host}\nuse_ipv6=0\n\

@@ -20,9 +20,14 @@ pub(crate) struct NetSip {
 impl NetSip {
     /// Starts it and waits until it takes commands. It answers by itself.
     pub(crate) fn start(party: Party) -> NetSip {
+        NetSip::saying(party, "")
+    }
+
+    /// The same, where it says digits as tones in each call, before its own tone.
+    pub(crate) fn saying(party: Party, tones: &str) -> NetSip {
         let home = Home::new();
         let address = SocketAddr::from((home.host, home.port()));
-        sound::write_ulaw(&home.folder().join("voice.ul"), party.voice);
+        sound::write_ulaw(&home.folder().join("voice.ul"), party.voice, tones);
         let script = package().join("tests/agents/net-sip.pl");
         let script = script.to_str().expect("the package's folder has a plain name");
         let arguments = [script, party.number, party.name, &address.to_string(), "voice.ul", "heard.ul"];

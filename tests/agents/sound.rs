@@ -19,13 +19,35 @@ const WINDOW: usize = 800;
 /// agent begins to record, or stops, exactly when the daemon does.
 const TOLERANCE: Duration = Duration::from_millis(1_500);
 
-fn tone(hertz: f64) -> impl Iterator<Item = i16> {
+fn tone(hertz: f64) -> impl Fn(usize) -> f64 {
     let step = std::f64::consts::TAU * hertz / RATE as f64;
-    (0..SPEECH).map(move |at| (8_000.0 * (step * at as f64).sin()) as i16)
+    move |at| (step * at as f64).sin()
 }
 
-/// Writes a tone as a WAV of 16-bit PCM.
-pub(crate) fn write_wav(path: &Path, hertz: f64) {
+/// The two tones of a digit in Hz (ITU-T Q.23).
+fn tones_of(digit: char) -> [f64; 2] {
+    let place = "123456789*0#".find(digit).unwrap_or_else(|| panic!("{digit} is on no telephone"));
+    [[697.0, 770.0, 852.0, 941.0][place / 3], [1_209.0, 1_336.0, 1_477.0][place % 3]]
+}
+
+/// What an agent says: digits as tones, if any, after a second of silence, 100 ms each and as far apart; then its own tone.
+fn speech(hertz: f64, digits: &str) -> Vec<i16> {
+    let mut samples = Vec::with_capacity(SPEECH);
+    if !digits.is_empty() {
+        samples.resize(RATE, 0);
+    }
+    for digit in digits.chars() {
+        let [low, high] = tones_of(digit).map(tone);
+        samples.extend((0..WINDOW).map(|at| (4_000.0 * (low(at) + high(at))) as i16));
+        samples.resize(samples.len() + WINDOW, 0);
+    }
+    let voice = tone(hertz);
+    samples.extend((samples.len()..SPEECH).map(|at| (8_000.0 * voice(at)) as i16));
+    samples
+}
+
+/// Writes what an agent says as a WAV of 16-bit PCM: digits as tones, then a tone.
+pub(crate) fn write_wav(path: &Path, hertz: f64, digits: &str) {
     let mut bytes = Vec::with_capacity(44 + 2 * SPEECH);
     let rate = RATE as u32;
     bytes.extend_from_slice(b"RIFF");
@@ -43,13 +65,13 @@ pub(crate) fn write_wav(path: &Path, hertz: f64) {
     }
     bytes.extend_from_slice(b"data");
     bytes.extend_from_slice(&(2 * SPEECH as u32).to_le_bytes());
-    bytes.extend(tone(hertz).flat_map(i16::to_le_bytes));
+    bytes.extend(speech(hertz, digits).into_iter().flat_map(i16::to_le_bytes));
     fs::write(path, bytes).unwrap();
 }
 
-/// Writes a tone as µ-law without a header.
-pub(crate) fn write_ulaw(path: &Path, hertz: f64) {
-    let mut bytes: Vec<u8> = tone(hertz).map(linear_to_alaw).collect();
+/// The same as µ-law without a header.
+pub(crate) fn write_ulaw(path: &Path, hertz: f64, digits: &str) {
+    let mut bytes: Vec<u8> = speech(hertz, digits).into_iter().map(linear_to_alaw).collect();
     convert(Codec::Pcma, Codec::Pcmu, &mut bytes);
     fs::write(path, bytes).unwrap();
 }

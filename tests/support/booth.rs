@@ -1,7 +1,10 @@
 //! Scripted phones on real sockets of the loopback: the parties and their carriers.
 
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use axbridge::clock::Clock;
 use axbridge::prompts::{DEFAULTS, Library};
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
-use phone::{Config, Known, Phone, PhoneEvent, Transport};
+use phone::{Config, Known, Phone, PhoneEvent, Script, Transport};
 
 use super::secure::Link;
 use super::{PATIENCE, VOICE_OF_A, VOICE_OF_B, sip};
@@ -41,8 +44,71 @@ pub(crate) enum Pace {
     ByteByByte,
 }
 
+/// A carrier with one address for all of its phones: it brings a call to the one whose number is called, and what belongs
+/// to a call to the one that has it.
+pub(crate) struct Exchange {
+    socket: UdpSocket,
+    subscribers: RefCell<Subscribers>,
+}
+
+#[derive(Default)]
+struct Subscribers {
+    /// Places of phones by their numbers; of two with one number the first is called.
+    numbers: HashMap<String, usize>,
+    /// And by the Call-IDs of their calls.
+    calls: HashMap<String, usize>,
+    waiting: HashMap<usize, VecDeque<(SocketAddr, Vec<u8>)>>,
+}
+
+impl Exchange {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    /// Brings nothing new to the phones that there are: others are to have their numbers.
+    pub(crate) fn forget(&self) {
+        self.subscribers.borrow_mut().numbers.clear();
+    }
+
+    fn send(&self, place: usize, peer: SocketAddr, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let call = sip::header(&text, "Call-ID").expect("a phone's message has a Call-ID");
+        self.subscribers.borrow_mut().calls.insert(call.to_owned(), place);
+        // What the loopback refuses is sent again by the phone's own timers.
+        drop(self.socket.send_to(bytes, peer));
+    }
+
+    /// Takes what has come.
+    fn pump(&self) {
+        let mut buffer = [0_u8; 65_535];
+        while let Some((length, source)) = or_empty(self.socket.recv_from(&mut buffer)) {
+            let message = buffer[..length].to_vec();
+            let text = String::from_utf8_lossy(&message);
+            let subscribers = &mut *self.subscribers.borrow_mut();
+            let call = sip::header(&text, "Call-ID").unwrap_or_else(|| panic!("no Call-ID: {text}"));
+            let place = match subscribers.calls.get(call) {
+                Some(place) => *place,
+                None => {
+                    let called = text.strip_prefix("INVITE sip:").and_then(|rest| rest.split(['@', ';', ' ']).next());
+                    let place = called.and_then(|called| subscribers.numbers.get(called)).copied();
+                    let place = place.unwrap_or_else(|| panic!("nobody here has this number: {text}"));
+                    subscribers.calls.insert(call.to_owned(), place);
+                    place
+                }
+            };
+            subscribers.waiting.entry(place).or_default().push_back((source, message));
+        }
+    }
+
+    fn receive(&self, place: usize) -> Option<(SocketAddr, Vec<u8>)> {
+        self.subscribers.borrow_mut().waiting.get_mut(&place)?.pop_front()
+    }
+}
+
 enum Wire {
     Udp(UdpSocket),
+    /// By the carrier's socket; and the phone's own place.
+    Exchange(Rc<Exchange>, usize),
     /// To the daemon, or from it once it has called.
     Tls {
         link: Box<Link>,
@@ -72,6 +138,7 @@ pub(crate) struct Booth {
     clock: Clock,
     poll: Poll,
     lines: Vec<Line>,
+    exchanges: Vec<Rc<Exchange>>,
     known: Arc<Known>,
 }
 
@@ -85,7 +152,13 @@ impl Booth {
         }
         known.add_tone("A's voice", VOICE_OF_A);
         known.add_tone("B's voice", VOICE_OF_B);
-        Booth { clock: Clock::start(), poll: Poll::new().unwrap(), lines: Vec::new(), known: Arc::new(known) }
+        Booth {
+            clock: Clock::start(),
+            poll: Poll::new().unwrap(),
+            lines: Vec::new(),
+            exchanges: Vec::new(),
+            known: Arc::new(known),
+        }
     }
 
     /// A phone that speaks UDP from an address. `change` says who it is and what it does.
@@ -95,6 +168,23 @@ impl Booth {
         self.poll.registry().register(&mut socket, token, Interest::READABLE).unwrap();
         let contact = socket.local_addr().unwrap();
         self.install(number, contact, Wire::Udp(socket), change)
+    }
+
+    /// A carrier with one address.
+    pub(crate) fn exchange(&mut self, at: impl Into<IpAddr>) -> Rc<Exchange> {
+        let mut socket = UdpSocket::bind((at.into(), 0).into()).unwrap();
+        let token = Token(usize::MAX / 2 + self.exchanges.len());
+        self.poll.registry().register(&mut socket, token, Interest::READABLE).unwrap();
+        let exchange = Rc::new(Exchange { socket, subscribers: RefCell::default() });
+        self.exchanges.push(Rc::clone(&exchange));
+        exchange
+    }
+
+    /// A phone of such a carrier.
+    pub(crate) fn add_at(&mut self, exchange: &Rc<Exchange>, number: &str, change: impl FnOnce(&mut Config)) -> Who {
+        let place = self.lines.len();
+        exchange.subscribers.borrow_mut().numbers.entry(number.to_owned()).or_insert(place);
+        self.install(number, exchange.address(), Wire::Exchange(Rc::clone(exchange), place), change)
     }
 
     /// A phone that speaks TLS: to the daemon, or to whoever calls it where it listens.
@@ -158,6 +248,11 @@ impl Booth {
         Who(place)
     }
 
+    /// Every phone, in the order in which they came.
+    pub(crate) fn everybody(&self) -> Vec<Who> {
+        (0..self.lines.len()).map(Who).collect()
+    }
+
     pub(crate) fn address(&self, who: Who) -> SocketAddr {
         self.lines[who.0].phone.config().contact
     }
@@ -193,6 +288,11 @@ impl Booth {
         let now = self.clock.now();
         assert!(self.lines[who.0].phone.call(now, &format!("sip:{number}@{server}")), "the phone is busy");
         self.send(now);
+    }
+
+    /// Changes what a phone does by itself, from its next call on.
+    pub(crate) fn set_script(&mut self, who: Who, script: Script) {
+        self.lines[who.0].phone.set_script(script);
     }
 
     pub(crate) fn hang_up(&mut self, who: Who) {
@@ -254,6 +354,9 @@ impl Booth {
             Ok(()) | Err(_) => {}
         }
         let now = self.clock.now();
+        for exchange in &self.exchanges {
+            exchange.pump();
+        }
         for line in &mut self.lines {
             line.receive(now);
             line.phone.handle_timeout(now);
@@ -305,6 +408,7 @@ impl Wire {
         match self {
             // What the loopback refuses is sent again by the phone's own timers.
             Wire::Udp(socket) => drop(socket.send_to(bytes, peer)),
+            Wire::Exchange(exchange, place) => exchange.send(*place, peer, bytes),
             Wire::Tls { link, .. } => link.send(bytes),
             Wire::Tcp { stream, pace: Pace::Whole, .. } => stream.write_all(bytes).unwrap(),
             Wire::Tcp { stream, pace: Pace::ByteByByte, .. } => {
@@ -320,6 +424,7 @@ impl Wire {
             Wire::Udp(socket) => {
                 or_empty(socket.recv_from(buffer)).map(|(length, source)| (source, buffer[..length].to_vec()))
             }
+            Wire::Exchange(exchange, place) => exchange.receive(*place),
             Wire::Tls { link, server, unread } => {
                 link.receive(unread);
                 sip::cut(unread).map(|message| (*server, message))

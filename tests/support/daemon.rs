@@ -24,28 +24,32 @@ pub(crate) struct Daemon {
     pub(crate) tcp: SocketAddr,
     /// Where it serves SIP over TLS, if it does.
     pub(crate) tls: Option<SocketAddr>,
+    /// Where it serves the customers' API in clear, if it does.
+    pub(crate) http: Option<SocketAddr>,
+    /// Where it serves the customers' API over TLS, if it does.
+    pub(crate) https: Option<SocketAddr>,
     metrics: SocketAddr,
 }
 
 impl Daemon {
+    /// Starts one that shall not come up, and waits for its end: how it ended, and what it said.
+    pub(crate) fn fail_to_start(config: &Path) -> (ExitStatus, String) {
+        let mut starting = Starting::begin(config);
+        let status = until("the daemon gives up", || starting.child.as_mut().expect("it is there").try_wait().unwrap());
+        // The reader's copy of the log ends with the process.
+        let log = Arc::clone(&starting.log);
+        starting.child = None;
+        drop(starting);
+        until("its last words are read", || (Arc::strong_count(&log) == 1).then_some(()));
+        let said = log.lock().unwrap().clone();
+        (status, said)
+    }
+
     /// Starts it and waits until it serves.
     pub(crate) fn start(config: &Path) -> Daemon {
-        let mut child =
-            axbridge().arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().expect("it is piped");
-        let log = Arc::new(Mutex::new(String::new()));
-        let copy = Arc::clone(&log);
-        // Ends with the process.
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = copy.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        let mut starting = Starting { child: Some(child), log };
+        let mut starting = Starting::begin(config);
         let address = |log: &str, what: &str| log.lines().find(|line| line.contains(what)).and_then(address_in);
-        let (udp, tcp, tls, metrics) = until("the daemon serves", || {
+        let (udp, tcp, [tls, http, https], metrics) = until("the daemon serves", || {
             let child = starting.child.as_mut().expect("taken only below");
             let log = starting.log.lock().unwrap().clone();
             if let Some(status) = child.try_wait().unwrap() {
@@ -53,10 +57,11 @@ impl Daemon {
             }
             // The last that is told.
             let metrics = address(&log, "serving /metrics")?;
-            Some((address(&log, "\"UDP\"")?, address(&log, "\"TCP\"")?, address(&log, "\"TLS\""), metrics))
+            let optional = ["\"TLS\"", "\"http\"", "\"https\""].map(|what| address(&log, what));
+            Some((address(&log, "\"UDP\"")?, address(&log, "\"TCP\"")?, optional, metrics))
         });
         let child = starting.child.take().expect("it is taken once");
-        Daemon { child, log: Arc::clone(&starting.log), udp, tcp, tls, metrics }
+        Daemon { child, log: Arc::clone(&starting.log), udp, tcp, tls, http, https, metrics }
     }
 
     /// Sends a signal by its name, e.g. `HUP`.
@@ -67,10 +72,12 @@ impl Daemon {
         assert!(status.unwrap().success(), "the daemon is gone:\n{}", self.log());
     }
 
-    /// Kills it as a crash would, and waits until it is gone.
-    pub(crate) fn crash(mut self) {
+    /// Kills it as a crash would, and waits until it is gone. Returns what it has logged.
+    pub(crate) fn crash(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        until("its last words are read", || (Arc::strong_count(&self.log) == 1).then_some(()));
+        self.log()
     }
 
     /// Waits for its end.
@@ -138,6 +145,25 @@ impl Drop for Daemon {
 struct Starting {
     child: Option<Child>,
     log: Arc<Mutex<String>>,
+}
+
+impl Starting {
+    fn begin(config: &Path) -> Starting {
+        let mut child =
+            axbridge().arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().expect("it is piped");
+        let log = Arc::new(Mutex::new(String::new()));
+        let copy = Arc::clone(&log);
+        // Ends with the process.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = copy.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Starting { child: Some(child), log }
+    }
 }
 
 impl Drop for Starting {

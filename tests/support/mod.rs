@@ -4,6 +4,7 @@
 //!   Site: a folder, a configuration ─▶ Daemon: a process ◀── SIP, RTP ──▶ Booth: phones ── loopback, 127.0.0.1 and up
 //!                                        ├ log (stderr), exit code
 //!                                        ├ /metrics ─▶ Exposition
+//!                                        ├ the API ─▶ http: customers' and operators' programs
 //!                                        └ CDR lines, recordings ─▶ wav
 //! ```
 //!
@@ -16,10 +17,13 @@ use std::time::Duration;
 use axbridge::clock::Clock;
 
 pub(crate) mod booth;
+pub(crate) mod centre;
 pub(crate) mod daemon;
 pub(crate) mod dns;
 pub(crate) mod exposition;
+pub(crate) mod http;
 pub(crate) mod pki;
+pub(crate) mod receiver;
 pub(crate) mod secure;
 pub(crate) mod setup;
 pub(crate) mod sip;

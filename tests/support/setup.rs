@@ -49,13 +49,32 @@ pub(crate) struct Setup {
     pub(crate) listen: &'static str,
     /// Where media is.
     pub(crate) media: &'static str,
+    /// How long ports rest.
+    pub(crate) quarantine: &'static str,
     /// More lines of `[sip]`.
     pub(crate) sip: &'static str,
     /// Lines of `[log]`.
     pub(crate) log: &'static str,
+    /// More lines of the app `shop`.
+    pub(crate) shop: &'static str,
+    /// More sections.
+    pub(crate) sections: String,
     trunks: Vec<Trunk>,
     bindings: Vec<Bound>,
 }
+
+/// Without words, so that refusals come at once.
+const API_OF_SHOP: &str = r#"secret = "not-to-be-told-98fc1c149afbf4c8"
+cool_off = "0s"
+prompts.no_permission = ""
+prompts.service_fault = """#;
+
+/// The secret of every app that has one.
+pub(crate) const SECRET: &str = "not-to-be-told-98fc1c149afbf4c8";
+/// The token that may do everything.
+pub(crate) const FULL: &str = "full-token-e3b0c44298fc1c14";
+/// The one that may look.
+pub(crate) const READ: &str = "read-token-27ae41e4649b934c";
 
 impl Setup {
     /// One app, and nobody who could call.
@@ -63,8 +82,11 @@ impl Setup {
         Setup {
             listen: r#""udp:127.0.0.1:0", "tcp:127.0.0.1:0""#,
             media: "127.0.0.1",
+            quarantine: "1s",
             sip: "",
             log: "",
+            shop: "",
+            sections: String::new(),
             trunks: Vec::new(),
             bindings: Vec::new(),
         }
@@ -111,15 +133,67 @@ impl Setup {
         self.bindings.retain(|bound| bound.x != x || bound.a != a);
     }
 
-    fn text(&self, first_port: u16) -> String {
+    /// The API over HTTP, its store, two who may administer, and a `shop` that may use it.
+    pub(crate) fn serve_api(&mut self) {
+        self.shop = API_OF_SHOP;
+        let _ = write!(
+            self.sections,
+            r#"
+[store]
+dir = "data"
+
+[api]
+http = "127.0.0.1:0"
+
+[[admin]]
+name = "operations"
+token = "{FULL}"
+scope = "full"
+
+[[admin]]
+name = "onlooker"
+token = "{READ}"
+"#
+        );
+    }
+
+    /// Another app that may use the API; without words, so that refusals come at once.
+    pub(crate) fn app(&mut self, name: &str, mode: &str) {
+        let _ = write!(
+            self.sections,
+            r#"
+[[app]]
+name = "{name}"
+mode = "{mode}"
+hint_tone = "zh/hint_tone.wav"
+recording = true
+secret = "{SECRET}"
+cool_off = "0s"
+prompts.no_binding = ""
+prompts.no_permission = ""
+prompts.service_fault = ""
+prompts.wrong_extension = ""
+prompts.empty_extension = ""
+prompts.no_callee = ""
+prompts.no_call_back = ""
+"#
+        );
+    }
+
+    /// A number without bindings, whose calls go out by the trunk that they came from.
+    pub(crate) fn number(&mut self, x: &str, app: &str) {
+        let _ = write!(self.sections, "\n[[number]]\nx = \"{x}\"\napp = \"{app}\"\n");
+    }
+
+    fn text(&self, ports: &str) -> String {
         let mut text = format!(
             r#"[sip]
 listen = [{}]
 {}
 [media]
 bind = "{}"
-ports = "{first_port}-{}"
-quarantine = "1s"
+ports = "{ports}"
+quarantine = "{}"
 
 [recording]
 dir = "recordings"
@@ -138,12 +212,9 @@ name = "shop"
 hint_tone = "zh/hint_tone.wav"
 recording = true
 prompts.no_binding = ""
+{}
 "#,
-            self.listen,
-            self.sip,
-            self.media,
-            first_port + PORTS - 1,
-            self.log,
+            self.listen, self.sip, self.media, self.quarantine, self.log, self.shop,
         );
         for Trunk { name, source, target, more } in &self.trunks {
             let target = target.as_ref().map_or(String::new(), |target| format!("targets = [\"{target}\"]\n"));
@@ -157,6 +228,7 @@ prompts.no_binding = ""
             }
             let _ = write!(text, "\n[[binding]]\nx = \"{x}\"\na = \"{a}\"\nb = \"{b}\"\nrecord = true\n");
         }
+        text.push_str(&self.sections);
         text
     }
 }
@@ -182,8 +254,13 @@ impl Site {
         self.folder().join("axbridge.toml")
     }
 
+    /// RTP ports that nobody has, as a configuration spells them.
+    pub(crate) fn ports(&self) -> String {
+        format!("{}-{}", self.first_port, self.first_port + PORTS - 1)
+    }
+
     pub(crate) fn write(&self, setup: &Setup) {
-        self.write_text(&setup.text(self.first_port));
+        self.write_text(&setup.text(&self.ports()));
     }
 
     pub(crate) fn write_text(&self, text: &str) {

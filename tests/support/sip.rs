@@ -87,7 +87,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// At any port of an address.
     pub(crate) fn at(address: impl Into<IpAddr>, server: SocketAddr) -> Peer {
-        let socket = UdpSocket::bind((address.into(), 0)).unwrap();
+        Peer::of(UdpSocket::bind((address.into(), 0)).unwrap(), server)
+    }
+
+    /// A socket that was there before the server.
+    pub(crate) fn of(socket: UdpSocket, server: SocketAddr) -> Peer {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Peer { socket, server }
     }

@@ -1,8 +1,9 @@
 //! A call through X: what happens on one leg becomes what shall happen on the other, and what both hear.
 //!
 //! ```text
-//!              refuse ─▶ Refusing ─prompt over─╮
-//!                                              ▼
+//!       ask ─▶ Asking   refuse ─▶ Refusing ─prompt over─╮
+//!               │ typed                                 ▼
+//!   Dialling ◀──┘
 //!   Dialling ──B answers──▶ Greeting ──both heard the tone──▶ Talking ──BYE, time──▶ Over
 //!      └──────── B refuses, A gives up, no answer ────────────────────────────────────▲
 //! ```
@@ -19,12 +20,18 @@ use sip::transaction::ClientId;
 
 use crate::cdr::{Cdr, Recording};
 use crate::core::{Context, Output, SessionId, flow_to};
+use crate::event::{CallEvent, OnwardCall, What};
 use crate::leg::{CallKey, EarlyMedia, Leg, LegCommand, LegEvent, LegKey, Parties, Place, Progress};
 use crate::observe::LogLine;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::{Cause, RefusalPrompt};
 use crate::routes::{Candidate, RouteId};
 use crate::settings::{App, Settings, TrunkId};
+
+mod asking;
+
+use asking::Stage;
+pub(crate) use asking::{Asking, Typed, Way};
 
 /// A prompt that should have ended by now and has not is not waited for any longer than this.
 const PROMPT_GRACE: Duration = Duration::from_secs(5);
@@ -34,6 +41,8 @@ const PROMPT_GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Plan {
     pub(crate) app: AppId,
     pub(crate) x: Number,
+    /// Who calls, as B is shown it.
+    pub(crate) shown: Number,
     pub(crate) callee: Number,
     pub(crate) trunk_out: TrunkId,
     /// Where the trunk takes calls: those that have not been tried, the next one first.
@@ -48,6 +57,27 @@ pub(crate) struct Plan {
     pub(crate) longest: (Duration, Cause),
     pub(crate) record: bool,
     pub(crate) max_forwards: u8,
+}
+
+/// Why nobody is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TurnedAway {
+    pub(crate) cause: Cause,
+    /// What the caller hears in place of the app's prompt for the cause.
+    pub(crate) prompt: Option<Arc<Prompt>>,
+}
+
+impl From<Cause> for TurnedAway {
+    fn from(cause: Cause) -> TurnedAway {
+        TurnedAway { cause, prompt: None }
+    }
+}
+
+impl TurnedAway {
+    /// What the caller of an app's X hears.
+    pub(crate) fn prompt<'a>(&'a self, app: Option<&'a App>) -> Option<&'a Arc<Prompt>> {
+        self.prompt.as_ref().or_else(|| app.and_then(|app| prompt_of(app, self.cause)))
+    }
 }
 
 /// The media session of a call.
@@ -77,6 +107,11 @@ enum Phase {
         cause: Cause,
         prompt: Arc<Prompt>,
         give_up: Duration,
+    },
+    /// A is asked for an extension.
+    Asking {
+        asking: Asking,
+        stage: Stage,
     },
     Dialling {
         plan: Plan,
@@ -156,17 +191,19 @@ pub(crate) struct Call {
 
 impl Call {
     /// Calls B, or refuses the caller: after a prompt where there is one and media to play it.
-    pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Plan, Cause>) -> Call {
+    pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Way, TurnedAway>) -> Call {
         let Arrival { key, settings, leg, media, cdr } = arrival;
         let phase = Phase::Over { media_open: false };
         let mut call = Call { key, settings, a: leg, b: None, route: None, media: None, phase, cdr, armed: None };
         if let Some(media) = media {
             call.open_media(cx, media);
         }
+        call.tell_customer(cx, |cdr| What::CallIn { caller: cdr.caller, called: cdr.x });
         match (verdict, media) {
-            (Ok(plan), Some(_)) => call.invite(cx, plan),
+            (Ok(Way::Dial(plan)), Some(_)) => call.invite(cx, plan),
+            (Ok(Way::Ask(asking)), Some(_)) => call.ask(cx, asking),
             (Ok(_), None) => call.turn_away(cx, Cause::NoPorts),
-            (Err(cause), _) => call.turn_away(cx, cause),
+            (Err(turned_away), _) => call.turn_away_by(cx, turned_away, None),
         }
         call
     }
@@ -190,6 +227,7 @@ impl Call {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let own = match &self.phase {
             Phase::Refusing { give_up, .. } => Some(*give_up),
+            Phase::Asking { stage, .. } => stage.deadline(),
             Phase::Dialling { no_answer_at, .. } => Some(*no_answer_at),
             Phase::Greeting { waiting, ends_at, .. } if waiting.contains(&Waiting::OnHold) => Some(*ends_at),
             Phase::Greeting { ends_at, give_up, .. } => Some(*ends_at.min(give_up)),
@@ -217,6 +255,7 @@ impl Call {
                 let cause = *cause;
                 self.end(cx, cause, None);
             }
+            Phase::Asking { .. } => self.on_asking_time(cx),
             Phase::Dialling { no_answer_at, .. } if now >= *no_answer_at => {
                 self.end(cx, Cause::NoAnswer, None);
             }
@@ -270,12 +309,17 @@ impl Call {
     }
 
     fn on_progressed(&mut self, cx: &mut Context<'_>, progress: Progress, far: Option<media::Remote>) {
-        let Phase::Dialling { plan, heard, far: known_far, .. } = &mut self.phase else { return };
+        if !matches!(self.phase, Phase::Dialling { .. }) {
+            return;
+        }
         if self.cdr.alerting.is_none() && (progress == Progress::Ringing || far.is_some()) {
             self.cdr.alerting = Some(cx.now);
+            self.tell_customer(cx, |cdr| What::Alerting(OnwardCall::of(cdr)));
             cx.out.push_back(Output::Log(LogLine::Alerting { session_id: Arc::clone(&self.cdr.session_id) }));
         }
-        let early_media = self.a.early_media();
+        let Phase::Dialling { plan, heard, far: known_far, .. } = &mut self.phase else { return };
+        let (early_media, hears_us) = (self.a.early_media(), self.a.hears_us());
+        let ringback = self.settings.app(plan.app).and_then(|app| app.prompts.ringback.clone());
         let announcement = plan.announcement.clone().filter(|_| early_media != EarlyMedia::Never);
         // Early media that the caller cannot be let hear is none.
         let audible = far.is_some() && early_media != EarlyMedia::Never;
@@ -288,6 +332,13 @@ impl Call {
                 (Heard::Announcement { far_media }, Step::Announce(prompt))
             }
             (Heard::Nothing | Heard::Ringing, None, true) => (Heard::FarMedia, Step::FarMedia),
+            // Its own network makes no ringback any more.
+            (Heard::Nothing, None, false) if hears_us => match (progress, ringback) {
+                (Progress::Ringing, Some(ringback)) => (Heard::Ringback, Step::Ringback(ringback)),
+                (Progress::Ringing | Progress::Forwarded | Progress::Queued | Progress::Session, _) => {
+                    (Heard::Nothing, Step::Nothing)
+                }
+            },
             (Heard::Nothing, None, false) => match progress {
                 Progress::Ringing => (Heard::Ringing, Step::Tell(progress)),
                 Progress::Forwarded | Progress::Queued => (Heard::Nothing, Step::Tell(progress)),
@@ -319,6 +370,9 @@ impl Call {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
                 self.announce(cx, &prompt, audible);
             }
+            Step::Ringback(prompt) => {
+                self.hear(cx, Side::A, Hear::Prompt { prompt, repeat: Repeat::Loop, then: Then::Nothing });
+            }
             Step::FollowOn => self.tell(cx, Command::Follow { side: Side::A, then: Then::Peer }),
             Step::FarMedia => {
                 self.tell_a(cx, LegCommand::Progress { progress, early_media: true });
@@ -340,6 +394,7 @@ impl Call {
     /// A party's media is settled later than usual, or has moved.
     fn on_media_known(&mut self, cx: &mut Context<'_>, side: Side, media: media::Remote) {
         match &mut self.phase {
+            Phase::Asking { .. } => self.on_caller_hears(cx),
             Phase::Dialling { far, .. } if side == Side::B => *far = Some(media),
             Phase::Dialling { plan, heard, .. } => {
                 let &mut Heard::Asked { far_media } = heard else { return };
@@ -382,8 +437,13 @@ impl Call {
 
     /// A party pressed a digit, and its media does not carry it to the other: as an event of the other's media, or as INFO.
     fn on_digit(&mut self, cx: &mut Context<'_>, side: Side, digit: Digit, ms: u16) {
-        if !matches!(self.phase, Phase::Talking { .. }) {
-            return;
+        match self.phase {
+            Phase::Talking { .. } => {}
+            Phase::Asking { .. } => {
+                self.on_typed_by_info(cx, digit, ms);
+                return;
+            }
+            Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Over { .. } => return,
         }
         let settings = Arc::clone(&self.settings);
         let to = side.other();
@@ -399,24 +459,35 @@ impl Call {
         let over = Phase::Over { media_open: true };
         let plan = match std::mem::replace(&mut self.phase, over) {
             Phase::Dialling { plan, .. } => plan,
-            kept @ (Phase::Refusing { .. } | Phase::Greeting { .. } | Phase::Talking { .. } | Phase::Over { .. }) => {
+            kept @ (Phase::Refusing { .. }
+            | Phase::Asking { .. }
+            | Phase::Greeting { .. }
+            | Phase::Talking { .. }
+            | Phase::Over { .. }) => {
                 self.phase = kept;
                 return;
             }
         };
         self.cdr.answered = Some(cx.now);
         self.cdr.status_b = 200;
+        self.tell_customer(cx, |cdr| What::Answer(OnwardCall::of(cdr)));
         cx.out.push_back(Output::Log(LogLine::Answered { session_id: Arc::clone(&self.cdr.session_id) }));
         self.tell(cx, Command::SetRemote { side: Side::B, remote: far });
+        let was_answered = self.a.was_answered();
         self.tell_a(cx, LegCommand::Answer);
         let ends_at = cx.now + plan.longest.0;
         let give_up = patience(cx, plan.hint_tone.as_ref());
         self.phase = Phase::Greeting { plan, ends_at, waiting: [Waiting::ForAck; 2], give_up };
         self.hear(cx, Side::A, Hear::Nothing);
+        // Whoever has typed an extension has acknowledged the answer before.
+        if was_answered {
+            self.on_acknowledged(cx);
+        }
     }
 
-    /// A has our 200: both hear the tone, at the same time.
+    /// A has our 200: both hear the tone, at the same time; or A is asked for an extension.
     fn on_acknowledged(&mut self, cx: &mut Context<'_>) {
+        self.on_caller_hears(cx);
         let known = [self.a.media(), self.b.as_ref().and_then(Leg::media)];
         let Phase::Greeting { plan, waiting, give_up, .. } = &mut self.phase else { return };
         let tone = plan.hint_tone.clone();
@@ -441,7 +512,11 @@ impl Call {
         let over = Phase::Over { media_open: true };
         let (plan, ends_at) = match std::mem::replace(&mut self.phase, over) {
             Phase::Greeting { plan, ends_at, .. } => (plan, ends_at),
-            kept @ (Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Talking { .. } | Phase::Over { .. }) => {
+            kept @ (Phase::Refusing { .. }
+            | Phase::Asking { .. }
+            | Phase::Dialling { .. }
+            | Phase::Talking { .. }
+            | Phase::Over { .. }) => {
                 self.phase = kept;
                 return;
             }
@@ -485,6 +560,7 @@ impl Call {
                 true
             }
             kept @ (Phase::Refusing { .. }
+            | Phase::Asking { .. }
             | Phase::Dialling { .. }
             | Phase::Greeting { .. }
             | Phase::Talking { .. }
@@ -509,7 +585,7 @@ impl Call {
             // B's network has said why in its own words.
             self.end(cx, cause, Some(Side::B));
         } else {
-            self.turn_away_by(cx, cause, Some(Side::B));
+            self.turn_away_by(cx, cause.into(), Some(Side::B));
         }
     }
 
@@ -521,6 +597,7 @@ impl Call {
         let cause = match &self.phase {
             // Why the call was refused says more than that the caller did not listen to the end.
             Phase::Refusing { cause, .. } => *cause,
+            Phase::Asking { .. } => Cause::LeftWhileTyping,
             Phase::Greeting { .. } | Phase::Talking { .. } if !gave_up => Cause::HungUp,
             // Also where B has answered, but A had not acknowledged what it must before it can be told.
             Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. } if self.cdr.alerting.is_some() => {
@@ -544,11 +621,15 @@ impl Call {
                 if cause == Cause::BadAnswer {
                     self.cdr.status_b = 200;
                 }
-                self.turn_away_by(cx, cause, None);
+                self.turn_away(cx, cause);
             }
             (Phase::Over { .. }, _) => {}
             (
-                Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Talking { .. },
+                Phase::Refusing { .. }
+                | Phase::Asking { .. }
+                | Phase::Dialling { .. }
+                | Phase::Greeting { .. }
+                | Phase::Talking { .. },
                 Side::A | Side::B,
             ) => self.end(cx, cause, None),
         }
@@ -561,10 +642,12 @@ impl Call {
         match event {
             Event::PromptEnded { side, prompt } => self.on_prompt_ended(cx, side, &prompt),
             Event::Digit { side, digit, ms } => self.on_digit(cx, side, digit, ms),
+            Event::Pressed { digit, by, .. } => self.on_pressed(cx, digit, by),
+            Event::Released { by, .. } => self.on_let_go(cx, by),
             // Silence before the answer is what ringing sounds like.
             Event::Dead => match &self.phase {
                 Phase::Greeting { .. } | Phase::Talking { .. } => self.end(cx, Cause::DeadMedia, None),
-                Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Over { .. } => {}
+                Phase::Refusing { .. } | Phase::Asking { .. } | Phase::Dialling { .. } | Phase::Over { .. } => {}
             },
             Event::Closed(totals) => {
                 self.cdr.media = *totals;
@@ -588,6 +671,7 @@ impl Call {
                     self.end(cx, cause, None);
                 }
             }
+            Phase::Asking { .. } => self.on_asking_prompt_ended(cx, prompt),
             Phase::Dialling { heard, .. } => match *heard {
                 // Said once more: the prompt may have ended while the word of what follows it was on its way.
                 Heard::Announcement { far_media: true } => {
@@ -637,7 +721,7 @@ impl Call {
         };
         self.route = Some((candidate.id, Answered(false)));
         let (mut x, mut callee) = (Vec::new(), Vec::new());
-        trunk.write.write(plan.x, &mut x);
+        trunk.write.write(plan.shown, &mut x);
         trunk.write.write(plan.callee, &mut callee);
         let parties = Parties {
             x,
@@ -648,23 +732,32 @@ impl Call {
             local_tag: cx.local_tag(self.key, Side::B),
             call_id: cx.call_id(),
         };
+        if settings.correlates
+            && let Some(caller) = self.a.call_id()
+        {
+            cx.out.push_back(Output::Correlated { call_id: parties.call_id.as_slice().into(), caller: caller.into() });
+        }
         let session_id = cx.tokens.draw() >> 2;
         let offer = OfferAnswer::offer(trunk, &settings.media, media.ports[Side::B.index()], session_id);
         let owner = LegKey { call: self.key, side: Side::B };
         self.b = Some(Leg::outgoing(&mut cx.io(&settings), owner, plan.trunk_out, flow, parties, offer));
-        self.cdr.forwarded.get_or_insert(cx.now);
+        if self.cdr.forwarded.is_none() {
+            self.cdr.forwarded = Some(cx.now);
+            self.tell_customer(cx, |cdr| What::CallOut(OnwardCall::of(cdr)));
+        }
         let no_answer = settings.app(plan.app).map_or(Duration::from_secs(60), |app: &App| app.no_answer);
         let no_answer_at = cx.now + no_answer;
         self.phase = Phase::Dialling { plan, no_answer_at, heard: Heard::Nothing, far: None };
     }
 
     fn turn_away(&mut self, cx: &mut Context<'_>, cause: Cause) {
-        self.turn_away_by(cx, cause, None);
+        self.turn_away_by(cx, cause.into(), None);
     }
 
-    /// Refuses A, after the app's prompt where there is one and A can hear it.
-    fn turn_away_by(&mut self, cx: &mut Context<'_>, cause: Cause, by: Option<Side>) {
-        let prompt = self.app().and_then(|app| prompt_of(app, cause)).cloned();
+    /// Refuses A, after a prompt where there is one and A can hear it.
+    fn turn_away_by(&mut self, cx: &mut Context<'_>, turned_away: TurnedAway, by: Option<Side>) {
+        let prompt = turned_away.prompt(self.app()).cloned();
+        let cause = turned_away.cause;
         let audible = self.media.is_some() && self.a.media().is_some();
         let Some(prompt) = prompt.filter(|_| audible) else {
             self.end(cx, cause, by);
@@ -696,6 +789,7 @@ impl Call {
             b.command(&mut cx.io(&settings), LegCommand::Release(cause));
         }
         cx.has_ended = true;
+        self.tell_customer(cx, |cdr| What::Disconnect { caller: cdr.caller, called: cdr.callee.or(cdr.x), cause });
         cx.out.push_back(Output::Log(LogLine::Ended {
             session_id: Arc::clone(&self.cdr.session_id),
             caller: self.cdr.caller,
@@ -705,9 +799,18 @@ impl Call {
             talked: self.cdr.answered.map(|answered| cx.now.saturating_sub(answered)),
         }));
         if self.media.is_some() {
+            cx.out.push_back(Output::Ending(self.cdr.clone()));
             self.tell(cx, Command::Close);
         } else {
             self.report(cx);
+        }
+    }
+
+    /// The customer of this call wants to know, or does not.
+    fn tell_customer(&self, cx: &mut Context<'_>, what: impl FnOnce(&Cdr) -> What) {
+        if self.app().is_some_and(|app| app.is_told) {
+            let event = CallEvent::of(&self.cdr, cx.now, what(&self.cdr));
+            cx.out.extend(event.map(|event| Output::Told(Box::new(event))));
         }
     }
 
@@ -781,6 +884,8 @@ fn patience(cx: &Context<'_>, tone: Option<&Arc<Prompt>>) -> Duration {
 enum Step {
     Announce(Arc<Prompt>),
     FarMedia,
+    /// Ringback of ours, since A is asked for its extension by us and hears us already.
+    Ringback(Arc<Prompt>),
     /// B's early media once the announcement is over.
     FollowOn,
     /// Our offer, since it made none.
@@ -790,12 +895,16 @@ enum Step {
 }
 
 /// The prompt of an app for a cause, where both have one.
-pub(crate) fn prompt_of(app: &App, cause: Cause) -> Option<&Arc<Prompt>> {
+fn prompt_of(app: &App, cause: Cause) -> Option<&Arc<Prompt>> {
     let prompt = match cause.row().prompt? {
         RefusalPrompt::NoBinding => &app.prompts.no_binding,
         RefusalPrompt::NoPermission => &app.prompts.no_permission,
         RefusalPrompt::Busy => &app.prompts.busy,
         RefusalPrompt::ServiceFault => &app.prompts.service_fault,
+        RefusalPrompt::WrongExtension => &app.prompts.wrong_extension,
+        RefusalPrompt::EmptyExtension => &app.prompts.empty_extension,
+        RefusalPrompt::NoCallee => &app.prompts.no_callee,
+        RefusalPrompt::NoCallBack => &app.prompts.no_call_back,
     };
     prompt.as_ref()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media::{Side, Totals};
-use numbering::{AppId, Binding, Number, Party, SubscriptionId};
+use numbering::{AppId, Binding, Extension, Mode, Number, Party, SubscriptionId};
 
 use crate::outcome::Cause;
 use crate::settings::Settings;
@@ -22,6 +22,8 @@ pub struct Cdr {
     pub app_name: Option<Arc<str>>,
     /// The binding, where there was one.
     pub binding: Option<SubscriptionId>,
+    /// Its kind.
+    pub mode: Option<Mode>,
     /// Which party of the binding called.
     pub caller_is: Option<Party>,
     /// Trunk that the call came from.
@@ -34,10 +36,18 @@ pub struct Cdr {
     pub x: Option<Number>,
     /// Who was called for X.
     pub callee: Option<Number>,
+    /// Who was shown to the callee as the caller.
+    pub shown: Option<Number>,
+    /// The extension of the binding.
+    pub extension: Option<Extension>,
+    /// What the caller typed last where it was asked for an extension.
+    pub digits: Option<Box<str>>,
     /// The customer's own text from the binding.
     pub user_text: Option<Box<str>>,
     /// INVITE from A.
     pub call_in: Duration,
+    /// The caller was let hear the question for an extension: answered, or by early media.
+    pub asked: Option<Duration>,
     /// INVITE to B.
     pub forwarded: Option<Duration>,
     /// First 18x of B.
@@ -87,14 +97,19 @@ impl Cdr {
             app: None,
             app_name: None,
             binding: None,
+            mode: None,
             caller_is: None,
             trunk_in,
             trunk_out: None,
             caller,
             x,
             callee: None,
+            shown: None,
+            extension: None,
+            digits: None,
             user_text: None,
             call_in: now,
+            asked: None,
             forwarded: None,
             alerting: None,
             answered: None,
@@ -116,8 +131,12 @@ impl Cdr {
     }
 
     pub(crate) fn set_binding(&mut self, binding: &Binding) {
-        let Binding::Axb(axb) = binding;
-        self.binding = Some(axb.id);
-        self.user_text.clone_from(&axb.user_text);
+        self.binding = Some(binding.id());
+        self.mode = Some(binding.mode());
+        self.extension = match binding {
+            Binding::Axe(axe) => Some(axe.extension),
+            Binding::Axb(_) | Binding::Ax(_) => None,
+        };
+        self.user_text = binding.user_text(self.caller_is).map(Into::into);
     }
 }

@@ -14,30 +14,36 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use media::Side;
 use media::ports::Ports;
-use media::{Prompt, Side};
-use numbering::{Binding, Decision, Number, Party, Table};
+use numbering::{Number, SubscriptionId, Table};
 use sip::deadlines::Deadlines;
-use sip::dialog::Dialog;
 use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
 use sip::token::{Tokens, push_hex, read_hex};
-use sip::transaction::{Cancelled, Event, Flow, Layer, Refusal, ServerId, Transmit};
+use sip::transaction::{Cancelled, ClientId, Event, Flow, Layer, Refusal, ServerId, Transmit};
 use slab::Slab;
 
-use crate::call::{Arrival, Call, MediaPorts, Plan, prompt_of};
+use self::admission::NewCall;
+use self::texts::Texts;
+use crate::call::{Call, Typed};
 use crate::cdr::Cdr;
-use crate::intake::{Complaint, check, check_extensions, read_called, read_caller};
-use crate::leg::{self, ALLOW, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
+use crate::event::CallEvent;
+use crate::intake::{Complaint, check, check_extensions};
+use crate::leg::{self, ALLOW, ALLOW_OUTSIDE, CallKey, Io, Leg, LegEvent, LegKey, Owner, trunk_of};
 use crate::live::{Bucket, Live};
 use crate::observe::{Counters, Drop, Gauges, LogLine};
-use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
-use crate::overload::{Change, Refused, Room, Turn};
+use crate::overload::{Change, Refused, Room};
 use crate::routes::{Route, Routes};
-use crate::settings::{Settings, Trunk, TrunkId};
+use crate::settings::{Settings, TextBy, Trunk, TrunkId};
+use crate::text::{Outcome, Text, TextEvent, TextKey};
 
+mod admission;
+pub mod inquiry;
+mod new_call;
 mod routing;
+mod texts;
 
 /// A media session; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -64,8 +70,62 @@ pub enum Output {
         /// What.
         command: media::Command,
     },
+    /// A call has ended, which nobody outside knows yet. What its media adds up to is missing; [`Output::Ended`] follows with the
+    /// same session and has it.
+    Ending(Box<Cdr>),
     /// A call has ended.
     Ended(Box<Cdr>),
+    /// Somebody calls A by this binding with an extension: to be remembered, so that A can call back.
+    Reached {
+        /// The binding.
+        binding: SubscriptionId,
+        /// Its A as the call has it: the binding may be another A's before this is remembered.
+        a: Number,
+        /// Who calls.
+        caller: Number,
+    },
+    /// Something that the customer wants to know. Before anybody outside does: what is put out behind it is not done yet.
+    Told(Box<CallEvent>),
+    /// The second leg of a call begins.
+    Correlated {
+        /// Its Call-ID.
+        call_id: Box<[u8]>,
+        /// The caller's.
+        caller: Box<[u8]>,
+    },
+    /// The customer is to be asked what becomes of a text; [`Core::handle_text_verdict`] brings the answer. One that comes too
+    /// late changes nothing.
+    AskText {
+        /// Which.
+        key: TextKey,
+        /// It.
+        text: Arc<Text>,
+    },
+    /// Send a text to a trunk that the driver has a protocol for ([`TextBy::Driver`]); [`Core::handle_text_result`] brings what
+    /// came of it. After 24 s (48 · T1) less what has passed it is taken for unanswered.
+    SendText {
+        /// Which.
+        key: TextKey,
+        /// The trunk's name.
+        trunk: Arc<str>,
+        /// Who is shown: X.
+        from: Number,
+        /// Who gets it.
+        to: Number,
+        /// What, in one piece; the driver cuts it as its protocol needs.
+        content: Arc<str>,
+    },
+    /// What became of a text that the driver has brought ([`Core::take_in_text`]).
+    AnswerText {
+        /// The trunk's name.
+        trunk: Arc<str>,
+        /// [`crate::text::TextIn::reply`].
+        reply: u64,
+        /// For its sender.
+        outcome: Outcome,
+    },
+    /// What became of a text message, for a customer who wants to know.
+    Text(Box<TextEvent>),
     /// Something to log.
     Log(LogLine),
 }
@@ -92,6 +152,7 @@ pub struct Core {
     rates: HashMap<Arc<str>, Bucket>,
     strangers: Bucket,
     waiting: Room<NewCall>,
+    texts: Texts,
     refused: Refused,
     /// The last that answered for calls which were over and gone: each gets one BYE.
     orphans: VecDeque<Orphan>,
@@ -107,28 +168,6 @@ pub struct Core {
 
 /// The longest that a hint of a call's deadline lies in the heap.
 const FAR: Duration = Duration::from_secs(60);
-
-/// New calls that are refused while one may be served: a refusal costs a tenth of a call, or less.
-const REFUSALS_A_CALL: usize = 16;
-
-/// An INVITE outside any dialog that waits for its turn.
-#[derive(Debug)]
-struct NewCall {
-    flow: Flow,
-    invite: Message,
-    /// [`Core::mark_of`] it.
-    mark: u64,
-}
-
-impl NewCall {
-    /// Whether a CANCEL from there means it (RFC 3261 §9.1).
-    fn is_meant_by(&self, cancel: &Message, flow: Flow) -> bool {
-        self.flow.peer.ip() == flow.peer.ip()
-            && self.invite.call_id() == cancel.call_id()
-            && self.invite.cseq().number == cancel.cseq().number
-            && self.invite.top_via().branch == cancel.top_via().branch
-    }
-}
 
 /// Call-ID and To tag of an answer to a call that is gone.
 type Orphan = (Box<[u8]>, Box<[u8]>);
@@ -154,6 +193,8 @@ pub(crate) struct Context<'a> {
     pub(crate) unix_at_epoch: Duration,
     /// The call ended in this step: it is to be taken off the counts.
     pub(crate) has_ended: bool,
+    /// An extension was typed in this step: it is to be looked up.
+    pub(crate) typed: Option<Typed>,
 }
 
 impl<'a> Context<'a> {
@@ -175,10 +216,7 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn call_id(&mut self) -> Vec<u8> {
-        let mut id = Vec::with_capacity(32);
-        push_hex(&mut id, self.tokens.draw(), 16);
-        push_hex(&mut id, self.tokens.draw(), 16);
-        id
+        unique_id(self.tokens)
     }
 }
 
@@ -200,7 +238,15 @@ fn local_tag(tokens: &mut Tokens, key: CallKey, side: Side) -> Vec<u8> {
     tag
 }
 
-/// The tag of a response that makes no dialog.
+/// 128 bits that nobody outside can predict, as digits: a Call-ID, a session.
+fn unique_id(tokens: &mut Tokens) -> Vec<u8> {
+    let mut id = Vec::with_capacity(32);
+    push_hex(&mut id, tokens.draw(), 16);
+    push_hex(&mut id, tokens.draw(), 16);
+    id
+}
+
+/// The tag of a message that makes no dialog.
 fn tag_of(mark: u64) -> Vec<u8> {
     let mut tag = Vec::with_capacity(16);
     push_hex(&mut tag, mark, 16);
@@ -254,6 +300,7 @@ impl Core {
             rates: HashMap::new(),
             strangers: Bucket::full(Duration::ZERO, 10.0),
             waiting: Room::default(),
+            texts: Texts::default(),
             refused: Refused::default(),
             orphans: VecDeque::new(),
             authenticator: Authenticator::new(&nonce_key, Authenticator::VALID, Authenticator::CAPACITY),
@@ -275,23 +322,20 @@ impl Core {
     /// Takes new settings for new calls. Listeners, RTP addresses and ports, and SIP timers stay as they were: sockets are
     /// bound to them, and flows name listeners by their place.
     pub fn reload(&mut self, now: Duration, settings: Arc<Settings>) {
-        let mut settings = Arc::unwrap_or_clone(settings);
-        settings.listeners.clone_from(&self.settings.listeners);
-        settings.media.clone_from(&self.settings.media);
-        settings.timers.sip.clone_from(&self.settings.timers.sip);
-        self.settings = Arc::new(settings);
+        self.settings = self.settings.kept_in(settings);
         self.renew_routes(now);
     }
 
-    /// Ends every call in progress.
+    /// Ends every call and text in progress.
     pub fn end_all(&mut self, now: Duration) {
+        self.end_texts(now);
         let keys: Vec<CallKey> = self.calls.iter().map(|(_, call)| call.key).collect();
         for key in keys {
             self.with_call(now, key, |call, cx| call.end(cx, Cause::Draining, None));
         }
     }
 
-    /// Refuses new calls from now on; calls in progress go on.
+    /// Refuses new calls and texts from now on; those in progress go on.
     pub fn drain(&mut self) {
         self.draining = true;
     }
@@ -325,6 +369,7 @@ impl Core {
         Gauges {
             routes: self.settings.trunks.iter().flat_map(|trunk| self.routes.gauges(&trunk.name)).collect(),
             calls: self.live.calls as usize,
+            texts: self.texts.len(),
             transactions: self.layer.len(),
             ports_in_use: self.ports.in_use(),
             waiting: self.waiting.len(),
@@ -333,7 +378,7 @@ impl Core {
         }
     }
 
-    /// No call, transaction or port is in use and nothing waits to be sent.
+    /// No call, text, transaction or port is in use and nothing waits to be sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.calls.is_empty()
@@ -342,24 +387,21 @@ impl Core {
             && self.waiting.len() == 0
             && self.out.is_empty()
             && self.ports.in_use() == 0
-            && self.live.calls == 0
-            && self.live.by_trunk.is_empty()
-            && self.live.by_number.is_empty()
+            && self.live.has_nobody()
+            && self.texts.is_empty()
     }
 
-    /// No call is in progress (old transactions may still linger).
+    /// No call and no text is in progress (old transactions may still linger).
     #[must_use]
     pub fn has_no_calls(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.texts.is_empty()
     }
 
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        [self.layer.poll_timeout(), self.deadlines.next(), self.waiting.deadline(), self.routes.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let calls = [self.deadlines.next(), self.waiting.deadline(), self.texts.poll_timeout()];
+        calls.into_iter().chain([self.layer.poll_timeout(), self.routes.poll_timeout()]).flatten().min()
     }
 
     /// The next thing to do.
@@ -428,90 +470,10 @@ impl Core {
         }
     }
 
-    /// Handles a request unless it is a new call, which is given back.
-    fn sort(&mut self, now: Duration, trunk: TrunkId, flow: Flow, request: Message) -> Option<NewCall> {
-        let is_new = request.to_tag().is_empty();
-        if request.method() == Method::Invite && is_new && !self.layer.knows_invite(&request) {
-            let new = NewCall { mark: self.mark_of(&request), flow, invite: request };
-            if !self.refused.knows(now, new.mark) {
-                return Some(new);
-            }
-            self.refuse(now, Drop::Overload, &new);
-            return None;
-        }
-        if request.method() == Method::Cancel && !self.layer.knows_invite(&request) {
-            // Nobody may cancel what has not been answered yet (§9.1). For one who does the call begins, to be ended at once.
-            let meant = self.waiting.take(trunk, |waiting| waiting.is_meant_by(&request, flow));
-            if let Some(waiting) = meant {
-                self.admit(now, waiting);
-            }
-        }
-        self.on_message(now, trunk, flow, request);
-        None
-    }
-
     fn on_message(&mut self, now: Duration, trunk: TrunkId, flow: Flow, message: Message) {
         if let Some(event) = self.layer.handle_message(now, flow, message) {
             self.on_event(now, Some(trunk), event);
         }
-    }
-
-    /// New calls wait: [`Core::handle_waiting`] wants to be called once what has been received is taken in.
-    #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        self.waiting.len() > 0
-    }
-
-    /// Gives at most so many new calls their turn, and refuses those that have waited too long: those that it meets, and not so
-    /// many that it takes much longer.
-    pub fn handle_waiting(&mut self, now: Duration, most: usize) {
-        let (mut served, mut refused) = (0, 0);
-        while served < most && refused < most.saturating_mul(REFUSALS_A_CALL) {
-            match self.waiting.next(now) {
-                None => return,
-                Some(Turn::Serve(waiting)) => {
-                    served += 1;
-                    self.admit(now, waiting);
-                }
-                Some(Turn::Refuse(waiting)) => {
-                    refused += 1;
-                    self.refuse(now, Drop::Overload, &waiting);
-                }
-            }
-        }
-    }
-
-    fn admit(&mut self, now: Duration, new: NewCall) {
-        // A reload may have taken its trunk while it waited.
-        let Some(trunk) = trunk_of(now, &self.settings, &self.routes, new.flow.peer.ip()) else {
-            self.counters.drop(Drop::Stranger);
-            return;
-        };
-        if self.refused.knows(now, new.mark) {
-            self.refuse(now, Drop::Overload, &new);
-            return;
-        }
-        let settings = Arc::clone(&self.settings);
-        let known = settings.trunk(trunk);
-        // A refusal that needs no proof of who calls needs no transaction either.
-        if known.challenge.is_none()
-            && known.may_call_from(new.flow.peer.ip())
-            && let Some(drop) = self.overload(now, known)
-        {
-            self.refuse(now, drop, &new);
-            return;
-        }
-        self.on_message(now, trunk, new.flow, new.invite);
-    }
-
-    /// Refuses a new call without a transaction; every repeat of it gets the same response.
-    fn refuse(&mut self, now: Duration, drop: Drop, new: &NewCall) {
-        self.counters.drop(drop);
-        self.refused.remember(now, new.mark);
-        let after = self.retry_after(new.mark);
-        let headers: [(&str, &[u8]); 1] = [("Retry-After", after.as_bytes())];
-        let bytes = leg::bodiless(&self.settings, &new.invite, new.flow, &tag_of(new.mark), 503, &headers);
-        self.layer.reply(new.flow, &new.invite, bytes);
     }
 
     /// The transport could not deliver to a peer.
@@ -537,6 +499,7 @@ impl Core {
     /// our bug; it costs one call, not the process.
     pub fn abandon_current(&mut self) {
         self.counters.panics += 1;
+        self.abandon_text();
         let Some(key) = self.current.take() else { return };
         self.layer.forget(|owner| matches!(owner, Owner::Leg(leg) if leg.call == key));
         let sessions = self.sessions.iter().filter(|(_, session)| session.call == key);
@@ -548,7 +511,13 @@ impl Core {
         if !call.is_over() {
             self.live.remove(&call.cdr);
         }
-        self.calls.remove(key.index as usize);
+        let mut cdr = self.calls.remove(key.index as usize).cdr;
+        if cdr.ended == Duration::MAX {
+            // The last that is known of it: nobody tells the time of a fault.
+            cdr.cause = Cause::Internal;
+            cdr.ended = [cdr.joined, cdr.answered, cdr.alerting].into_iter().flatten().max().unwrap_or(cdr.call_in);
+        }
+        self.out.push_back(Output::Ended(cdr));
     }
 
     /// Time has come.
@@ -568,6 +537,7 @@ impl Core {
                 }
             });
         }
+        self.on_texts_time(now);
         while let Some(probe) = self.routes.poll_probe(now) {
             self.send_probe(now, &probe);
         }
@@ -589,7 +559,14 @@ impl Core {
             Event::Ack { message, .. } => self.on_ack(now, trunk, &message),
             Event::Response { id, owner, flow, message } => {
                 self.on_heard(now, owner, &message);
-                let Owner::Leg(owner) = owner else { return };
+                let owner = match owner {
+                    Owner::Leg(owner) => owner,
+                    Owner::Text(key) => {
+                        self.on_text_response(now, key, id, &message);
+                        return;
+                    }
+                    Owner::Probe(_) => return,
+                };
                 if self.call(owner.call).is_some() {
                     self.with_leg(now, owner, |leg, io| leg.on_response(io, id, &message));
                 } else if let Some(trunk) = trunk
@@ -600,11 +577,10 @@ impl Core {
                     self.on_orphan(now, owner, trunk, flow, &message);
                 }
             }
-            Event::Timeout { id, owner, method } | Event::Undelivered { id, owner, method } => {
-                self.on_unheard(now, owner, method);
-                let Owner::Leg(LegKey { call, side }) = owner else { return };
-                self.with_call(now, call, |call, cx| call.on_unanswered(cx, side, id));
-            }
+            Event::Timeout { id, owner, method } => self.on_unanswered(now, owner, id, method, false),
+            Event::Undelivered { id, owner, method } => self.on_unanswered(now, owner, id, method, true),
+            Event::Refused { refusal: Refusal::Merged, flow, message }
+                if message.method() == Method::Message && self.is_known_text(now, None, flow, &message) => {}
             Event::Refused { refusal: Refusal::Merged, flow, message } => {
                 self.counters.drop(Drop::Merged);
                 self.reply(flow, &message, 482, &[]);
@@ -614,6 +590,18 @@ impl Core {
                 let after = self.retry_after(self.mark_of(&message));
                 self.reply(flow, &message, 503, &[("Retry-After", after.as_bytes())]);
             }
+        }
+    }
+
+    /// A request of ours had no final response, or could not be sent.
+    fn on_unanswered(&mut self, now: Duration, owner: Owner, id: ClientId, method: Method, is_undelivered: bool) {
+        self.on_unheard(now, owner, method);
+        match owner {
+            Owner::Leg(LegKey { call, side }) => {
+                self.with_call(now, call, |call, cx| call.on_unanswered(cx, side, id));
+            }
+            Owner::Text(key) => self.on_text_unheard(now, key, id, is_undelivered),
+            Owner::Probe(_) => {}
         }
     }
 
@@ -653,8 +641,8 @@ impl Core {
         // RFC 3261 §9.2: with the tag that the INVITE's responses carry.
         let owner = match invite.owner {
             Some(Owner::Leg(owner)) => Some(owner),
-            // Probes are requests of ours.
-            Some(Owner::Probe(_)) | None => None,
+            // Probes are requests of ours, and a text cannot be called back.
+            Some(Owner::Probe(_) | Owner::Text(_)) | None => None,
         };
         let call = owner.and_then(|owner| self.call(owner.call));
         let tag = call.and_then(|call| call.a.local_tag()).map_or_else(|| self.reply_tag(cancel), <[u8]>::to_vec);
@@ -695,15 +683,26 @@ impl Core {
             self.complain(now, id, flow, &request, complaint);
             return;
         }
+        let (allow, accept): (&[u8], &[u8]) = match self.settings.trunk(trunk).texts.by {
+            TextBy::Sip => (ALLOW_OUTSIDE, b"application/sdp, text/plain, message/cpim"),
+            TextBy::Driver => (ALLOW, b"application/sdp"),
+        };
         match request.method() {
             Method::Invite => {
                 if self.is_authentic(now, trunk, id, flow, &request) {
                     self.on_invite(now, trunk, id, flow, request);
                 }
             }
+            Method::Message if self.settings.trunk(trunk).texts.by == TextBy::Sip => {
+                if !self.is_known_text(now, Some(id), flow, &request)
+                    && self.is_authentic(now, trunk, id, flow, &request)
+                {
+                    self.on_message_request(now, trunk, id, flow, request);
+                }
+            }
             Method::Options => {
                 let headers: [(&str, &[u8]); 3] =
-                    [("Allow", ALLOW), ("Accept", b"application/sdp"), ("Accept-Encoding", b"identity")];
+                    [("Allow", allow), ("Accept", accept), ("Accept-Encoding", b"identity")];
                 let status = if self.draining { 503 } else { 200 };
                 self.respond(now, id, flow, &request, status, &headers);
             }
@@ -721,12 +720,12 @@ impl Core {
             | Method::Subscribe
             | Method::Publish => {
                 self.counters.drop(Drop::Method);
-                self.respond(now, id, flow, &request, 405, &[("Allow", ALLOW)]);
+                self.respond(now, id, flow, &request, 405, &[("Allow", allow)]);
             }
             // RFC 3261 §21.5.2: a method that we have never heard of.
             Method::Other => {
                 self.counters.drop(Drop::Method);
-                self.respond(now, id, flow, &request, 501, &[("Allow", ALLOW)]);
+                self.respond(now, id, flow, &request, 501, &[("Allow", allow)]);
             }
         }
     }
@@ -738,13 +737,13 @@ impl Core {
     }
 
     /// A trunk that must prove who it is has done so (RFC 3261 §22.2); one that has not is challenged.
-    fn is_authentic(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: &Message) -> bool {
+    fn is_authentic(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, request: &Message) -> bool {
         let Some(account) = self.settings.trunk(trunk).challenge.clone() else { return true };
-        let stale = match self.authenticator.verify(now, &account, invite) {
+        let stale = match self.authenticator.verify(now, &account, request) {
             Verdict::Granted => return true,
             Verdict::Malformed => {
                 self.counters.drop(Drop::Unauthenticated);
-                self.respond(now, id, flow, invite, 400, &[]);
+                self.respond(now, id, flow, request, 400, &[]);
                 return false;
             }
             Verdict::Missing => false,
@@ -756,252 +755,8 @@ impl Core {
         };
         let challenges = self.authenticator.challenge(now, &account, self.tokens.draw(), stale);
         let headers: Vec<(&str, &[u8])> = challenges.iter().map(|value| ("WWW-Authenticate", &**value)).collect();
-        self.respond(now, id, flow, invite, 401, &headers);
+        self.respond(now, id, flow, request, 401, &headers);
         false
-    }
-
-    // ---- a new call -------------------------------------------------------------------------------------------
-
-    fn on_invite(&mut self, now: Duration, trunk: TrunkId, id: ServerId, flow: Flow, invite: Message) {
-        let settings = Arc::clone(&self.settings);
-        let key = self.next_key();
-        let tag = local_tag(&mut self.tokens, key, Side::A);
-        let Ok(dialog) = Dialog::of_request(&invite, &tag) else {
-            self.count_parse_error(ParseError::MissingContact);
-            self.respond(now, id, flow, &invite, 400, &[]);
-            return;
-        };
-        if !settings.trunk(trunk).may_call_from(flow.peer.ip()) {
-            // Known as a target only: it is called, it does not call.
-            self.counters.drop(Drop::Stranger);
-            self.respond(now, id, flow, &invite, 403, &[]);
-            return;
-        }
-        if settings.trunk(trunk).challenge.is_some()
-            && let Some(drop) = self.overload(now, settings.trunk(trunk))
-        {
-            self.counters.drop(drop);
-            let after = self.retry_after(self.mark_of(&invite));
-            self.respond(now, id, flow, &invite, 503, &[("Retry-After", after.as_bytes())]);
-            return;
-        }
-        self.respond(now, id, flow, &invite, 100, &[]);
-        let owner = LegKey { call: key, side: Side::A };
-        self.layer.own(id, Owner::Leg(owner));
-        self.counters.calls_begun += 1;
-
-        let caller = read_caller(settings.trunk(trunk), &invite);
-        let x = read_called(settings.trunk(trunk), &invite);
-        let mut cdr = self.new_cdr(now, settings.trunk(trunk), caller, x);
-        let verdict = self.decide(&settings, trunk, caller, x, &invite, &mut cdr);
-        // Ports are taken only where something will be heard: a call, or a refusal with a prompt to one who offered to hear it.
-        let wants_media = match &verdict {
-            Ok(_) => true,
-            Err(cause) => {
-                let app = cdr.app.and_then(|app| settings.app(app));
-                invite.sdp_body().is_some() && app.is_some_and(|app| prompt_of(app, *cause).is_some())
-            }
-        };
-        let media = if wants_media { self.take_ports(now) } else { None };
-        let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
-        let request = leg::Request { invite, server: id, dialog, offer_answer };
-        let leg = Leg::incoming(owner, trunk, flow, request, &settings);
-        self.begin(now, Arrival { key, settings, leg, media, cdr }, verdict);
-    }
-
-    /// Makes the call, dialling or refusing, and counts it.
-    fn begin(&mut self, now: Duration, arrival: Arrival, verdict: Result<Plan, Cause>) {
-        let key = arrival.key;
-        self.current = Some(key);
-        if let Some(media) = arrival.media {
-            self.sessions.insert(media.session, Session { call: key, ports: media.ports });
-        }
-        if let (Ok(plan), Some(caller), Some(trunk_out)) = (&verdict, arrival.cdr.caller, &arrival.cdr.trunk_out) {
-            self.out.push_back(Output::Log(LogLine::Dialling {
-                session_id: Arc::clone(&arrival.cdr.session_id),
-                caller,
-                x: plan.x,
-                trunk_in: Arc::clone(&arrival.cdr.trunk_in),
-                trunk_out: Arc::clone(trunk_out),
-            }));
-        }
-        let mut cx = Context {
-            now,
-            layer: &mut self.layer,
-            routes: &self.routes,
-            counters: &mut self.counters,
-            tokens: &mut self.tokens,
-            out: &mut self.out,
-            unix_at_epoch: self.unix_at_epoch,
-            has_ended: false,
-        };
-        let call = Call::begin(&mut cx, arrival, verdict);
-        let has_ended = cx.has_ended;
-        self.current = None;
-        self.live.add(&call.cdr);
-        let place = self.calls.insert(call);
-        debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
-        self.settle(now, key, has_ended);
-    }
-
-    /// Answers the caller's offer, or makes one where it made none.
-    fn negotiate(
-        &mut self,
-        settings: &Settings,
-        trunk: TrunkId,
-        invite: &Message,
-        media: Option<MediaPorts>,
-        verdict: Result<Plan, Cause>,
-    ) -> (Result<Plan, Cause>, OfferAnswer) {
-        let trunk = settings.trunk(trunk);
-        let port = media.map_or(0, |media| media.ports[Side::A.index()]);
-        let session_id = self.tokens.draw() >> 2;
-        let unanswered = || OfferAnswer::offer(trunk, &settings.media, port, session_id);
-        match invite.sdp_body() {
-            None => (verdict, unanswered()),
-            Some(offer) => match OfferAnswer::answer(offer, trunk, &settings.media, port, session_id) {
-                Ok(answered) => (verdict, answered),
-                Err(_) => (verdict.and(Err(Cause::NoCommonCodec)), unanswered()),
-            },
-        }
-    }
-
-    /// Who is reached, and how: the binding's word, the app's, the trunks'.
-    fn decide(
-        &mut self,
-        settings: &Settings,
-        trunk_in: TrunkId,
-        caller: Option<Number>,
-        x: Option<Number>,
-        invite: &Message,
-        cdr: &mut Cdr,
-    ) -> Result<Plan, Cause> {
-        let x = x.ok_or(Cause::UnreadableNumber)?;
-        let virtual_number = self.table.virtual_number(x);
-        if let Some(number) = &virtual_number {
-            cdr.set_app(settings, number.app);
-        }
-        let (binding, party, callee) = match self.table.decide(x, caller) {
-            Decision::Connect { binding, caller, callee } => (binding, caller, callee),
-            Decision::Refuse { refusal, app, binding } => {
-                if let Some(app) = app {
-                    cdr.set_app(settings, app);
-                }
-                if let Some(binding) = &binding {
-                    cdr.set_binding(binding);
-                }
-                return Err(refusal.into());
-            }
-        };
-        let Binding::Axb(axb) = &*binding;
-        cdr.set_app(settings, axb.app);
-        cdr.set_binding(&binding);
-        cdr.caller_is = Some(party);
-        cdr.callee = Some(callee);
-        let app = settings.app(axb.app).ok_or(Cause::Internal)?;
-        let named = |name: Option<&Arc<str>>| name.and_then(|name| app.named.get(name)).cloned();
-        let voice = axb.voice.as_deref();
-        let hint_tone =
-            named(voice.and_then(|voice| voice.record_hint_tone.as_ref())).or_else(|| app.hint_tone.clone());
-        if hint_tone.is_none() && app.require_hint_tone {
-            return Err(Cause::NoHintTone);
-        }
-        // X bound to X, or a call of ours that a carrier has brought back: its caller is an X then.
-        if self.table.virtual_number(callee).is_some() || caller.is_some_and(|n| self.table.virtual_number(n).is_some())
-        {
-            return Err(Cause::Loop);
-        }
-        let per_number = settings.limits.calls_per_number;
-        if per_number != 0 && self.live.by_number.get(&x).is_some_and(|calls| *calls >= per_number) {
-            return Err(Cause::NumberFull);
-        }
-        let trunk_out = match virtual_number.and_then(|number| number.trunk.clone()) {
-            Some(name) => settings.trunk_named(&name).ok_or(Cause::NoRoute)?,
-            None => trunk_in,
-        };
-        let out = settings.trunk(trunk_out);
-        let routes = self.routes.order(cdr.call_in, &out.name);
-        if routes.is_empty() {
-            return Err(Cause::NoRoute);
-        }
-        if trunk_out != trunk_in && self.live.of_trunk(&out.name) >= out.max_calls {
-            return Err(Cause::TrunkFull);
-        }
-        cdr.trunk_out = Some(Arc::clone(&out.name));
-        let announcement: Option<Arc<Prompt>> = named(voice.and_then(|voice| match party {
-            Party::A => voice.caller_hint_tone.as_ref(),
-            Party::B => voice.callee_hint_tone.as_ref(),
-        }));
-        let maximum = Duration::from_secs(60 * u64::from(axb.max_minutes));
-        let ceiling = settings.timers.safety_ceiling.min(app.safety_ceiling);
-        let bounded = axb.max_minutes != 0 && maximum <= ceiling;
-        let longest = if bounded { (maximum, Cause::MaxDuration) } else { (ceiling, Cause::SafetyCeiling) };
-        let last_minute = named(voice.and_then(|voice| voice.last_minute.as_ref()))
-            .or_else(|| app.prompts.last_minute.clone())
-            .filter(|_| bounded);
-        let max_forwards = match invite.max_forwards() {
-            Some(Ok(hops)) => hops.saturating_sub(1),
-            Some(Err(_)) | None => 69,
-        };
-        Ok(Plan {
-            app: axb.app,
-            x,
-            callee,
-            trunk_out,
-            routes: routes.into(),
-            announcement,
-            hint_tone,
-            last_minute,
-            longest,
-            record: axb.record && app.recording,
-            max_forwards,
-        })
-    }
-
-    /// Whether a new call must be turned away at once, before it costs anything.
-    fn overload(&mut self, now: Duration, trunk: &Trunk) -> Option<Drop> {
-        if self.draining {
-            return Some(Drop::Draining);
-        }
-        // Calls that have ended but still wait for an ACK or the response to a BYE count half.
-        let limit = self.settings.limits.calls;
-        if self.live.calls >= limit || self.calls.len() >= 2 * limit as usize {
-            return Some(Drop::Calls);
-        }
-        if self.live.of_trunk(&trunk.name) >= trunk.max_calls {
-            return Some(Drop::TrunkCalls);
-        }
-        let rate = f64::from(trunk.calls_per_second);
-        let bucket = self.rates.entry(Arc::clone(&trunk.name)).or_insert_with(|| Bucket::full(now, rate));
-        (!bucket.take(now, rate)).then_some(Drop::TrunkRate)
-    }
-
-    fn take_ports(&mut self, now: Duration) -> Option<MediaPorts> {
-        let Some(first) = self.ports.take(now) else {
-            self.counters.drop(Drop::Ports);
-            return None;
-        };
-        let Some(second) = self.ports.take(now) else {
-            self.ports.release(now, first);
-            self.counters.drop(Drop::Ports);
-            return None;
-        };
-        self.next_session += 1;
-        Some(MediaPorts { session: SessionId(self.next_session), ports: [first, second] })
-    }
-
-    fn new_cdr(&mut self, now: Duration, trunk: &Trunk, caller: Option<Number>, x: Option<Number>) -> Box<Cdr> {
-        let mut session_id = Vec::with_capacity(32);
-        push_hex(&mut session_id, self.tokens.draw(), 16);
-        push_hex(&mut session_id, self.tokens.draw(), 16);
-        let session_id = String::from_utf8(session_id).expect("hexadecimal digits are UTF-8");
-        Box::new(Cdr::begun(now, session_id.into(), Arc::clone(&trunk.name), caller, x))
-    }
-
-    fn next_key(&mut self) -> CallKey {
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let index = u32::try_from(self.calls.vacant_key()).expect("overload() keeps calls below twice a u32's half");
-        CallKey { index, generation: self.next_generation }
     }
 
     // ---- calls ------------------------------------------------------------------------------------------------
@@ -1013,10 +768,11 @@ impl Core {
     /// A response that comes from elsewhere than the trunk that its request went to. Whoever sends it has seen our request;
     /// answering its challenge would give it our digest, and following it our calls.
     fn is_foreign(&self, trunk: TrunkId, response: &Message) -> bool {
-        let Some((owner, _)) = self.layer.owner_of(response) else { return false };
+        let Some(owner) = self.layer.owner_of(response) else { return false };
         let from = &self.settings.trunk(trunk).name;
         match owner {
             Owner::Leg(LegKey { call, side }) => self.call(call).is_some_and(|call| call.is_foreign(side, from)),
+            Owner::Text(key) => self.is_text_foreign(key, from),
             // All that an answer to a probe can say is that somebody lives.
             Owner::Probe(_) => false,
         }
@@ -1035,11 +791,15 @@ impl Core {
             out: &mut self.out,
             unix_at_epoch: self.unix_at_epoch,
             has_ended: false,
+            typed: None,
         };
         work(call, &mut cx);
-        let has_ended = cx.has_ended;
+        let (has_ended, typed) = (cx.has_ended, cx.typed);
         self.current = None;
         self.settle(now, key, has_ended);
+        if let Some(typed) = typed {
+            self.on_typed(now, key, typed);
+        }
     }
 
     /// Lets a leg work, and tells its call what came of it.
@@ -1123,13 +883,6 @@ impl Core {
         {
             self.reply(flow, &message, 403, &[]);
         }
-    }
-
-    /// Between the configured seconds and twice as many, so that callers do not come back together; the same for every copy of
-    /// a request.
-    fn retry_after(&self, mark: u64) -> String {
-        let base = u64::from(self.settings.limits.retry_after.max(1));
-        (base + mark % (base + 1)).to_string()
     }
 
     fn count_parse_error(&mut self, error: ParseError) {

@@ -27,8 +27,9 @@ pub(crate) fn check(request: &Message, trunk: &Trunk) -> Result<(), Complaint> {
         Ok(_) => return Err(Complaint::new(Drop::UriScheme, 416)),
         Err(_) => return Err(Complaint::new(Drop::UriScheme, 400)),
     }
-    // Of what a proxy would pass on we pass on calls; the rest ends here, however few hops it has left (RFC 4475 §3.3.11).
-    if request.method() == Method::Invite && matches!(request.max_forwards(), Some(Ok(0))) {
+    // Of what a proxy would pass on we pass on calls and texts; the rest ends here, however few hops it has left (RFC 4475
+    // §3.3.11).
+    if matches!(request.method(), Method::Invite | Method::Message) && matches!(request.max_forwards(), Some(Ok(0))) {
         return Err(Complaint::new(Drop::TooManyHops, 483));
     }
     check_extensions(request, trunk)
@@ -43,7 +44,7 @@ pub(crate) fn check_extensions(request: &Message, trunk: &Trunk) -> Result<(), C
     let known = |tag: &&[u8]| EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
     let unknown = |name| request.values(name).filter(|tag| !tag.is_empty() && !known(tag)).collect::<Vec<_>>();
     let mut required = unknown(HeaderName::Require);
-    if required.is_empty() && request.method() == Method::Invite {
+    if required.is_empty() && matches!(request.method(), Method::Invite | Method::Message) {
         // What a caller asks of those between it and the callee it asks of us too: there is nobody else in between.
         required = unknown(HeaderName::ProxyRequire);
     }

@@ -8,12 +8,14 @@
 //!         media events ──▶ Core::handle_media_event ──────────────────────────────────────────────▶ Call
 //!                 time ──▶ Core::handle_timeout                                                     │
 //!                                                                                       LegCommand  ▼
-//!   Core::poll_output ◀── Transmit · Media · Ended · Refused ◀────────────────────────────────── Leg, Session
+//!   Core::poll_output ◀── Transmit · OpenMedia · Media · Ended · Log ◀────────────────────────── Leg, Session
 //! ```
 
 mod call;
 pub mod cdr;
+mod collect;
 pub mod core;
+pub mod event;
 mod info;
 mod intake;
 pub mod leg;
@@ -25,5 +27,6 @@ mod overload;
 mod peers;
 pub mod routes;
 pub mod settings;
+pub mod text;
 
 pub use crate::core::{Core, Output, SessionId};

@@ -8,6 +8,7 @@ use numbering::Number;
 
 use crate::outcome::Cause;
 use crate::routes::{Change, RouteGauge};
+use crate::text::Outcome;
 
 /// Things that were turned away or cut short because of a limit or a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -26,13 +27,13 @@ pub enum Drop {
     TooManyHops,
     /// A Require that we do not fulfil (420).
     BadExtension,
-    /// A method that we do not take (405).
+    /// A method that we do not take (405), or do not know (501).
     Method,
     /// A body that we do not take (415), or an INVITE that accepts no session description (406).
     ContentType,
     /// A session timer shorter than our minimum (422).
     SessionInterval,
-    /// A Request-URI that we do not take (416).
+    /// A Request-URI that we do not take (416), or cannot read (400).
     UriScheme,
     /// A call whose credentials are wrong or cannot be read (401, 400).
     Unauthenticated,
@@ -48,13 +49,15 @@ pub enum Drop {
     Draining,
     /// A new call while no RTP port was free (503).
     Ports,
+    /// A text message while as many as allowed were in progress, or faster than the trunk may (503).
+    Texts,
     /// A new call that would have waited too long, or a repeat of one that was refused (503).
     Overload,
 }
 
 impl Drop {
     /// Every one, in the order of [`Counters::dropped`].
-    pub const ALL: [Drop; 19] = [
+    pub const ALL: [Drop; 20] = [
         Drop::Stranger,
         Drop::Transactions,
         Drop::Merged,
@@ -73,6 +76,7 @@ impl Drop {
         Drop::TrunkRate,
         Drop::Draining,
         Drop::Ports,
+        Drop::Texts,
         Drop::Overload,
     ];
 
@@ -98,6 +102,7 @@ impl Drop {
             Drop::TrunkRate => "trunk_rate",
             Drop::Draining => "draining",
             Drop::Ports => "ports",
+            Drop::Texts => "texts",
             Drop::Overload => "overload",
         }
     }
@@ -120,6 +125,8 @@ pub struct Counters {
     pub panics: u64,
     /// Calls begun (an INVITE that got a call of its own, refused or not).
     pub calls_begun: u64,
+    /// Text messages, by [`Outcome::ALL`].
+    pub texts: [u64; Outcome::ALL.len()],
 }
 
 impl Default for Counters {
@@ -132,6 +139,7 @@ impl Default for Counters {
             dropped: [0; Drop::ALL.len()],
             panics: 0,
             calls_begun: 0,
+            texts: [0; Outcome::ALL.len()],
         }
     }
 }
@@ -147,6 +155,8 @@ impl Counters {
 pub struct Gauges {
     /// Calls in progress.
     pub calls: usize,
+    /// Text messages in progress.
+    pub texts: usize,
     /// Client and server transactions.
     pub transactions: (usize, usize),
     /// RTP ports in use.
@@ -177,6 +187,13 @@ pub enum LogLine {
         /// Where to.
         trunk_out: Arc<str>,
     },
+    /// A caller has typed an extension, or nothing.
+    Typed {
+        /// Of the call.
+        session_id: Arc<str>,
+        /// How many digits.
+        digits: usize,
+    },
     /// B rings (or sends early media).
     Alerting {
         /// Of the call.
@@ -206,6 +223,19 @@ pub enum LogLine {
         released_by: Option<Side>,
         /// Of the conversation, from B's answer; `None` when there was none.
         talked: Option<Duration>,
+    },
+    /// A text message was answered. No word of it stands here.
+    Text {
+        /// Of the text.
+        id: Arc<str>,
+        /// Printed masked; `None` when withheld.
+        calling: Option<Number>,
+        /// Printed masked.
+        x: Number,
+        /// What became of it.
+        outcome: Outcome,
+        /// In how many messages it went.
+        parts: u16,
     },
     /// A route of a trunk was taken out or has returned.
     Route(Change),

@@ -121,8 +121,8 @@ impl OfferAnswer {
 
     /// Our offer came to nothing: what was settled before stands (RFC 3261 §14.1).
     pub(crate) fn withdraw(&mut self) {
-        if let State::Offered { before: Some(settled), .. } = &self.state {
-            self.state = State::Settled(settled.clone());
+        if let Some(settled) = self.settled() {
+            self.state = State::Settled(settled);
         }
     }
 

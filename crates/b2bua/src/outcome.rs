@@ -27,6 +27,20 @@ pub enum Cause {
     WrongDirection,
     /// A fixed line may only be called.
     FixedLineCaller,
+    /// A of an A–X called X, and nobody has been named to be reached.
+    NoTemporaryCallee,
+    /// The customer has switched X off.
+    SwitchedOff,
+    /// X is suspended or unavailable.
+    NumberUnusable,
+    /// The extension that was typed or dialled is nobody's.
+    UnknownExtension,
+    /// The caller typed no extension.
+    EmptyExtension,
+    /// The caller hung up before an extension was typed.
+    LeftWhileTyping,
+    /// A of an A–X–E called X, and there is nobody to be called back.
+    NoCallBack,
     /// There is no approved hint tone.
     NoHintTone,
     /// B is busy.
@@ -63,6 +77,8 @@ pub enum Cause {
     NumberFull,
     /// No RTP port is free.
     NoPorts,
+    /// The customer or the operator ended the call.
+    Stopped,
     /// We are shutting down.
     Draining,
     /// No trunk can take the outgoing leg.
@@ -84,6 +100,14 @@ pub enum RefusalPrompt {
     Busy,
     /// Service fault.
     ServiceFault,
+    /// The extension is nobody's.
+    WrongExtension,
+    /// No extension was typed.
+    EmptyExtension,
+    /// Nobody has been named to be reached.
+    NoCallee,
+    /// There is nobody to be called back.
+    NoCallBack,
 }
 
 /// One row of the table.
@@ -105,7 +129,7 @@ pub struct Row {
 
 impl Cause {
     /// Every cause, for metrics and tests.
-    pub const ALL: [Cause; 32] = [
+    pub const ALL: [Cause; 40] = [
         Cause::HungUp,
         Cause::MaxDuration,
         Cause::SafetyCeiling,
@@ -116,6 +140,13 @@ impl Cause {
         Cause::UnreadableNumber,
         Cause::WrongDirection,
         Cause::FixedLineCaller,
+        Cause::NoTemporaryCallee,
+        Cause::SwitchedOff,
+        Cause::NumberUnusable,
+        Cause::UnknownExtension,
+        Cause::EmptyExtension,
+        Cause::LeftWhileTyping,
+        Cause::NoCallBack,
         Cause::NoHintTone,
         Cause::Busy,
         Cause::NoAnswer,
@@ -134,6 +165,7 @@ impl Cause {
         Cause::TrunkFull,
         Cause::NumberFull,
         Cause::NoPorts,
+        Cause::Stopped,
         Cause::Draining,
         Cause::NoRoute,
         Cause::Loop,
@@ -166,6 +198,13 @@ impl Cause {
             Cause::UnreadableNumber       => row(8014, "The dialled number cannot be read.",      "unreadable_number",        28, 484, None),
             Cause::WrongDirection         => row(8016, "This direction is not allowed.",          "wrong_direction",          21, 403, Some(P::NoPermission)),
             Cause::FixedLineCaller        => row(8023, "A fixed line may not call.",              "fixed_line_caller",        21, 403, Some(P::NoPermission)),
+            Cause::NoTemporaryCallee      => row(8013, "Nobody has been named to be reached.",    "no_temporary_callee",      21, 403, Some(P::NoCallee)),
+            Cause::SwitchedOff            => row(8018, "The customer has switched the number off.", "switched_off",           21, 403, Some(P::NoPermission)),
+            Cause::NumberUnusable         => row(8055, "The virtual number does not serve now.",  "number_unusable",          21, 403, Some(P::ServiceFault)),
+            Cause::UnknownExtension       => row(8022, "The extension is nobody's.",              "unknown_extension",        1,  404, Some(P::WrongExtension)),
+            Cause::EmptyExtension         => row(8033, "The caller typed no extension.",          "empty_extension",          28, 484, Some(P::EmptyExtension)),
+            Cause::LeftWhileTyping        => row(7516, "The caller hung up before an extension was typed.", "left_while_typing", 16, 487, None),
+            Cause::NoCallBack             => row(8019, "There is nobody to be called back.",      "no_call_back",             21, 403, Some(P::NoCallBack)),
             Cause::NoHintTone             => row(7507, "There is no approved hint tone.",         "no_hint_tone",             21, 403, Some(P::ServiceFault)),
             Cause::Busy                   => row(8102, "The called party is busy.",               "busy",                     17, 486, Some(P::Busy)),
             Cause::NoAnswer               => row(8101, "The called party did not answer.",        "no_answer",                19, 480, None),
@@ -184,6 +223,7 @@ impl Cause {
             Cause::TrunkFull              => row(7001, "The trunk has its maximum of calls.",     "trunk_full",               42, 503, None),
             Cause::NumberFull             => row(7003, "The number has its maximum of calls.",    "number_full",              17, 486, Some(P::Busy)),
             Cause::NoPorts                => row(522,  "No media port is free.",                  "no_ports",                 44, 503, None),
+            Cause::Stopped                => row(8017, "The customer ended the call.",            "stopped",                  16, 480, None),
             Cause::Draining               => row(8040, "The platform is shutting down.",          "draining",                 42, 503, None),
             Cause::NoRoute                => row(8040, "No trunk takes the outgoing leg.",        "no_route",                 3,  500, Some(P::ServiceFault)),
             Cause::Loop                   => row(8044, "The call went round through this platform.", "loop",                  25, 482, None),
@@ -229,6 +269,11 @@ impl From<Refusal> for Cause {
             Refusal::NotBound => Cause::NotBound,
             Refusal::WrongDirection => Cause::WrongDirection,
             Refusal::FixedLineCaller => Cause::FixedLineCaller,
+            Refusal::NoTemporaryCallee => Cause::NoTemporaryCallee,
+            Refusal::SwitchedOff => Cause::SwitchedOff,
+            Refusal::NumberUnusable => Cause::NumberUnusable,
+            Refusal::UnknownExtension => Cause::UnknownExtension,
+            Refusal::NoCallBack => Cause::NoCallBack,
         }
     }
 }

@@ -105,6 +105,7 @@ struct Waiting<T> {
 /// New calls that wait.
 #[derive(Debug)]
 pub(crate) struct Room<T> {
+    /// A lane stays when it is empty: in calm that is after nearly every call.
     lanes: HashMap<TrunkId, VecDeque<Waiting<T>>>,
     /// Trunks whose lanes are not empty, in the order of their turns.
     turns: VecDeque<TrunkId>,
@@ -181,7 +182,10 @@ impl<T> Room<T> {
         let lane = self.lanes.get_mut(&trunk)?;
         let waiting = lane.pop_front()?;
         if lane.is_empty() {
-            self.lanes.remove(&trunk);
+            // What a flood has made of it is given back.
+            if lane.capacity() > Pace::LEAST {
+                *lane = VecDeque::new();
+            }
         } else {
             self.turns.push_back(trunk);
         }
@@ -203,7 +207,6 @@ impl<T> Room<T> {
         let place = lane.iter().position(|waiting| is_it(&waiting.call))?;
         let waiting = lane.remove(place)?;
         if lane.is_empty() {
-            self.lanes.remove(&trunk);
             self.turns.retain(|turn| *turn != trunk);
         }
         self.len -= 1;

@@ -384,12 +384,18 @@ impl Routes {
             let chosen = self.choose(&usable[..equal]);
             ordered.push(usable.remove(chosen));
         }
-        if let Some(first) = ordered.first().filter(|first| self.entries[**first].is_on_trial(now)) {
-            // Others do not wait for this call's time-out, and the next one that tries does so later.
-            self.entries[*first].lengthen(now);
-        }
         let candidate = |place: usize| Candidate { id: self.id(place), route: self.entries[place].route.clone() };
         ordered.into_iter().map(candidate).collect()
+    }
+
+    /// A call goes there. If that is a trial, others do not wait for this call's time-out, and the next one that tries does so
+    /// later.
+    pub fn on_call(&mut self, now: Duration, id: RouteId) {
+        if let Some(place) = self.entry(id)
+            && self.entries[place].is_on_trial(now)
+        {
+            self.entries[place].lengthen(now);
+        }
     }
 
     /// RFC 2782: one of equal priority, by weight. A place in the list.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -34,13 +35,18 @@ pub struct Settings {
     pub timers: CallTimers,
     /// What we call ourselves in `Server` and `User-Agent`; `None` leaves the header away.
     pub product_name: Option<Box<str>>,
-    /// Whose the addresses are, by the trunks above; made when it is first asked.
-    pub peers: OnDemand,
+    /// The driver wants to know which Call-IDs are of one call: [`crate::core::Output::Correlated`].
+    pub correlates: bool,
+    /// Whose the addresses and the names are, by the trunks above; made when it is first asked.
+    pub index: OnDemand,
 }
 
-/// The [`Peers`] of some settings, made once. A clone begins anew: settings are cloned to be changed.
+/// Where the trunks of some settings are found, made once. A clone begins anew: settings are cloned to be changed.
 #[derive(Debug, Default)]
-pub struct OnDemand(OnceLock<Arc<Peers>>);
+pub struct OnDemand {
+    peers: OnceLock<Arc<Peers>>,
+    names: OnceLock<HashMap<Arc<str>, TrunkId>>,
+}
 
 impl Clone for OnDemand {
     fn clone(&self) -> Self {
@@ -154,6 +160,10 @@ pub struct Trunk {
     pub called_in: CalledIn,
     /// Also say X in P-Asserted-Identity on the outgoing leg.
     pub assert_identity: bool,
+    /// The carrier allows that A is shown who calls, where the binding wants it (`calleeNumDisplay`, `displayNumMode`).
+    pub shows_caller: bool,
+    /// How its callers are asked for an extension.
+    pub ask_extension: AskExtension,
     /// Companding laws in order of preference; never empty.
     pub codecs: Vec<Codec>,
     /// Media source policy.
@@ -168,8 +178,40 @@ pub struct Trunk {
     pub calls_per_second: u32,
     /// Who we are when it challenges our requests (RFC 3261 §22); `None` lets the challenge refuse the call.
     pub auth: Option<Arc<Credentials>>,
-    /// Who its calls must prove to be; `None` believes its address.
+    /// Who its calls and texts must prove to be; `None` believes its address.
     pub challenge: Option<Arc<Account>>,
+    /// Text messages.
+    pub texts: TrunkTexts,
+}
+
+/// How text messages go to and come from a trunk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrunkTexts {
+    /// What carries them.
+    pub by: TextBy,
+    /// Texts a second from it (a bucket as deep as one second).
+    pub per_second: u32,
+    /// The most characters that go in one message; a longer text goes in several, one after another. `None`: whatever there
+    /// are.
+    pub longest: Option<NonZeroU16>,
+}
+
+/// What carries the texts of a trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TextBy {
+    /// SIP MESSAGE (RFC 3428).
+    #[default]
+    Sip,
+    /// The driver, which has a protocol of its own: [`crate::core::Output::SendText`], [`crate::core::Core::take_in_text`].
+    /// The trunk's SIP side takes no MESSAGE then, and is sent none.
+    Driver,
+}
+
+impl Default for TrunkTexts {
+    /// SIP, a hundred a second, of whatever length.
+    fn default() -> Self {
+        TrunkTexts { by: TextBy::Sip, per_second: 100, longest: None }
+    }
 }
 
 /// A customer's application.
@@ -187,10 +229,43 @@ pub struct App {
     pub no_answer: Duration,
     /// The longest that a call of this app may last, where that is less than [`CallTimers::safety_ceiling`].
     pub safety_ceiling: Duration,
+    /// What becomes of a call to an A who is in another already (AX and AXE).
+    pub second_call: SecondCall,
+    /// It wants to know what happens to its calls: [`crate::core::Output::Told`].
+    pub is_told: bool,
+    /// What becomes of text messages to its X.
+    pub texts: AppTexts,
     /// The app's prompts.
     pub prompts: AppPrompts,
     /// Prompts that bindings name.
     pub named: HashMap<Arc<str>, Arc<Prompt>>,
+}
+
+/// What becomes of text messages to the X of an app (product rule S).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AppTexts {
+    /// They are refused, and the customer is told nothing.
+    #[default]
+    Off,
+    /// They are forwarded, and the customer is told.
+    Notify,
+    /// The customer is asked first, and told what came of it.
+    Block {
+        /// How long the answer is waited for: ten seconds at most.
+        within: Duration,
+        /// What becomes of a text for which no answer came.
+        unanswered: Unanswered,
+    },
+}
+
+/// What becomes of a text for which the customer has no answer in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unanswered {
+    /// It is forwarded as if nobody had been asked.
+    Forward,
+    /// It is thrown away.
+    #[default]
+    Discard,
 }
 
 /// The prompts of product rule R; `None` plays nothing.
@@ -208,6 +283,69 @@ pub struct AppPrompts {
     pub service_fault: Option<Arc<Prompt>>,
     /// One minute is left.
     pub last_minute: Option<Arc<Prompt>>,
+    /// Asks for an extension.
+    pub enter_extension: Option<Arc<Prompt>>,
+    /// The extension is nobody's.
+    pub wrong_extension: Option<Arc<Prompt>>,
+    /// No extension was typed.
+    pub empty_extension: Option<Arc<Prompt>>,
+    /// A of an A–X called X, and nobody has been named to be reached.
+    pub no_callee: Option<Arc<Prompt>>,
+    /// A of an A–X–E called X, and there is nobody to be called back.
+    pub no_call_back: Option<Arc<Prompt>>,
+}
+
+impl AppPrompts {
+    /// Each that there is.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Prompt>> {
+        let AppPrompts {
+            ringback,
+            busy,
+            no_permission,
+            no_binding,
+            service_fault,
+            last_minute,
+            enter_extension,
+            wrong_extension,
+            empty_extension,
+            no_callee,
+            no_call_back,
+        } = self;
+        let prompts = [
+            ringback,
+            busy,
+            no_permission,
+            no_binding,
+            service_fault,
+            last_minute,
+            enter_extension,
+            wrong_extension,
+            empty_extension,
+            no_callee,
+            no_call_back,
+        ];
+        prompts.into_iter().flatten()
+    }
+}
+
+/// What becomes of a call to an A who is in another already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SecondCall {
+    /// It is offered: A's phone or network decides.
+    Offer,
+    /// It is refused: the caller hears that A is busy (8102).
+    #[default]
+    Refuse,
+}
+
+/// How a trunk's callers are asked for an extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AskExtension {
+    /// The call is answered first: some carriers pass no digits before.
+    #[default]
+    Answered,
+    /// In early media (183): whoever types no extension pays nothing.
+    Early,
 }
 
 /// Limits of the core; reaching one is counted and answered.
@@ -217,6 +355,8 @@ pub struct Limits {
     pub calls: u32,
     /// Calls of one X in progress at once; 0 does not limit.
     pub calls_per_number: u32,
+    /// Text messages in progress.
+    pub texts: u32,
     /// Server and client transactions in memory.
     pub transactions: u32,
     /// What a message may be.
@@ -260,7 +400,7 @@ impl Settings {
     /// Whose addresses are whose, to be asked elsewhere.
     #[must_use]
     pub fn peers(&self) -> &Arc<Peers> {
-        self.peers.0.get_or_init(|| Arc::new(Peers::of(&self.trunks)))
+        self.index.peers.get_or_init(|| Arc::new(Peers::of(&self.trunks)))
     }
 
     /// By what we can send, as the listeners are: where a name leaves the choice to us, the first of them comes first.
@@ -278,6 +418,20 @@ impl Settings {
         ways
     }
 
+    /// Others, with what of these cannot change while sockets are bound and transactions are under way.
+    pub(crate) fn kept_in(&self, others: Arc<Settings>) -> Arc<Settings> {
+        let is_kept =
+            others.listeners == self.listeners && others.media == self.media && others.timers.sip == self.timers.sip;
+        if is_kept {
+            return others;
+        }
+        let mut others = Arc::unwrap_or_clone(others);
+        others.listeners.clone_from(&self.listeners);
+        others.media.clone_from(&self.media);
+        others.timers.sip.clone_from(&self.timers.sip);
+        Arc::new(others)
+    }
+
     /// The listener that what goes to a peer of a trunk leaves by: the first of its protocol and IP version, one of
     /// [`Trunk::from`] if there is one. `None`: nothing can be sent there.
     #[must_use]
@@ -290,8 +444,10 @@ impl Settings {
     /// The trunk of a name.
     #[must_use]
     pub fn trunk_named(&self, name: &str) -> Option<TrunkId> {
-        let place = self.trunks.iter().position(|trunk| &*trunk.name == name)?;
-        Some(TrunkId(u16::try_from(place).ok()?))
+        let names = self.index.names.get_or_init(|| {
+            self.trunks.iter().zip(0..).map(|(trunk, place)| (Arc::clone(&trunk.name), TrunkId(place))).collect()
+        });
+        names.get(name).copied()
     }
 
     /// A trunk.

@@ -1,23 +1,14 @@
 //! Digest authentication in calls (RFC 3261 §22, RFC 7616, RFC 8760): carriers that want to know who we are, and callers that must
 //! prove who they are. A ladder each; the phones compute their digests by themselves.
 
+mod story;
+
 use std::sync::Arc;
 
 use b2bua::outcome::Cause;
 use sip::digest::{Account, Credentials, Hash, Password};
-use testbed::{A, Algorithm, Challenge, Expect, Script, Setup, World, assert_ladder, expect, leaks_of, ms};
-
-/// A calls; runs to the end, checks what is left and what was said, and compares.
-fn story(setup: Setup, cause: Cause, ladder: &Expect) -> World {
-    // Once more with canaries in every place of every message: nothing of them arrives anywhere else.
-    assert_eq!(leaks_of(setup.clone(), |world| world.call(A)), Vec::<String>::new());
-    let mut world = setup.world();
-    world.call(A);
-    world.finish();
-    assert_eq!(world.cdrs()[0].cause, cause, "{}", world.ladder());
-    assert_ladder(&world, ladder);
-    world
-}
+use story::story;
+use testbed::{Algorithm, Challenge, Script, Setup, expect, ms};
 
 /// Carrier-b knows us by a password.
 fn known_to_b(mut setup: Setup) -> Setup {

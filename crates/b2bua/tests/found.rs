@@ -1,18 +1,12 @@
 //! What the program fuzzer (`crates/fuzz`, target `calls`) has found, each as the shortest ladder that shows it.
 
+mod story;
+
 use std::net::SocketAddr;
 
 use b2bua::outcome::Cause;
-use testbed::{A, Expect, Fork, Link, PhoneEvent, Reliability, Script, Setup, World, assert_ladder, expect, ms};
-
-fn story(setup: Setup, cause: Cause, ladder: &Expect) -> World {
-    let mut world = setup.world();
-    world.call(A);
-    world.finish();
-    assert_eq!(world.cdrs()[0].cause, cause, "{}", world.ladder());
-    assert_ladder(&world, ladder);
-    world
-}
+use story::story;
+use testbed::{Fork, Link, PhoneEvent, Reliability, Script, Setup, expect, ms};
 
 fn late(ms: u64) -> Link {
     Link { latency: std::time::Duration::from_millis(ms), ..Link::default() }

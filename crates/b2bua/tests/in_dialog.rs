@@ -1,19 +1,10 @@
 //! What comes within calls: digits in every form, transfers, other requests, bodies with more in them than audio. A ladder each.
 
-use b2bua::outcome::Cause;
-use testbed::{A, Act, Expect, Offer, Script, Setup, When, World, assert_ladder, expect, leaks_of, ms};
+mod story;
 
-/// A calls; runs to the end, checks what is left and what was said, and compares.
-fn story(setup: Setup, cause: Cause, ladder: &Expect) -> World {
-    // Once more with canaries in every place of every message: nothing of them arrives anywhere else.
-    assert_eq!(leaks_of(setup.clone(), |world| world.call(A)), Vec::<String>::new());
-    let mut world = setup.world();
-    world.call(A);
-    world.finish();
-    assert_eq!(world.cdrs()[0].cause, cause, "{}", world.ladder());
-    assert_ladder(&world, ladder);
-    world
-}
+use b2bua::outcome::Cause;
+use story::story;
+use testbed::{Act, Offer, Script, Setup, When, expect, ms};
 
 /// This phone has no telephone-event (RFC 4733).
 fn without_events(mut setup: Setup, phone: usize) -> Setup {

@@ -1,30 +1,20 @@
 //! One ladder for every outcome of a call (product rules M1, C, M5). Each is compared as text, checked for leftovers, and
 //! scanned for anything that tells one party of the other.
 
+mod story;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use b2bua::outcome::Cause;
 use numbering::CallDirection;
-use testbed::{A, B, Expect, PhoneId, Reply, Script, Setup, World, assert_ladder, expect, leaks_of, ms};
-
-/// Calls, runs to the end, checks what is left and what was said, and compares.
-fn story(setup: Setup, caller: PhoneId, cause: Cause, ladder: &Expect) -> World {
-    // Once more with canaries in every place of every message: nothing of them arrives anywhere else.
-    assert_eq!(leaks_of(setup.clone(), |world| world.call(caller)), Vec::<String>::new());
-    let mut world = setup.world();
-    world.call(caller);
-    world.finish();
-    assert_eq!(world.cdrs().len(), 1, "one record a call");
-    assert_eq!(world.cdrs()[0].cause, cause, "{}", world.ladder());
-    assert_ladder(&world, ladder);
-    world
-}
+use story::story_of;
+use testbed::{A, B, PhoneId, Reply, Script, Setup, assert_ladder, expect, ms};
 
 #[test]
 fn b_hangs_up_after_a_talk() {
     let setup = Setup::new(1).b(Script::answers(ms(3_200)).hangs_up(ms(6_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::HungUp,
@@ -53,7 +43,7 @@ fn b_hangs_up_after_a_talk() {
 #[test]
 fn a_hangs_up_after_a_talk() {
     let setup = Setup::new(1).a(Script::default().hangs_up(ms(6_000))).b(Script::answers(ms(3_200)));
-    story(
+    story_of(
         setup,
         A,
         Cause::HungUp,
@@ -82,7 +72,7 @@ fn a_hangs_up_after_a_talk() {
 #[test]
 fn b_calls_a_the_other_way() {
     let setup = Setup::new(1).reversed().a(Script::answers(ms(1_000))).b(Script::default().hangs_up(ms(4_000)));
-    story(
+    story_of(
         setup,
         B,
         Cause::HungUp,
@@ -111,7 +101,7 @@ fn b_calls_a_the_other_way() {
 #[test]
 fn an_announcement_takes_the_place_of_ringback() {
     let setup = Setup::new(1).announced().b(Script::answers(ms(4_000)).hangs_up(ms(2_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::HungUp,
@@ -140,7 +130,7 @@ fn an_announcement_takes_the_place_of_ringback() {
 #[test]
 fn early_media_of_b_is_heard() {
     let setup = Setup::new(1).b(Script::answers(ms(3_000)).early_media(ms(500)).hangs_up(ms(2_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::HungUp,
@@ -171,7 +161,7 @@ fn early_media_of_b_is_heard() {
 #[test]
 fn early_media_of_b_is_heard_after_the_announcement() {
     let setup = Setup::new(1).announced().b(Script::answers(ms(4_000)).early_media(ms(500)).hangs_up(ms(2_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::HungUp,
@@ -202,7 +192,7 @@ fn early_media_of_b_is_heard_after_the_announcement() {
 #[test]
 fn a_recorded_call_begins_its_recording_after_the_tone() {
     let setup = Setup::new(1).recorded().b(Script::answers(ms(1_000)).hangs_up(ms(6_200)));
-    let world = story(
+    let world = story_of(
         setup,
         A,
         Cause::HungUp,
@@ -234,7 +224,7 @@ fn a_recorded_call_begins_its_recording_after_the_tone() {
 #[test]
 fn the_maximum_duration_ends_the_call_after_a_warning() {
     let setup = Setup::new(1).max_minutes(2).b(Script::answers(ms(1_000)));
-    let world = story(
+    let world = story_of(
         setup,
         A,
         Cause::MaxDuration,
@@ -267,7 +257,7 @@ fn the_maximum_duration_ends_the_call_after_a_warning() {
 fn the_safety_ceiling_ends_a_call_without_maximum() {
     let mut setup = Setup::new(1).b(Script::answers(ms(1_000)));
     setup.settings.timers.safety_ceiling = Duration::from_secs(10);
-    story(
+    story_of(
         setup,
         A,
         Cause::SafetyCeiling,
@@ -296,7 +286,7 @@ fn the_safety_ceiling_ends_a_call_without_maximum() {
 #[test]
 fn a_gives_up_before_b_rings() {
     let setup = Setup::new(1).a(Script::default().cancels(ms(300))).b(Script::rings().rings_after(ms(5_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::CancelledBeforeRinging,
@@ -324,7 +314,7 @@ fn a_gives_up_before_b_rings() {
 #[test]
 fn a_gives_up_while_b_rings() {
     let setup = Setup::new(1).a(Script::default().cancels(ms(3_000))).b(Script::rings());
-    story(
+    story_of(
         setup,
         A,
         Cause::CancelledAfterRinging,
@@ -350,7 +340,7 @@ fn a_gives_up_while_b_rings() {
 #[test]
 fn b_is_busy() {
     let setup = Setup::new(1).b(Script::is_busy(ms(100)));
-    story(
+    story_of(
         setup,
         A,
         Cause::Busy,
@@ -372,7 +362,7 @@ fn b_is_busy() {
 #[test]
 fn a_gives_up_during_the_busy_prompt() {
     let setup = Setup::new(1).a(Script::default().cancels(ms(500))).b(Script::is_busy(ms(100)));
-    let world = story(
+    let world = story_of(
         setup,
         A,
         Cause::Busy,
@@ -397,7 +387,7 @@ fn a_gives_up_during_the_busy_prompt() {
 #[test]
 fn b_declines() {
     let setup = Setup::new(1).b(Script::declines(ms(2_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::Rejected,
@@ -419,7 +409,7 @@ fn b_declines() {
 #[test]
 fn b_does_not_answer() {
     let setup = Setup::new(1).b(Script::rings());
-    story(
+    story_of(
         setup,
         A,
         Cause::NoAnswer,
@@ -443,7 +433,7 @@ fn b_does_not_answer() {
 #[test]
 fn b_does_not_exist() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 404));
-    story(
+    story_of(
         setup,
         A,
         Cause::NoSuchNumber,
@@ -463,7 +453,7 @@ fn b_does_not_exist() {
 #[test]
 fn b_is_unreachable() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 480));
-    story(
+    story_of(
         setup,
         A,
         Cause::Unreachable,
@@ -483,7 +473,7 @@ fn b_is_unreachable() {
 #[test]
 fn a_480_for_a_busy_phone_is_busy_by_its_reason() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 480).because("Q.850;cause=17;text=\"User busy\""));
-    story(
+    story_of(
         setup,
         A,
         Cause::Busy,
@@ -505,7 +495,7 @@ fn a_480_for_a_busy_phone_is_busy_by_its_reason() {
 #[test]
 fn the_network_of_b_refuses() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 403));
-    story(
+    story_of(
         setup,
         A,
         Cause::Refused,
@@ -525,7 +515,7 @@ fn the_network_of_b_refuses() {
 #[test]
 fn the_network_of_b_fails() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 500));
-    story(
+    story_of(
         setup,
         A,
         Cause::FarFailure,
@@ -547,7 +537,7 @@ fn the_network_of_b_fails() {
 #[test]
 fn the_network_of_b_is_silent() {
     let setup = Setup::new(1).b(Script::is_dead());
-    story(
+    story_of(
         setup,
         A,
         Cause::NoResponse,
@@ -573,7 +563,7 @@ fn the_network_of_b_is_silent() {
 #[test]
 fn b_shares_no_codec() {
     let setup = Setup::new(1).b(Script::refuses(ms(100), 488));
-    story(
+    story_of(
         setup,
         A,
         Cause::NoCommonCodec,
@@ -628,7 +618,7 @@ fn a_second_target_takes_what_the_first_refuses() {
 #[test]
 fn a_caller_that_is_not_bound_is_told_so() {
     let setup = Setup::new(1).stranger("+8613866667777", Script::default());
-    story(
+    story_of(
         setup,
         PhoneId(2),
         Cause::NotBound,
@@ -647,7 +637,7 @@ fn a_caller_that_is_not_bound_is_told_so() {
 #[test]
 fn the_wrong_direction_is_refused() {
     let setup = Setup::new(1).direction(CallDirection::BToA);
-    story(
+    story_of(
         setup,
         A,
         Cause::WrongDirection,
@@ -670,7 +660,7 @@ fn a_fixed_line_may_not_call() {
     setup.binding.a = numbering::Number::parse(line).expect("global");
     setup.phones[0].number = line.to_owned();
     setup.phones[0].headers.retain(|(name, _)| name != "P-Asserted-Identity");
-    story(
+    story_of(
         setup,
         A,
         Cause::FixedLineCaller,
@@ -726,7 +716,7 @@ fn a_number_that_cannot_be_read_is_incomplete() {
 fn without_an_approved_tone_no_call_is_carried() {
     let mut setup = Setup::new(1);
     setup.app().hint_tone = None;
-    story(
+    story_of(
         setup,
         A,
         Cause::NoHintTone,
@@ -747,7 +737,7 @@ fn without_a_tone_and_without_the_duty_the_parties_are_joined_at_once() {
     let mut setup = Setup::new(1).b(Script::answers(ms(500)).hangs_up(ms(2_000)));
     setup.app().hint_tone = None;
     setup.app().require_hint_tone = false;
-    let world = story(
+    let world = story_of(
         setup,
         A,
         Cause::HungUp,
@@ -777,7 +767,7 @@ fn without_a_tone_and_without_the_duty_the_parties_are_joined_at_once() {
 fn a_caller_without_offer_is_answered_with_one() {
     let mut setup = Setup::new(1).a(Script::default().offers_late()).b(Script::answers(ms(1_000)).hangs_up(ms(3_000)));
     setup.app().prompts.ringback = None;
-    story(
+    story_of(
         setup,
         A,
         Cause::HungUp,
@@ -807,7 +797,7 @@ fn a_caller_without_offer_is_answered_with_one() {
 fn a_caller_that_never_acknowledges_is_given_up() {
     let script = Script { never_acknowledge: true, ..Script::default() };
     let setup = Setup::new(1).mute().a(script).b(Script::answers(ms(1_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::NoAck,
@@ -843,7 +833,7 @@ fn a_caller_that_never_acknowledges_is_given_up() {
 fn dead_media_ends_the_call() {
     let mut setup = Setup::new(1).mute().b(Script::answers(ms(1_000)));
     setup.settings.media.dead_after = Duration::from_secs(30);
-    story(
+    story_of(
         setup,
         A,
         Cause::DeadMedia,
@@ -898,7 +888,7 @@ fn x_bound_to_x_is_a_loop() {
 fn no_port_is_left() {
     let mut setup = Setup::new(1);
     setup.settings.media.ports = (30_000, 30_000);
-    story(
+    story_of(
         setup,
         A,
         Cause::NoPorts,
@@ -915,7 +905,7 @@ fn no_port_is_left() {
 #[test]
 fn over_tcp_nothing_is_said_twice() {
     let setup = Setup::new(1).tcp().b(Script::answers(ms(1_000)).hangs_up(ms(3_000)));
-    story(
+    story_of(
         setup,
         A,
         Cause::HungUp,

@@ -38,7 +38,17 @@ fn outputs(core: &mut Core) -> (Vec<String>, Vec<LogLine>) {
         match output {
             Output::Transmit(transmit) => sent.push(String::from_utf8_lossy(&transmit.bytes).into_owned()),
             Output::Log(line) => said.push(line),
-            Output::OpenMedia { .. } | Output::Media { .. } | Output::Ended(_) => {}
+            Output::OpenMedia { .. }
+            | Output::Media { .. }
+            | Output::Reached { .. }
+            | Output::Told(_)
+            | Output::Correlated { .. }
+            | Output::AskText { .. }
+            | Output::SendText { .. }
+            | Output::AnswerText { .. }
+            | Output::Text(_)
+            | Output::Ending(_)
+            | Output::Ended(_) => {}
         }
     }
     (sent, said)

@@ -133,6 +133,29 @@ fn a_silent_route_costs_one_call_its_time_and_the_next_ones_nothing() {
 }
 
 #[test]
+fn a_call_that_goes_nowhere_uses_up_no_trial() {
+    let mut world = setup().world();
+    set_routes(&mut world, &[OTHER, GATEWAY]);
+    call(&mut world);
+    world.run_until(s(64));
+    // X and this caller have no codec in common.
+    let sdp = "v=0\r\no=- 1 1 IN IP4 10.1.7.7\r\ns=-\r\nc=IN IP4 10.1.7.7\r\nt=0 0\r\nm=audio 41000 RTP/AVP 9\r\n";
+    let invite = format!(
+        "INVITE sip:+8617055556666@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.1.7.7;branch=z9hG4bKa1\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:+8613811112222@10.1.7.7>;tag=a1\r\nTo: <sip:+8617055556666@10.0.0.1>\r\n\
+         Call-ID: hand\r\nCSeq: 1 INVITE\r\nContact: <sip:10.1.7.7>\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    world.inject_sip(address("10.1.7.7:5060"), invite.as_bytes());
+    world.run_until(s(65));
+    assert_eq!(world.cdrs().last().map(|cdr| cdr.cause), Some(Cause::NoCommonCodec), "{}", world.ladder());
+    call(&mut world);
+    assert_eq!(time_to_ring(&world), s(32) + ms(40), "this call finds out");
+    world.finish();
+}
+
+#[test]
 fn a_route_that_cannot_be_sent_to_is_out_at_once() {
     let mut world = setup().world();
     set_routes(&mut world, &[OTHER, GATEWAY]);

@@ -1,25 +1,14 @@
 //! Call shapes that carriers send besides the plain call (RFC 3262, 3311, 4028, 6228): one ladder each, checked for leftovers and
 //! scanned for anything that tells one party of the other.
 
+mod story;
+
 use b2bua::outcome::Cause;
 use b2bua::settings::{SessionTimerMode, SessionTimers};
+use story::story;
 use testbed::{
-    A, Act, Codec, Direction, Expect, Link, Offer, Refresher, Reliability, Script, SessionTimer, Setup, When, World,
-    assert_ladder, expect, leaks_of, ms,
+    Act, Codec, Direction, Link, Offer, Refresher, Reliability, Script, SessionTimer, Setup, When, expect, ms,
 };
-
-/// A calls; runs to the end, checks what is left and what was said, and compares.
-fn story(setup: Setup, cause: Cause, ladder: &Expect) -> World {
-    // Once more with canaries in every place of every message: nothing of them arrives anywhere else.
-    assert_eq!(leaks_of(setup.clone(), |world| world.call(A)), Vec::<String>::new());
-    let mut world = setup.world();
-    world.call(A);
-    world.finish();
-    assert_eq!(world.cdrs().len(), 1, "one record a call");
-    assert_eq!(world.cdrs()[0].cause, cause, "{}", world.ladder());
-    assert_ladder(&world, ladder);
-    world
-}
 
 /// Both trunks ask for sessions of so many seconds.
 fn requesting(mut setup: Setup, expires: u32) -> Setup {

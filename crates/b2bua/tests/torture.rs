@@ -36,7 +36,7 @@ const TABLE: &[(&str, Answer)] = &[
     ("dblreq", Final(405, ALLOW)),      // and no second answer
     ("semiuri", Final(200, ALLOW)),
     ("transports", Final(200, ALLOW)),
-    ("mpart01", Final(405, ALLOW)),
+    ("mpart01", Final(484, "")),       // a text to a name, which is no number
     ("unreason", Silence),              // a response to nothing of ours
     ("noreason", Silence),
     // §3.1.2: invalid

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use b2bua::outcome::Cause;
 use b2bua::settings::Settings;
-use numbering::{Axb, Binding, Change};
+use numbering::{Axb, Binding};
 use testbed::{A, Act, B, Harm, OnWire, PhoneId, Setup, State, World, ms};
 
 use crate::input::Input;
@@ -212,7 +212,12 @@ impl Play {
             1 => drop(self.world.bindings.bind(Binding::Axb(self.binding.clone()))),
             2 => {
                 let direction = input.pick(&[numbering::CallDirection::AToB, numbering::CallDirection::Both]);
-                drop(self.world.bindings.modify(id, Change { direction: Some(direction), ..Change::default() }));
+                let turn = |binding: &mut Binding| {
+                    if let Binding::Axb(axb) = binding {
+                        axb.direction = direction;
+                    }
+                };
+                drop(self.world.bindings.modify(id, turn));
             }
             _ => drop(self.world.bindings.remove_number(self.binding.x)),
         }

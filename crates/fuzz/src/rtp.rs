@@ -7,6 +7,7 @@
 //!   report    │ side, source, raw bytes                         → Session::handle_rtcp
 //!   remote    │ side, address, format, direction, policy        → Command::SetRemote
 //!   hear      │ side, what                                      → Command::Hear
+//!   collect   │ side, on or off                                 → Command::Collect
 //!   record, close
 //! ```
 
@@ -66,6 +67,9 @@ struct Play {
     closed: bool,
     said_closed: u32,
     prompts: [Arc<Prompt>; 3],
+    collecting: [bool; 2],
+    /// By side, and by the way in which it came: a digit is pressed and not released yet.
+    held: [[bool; 2]; 2],
 }
 
 fn side_of(byte: u8) -> Side {
@@ -78,9 +82,8 @@ fn source(input: &mut Input<'_>) -> SocketAddr {
 
 impl Play {
     fn new(config: Config, seed: u32) -> Play {
-        let prompt = |name: &str, samples: usize| {
-            Arc::new(Prompt { name: name.into(), alaw: vec![0x55; samples].into_boxed_slice() })
-        };
+        let prompt =
+            |name: &str, samples: usize| Arc::new(Prompt { name: name.into(), alaw: vec![0x55; samples].into() });
         Play {
             session: Session::new(config, u64::from(seed), Duration::ZERO),
             now: Duration::ZERO,
@@ -97,6 +100,8 @@ impl Play {
             closed: false,
             said_closed: 0,
             prompts: [prompt("empty", 0), prompt("odd", 161), prompt("long", 16_000)],
+            collecting: [false; 2],
+            held: [[false; 2]; 2],
         }
     }
 
@@ -116,19 +121,30 @@ impl Play {
                 self.recording.get_or_insert(self.now);
                 self.command(Command::Record { name: "20261123-x.wav".into() });
             }
-            // Seldom: nothing happens after it.
-            _ => {
-                if input.byte().is_multiple_of(8) {
+            _ => match input.byte() % 8 {
+                // Seldom: nothing happens after it.
+                0 => {
                     self.command(Command::Close);
                     self.closed = true;
                 }
-            }
+                flags => self.collect(side_of(flags), flags & 2 == 0),
+            },
         }
     }
 
     fn command(&mut self, command: Command) {
         self.session.handle_command(self.now, command);
         self.wake();
+    }
+
+    fn collect(&mut self, side: Side, on: bool) {
+        // What was to be told before is.
+        self.wake();
+        if self.collecting[side.index()] != on && !self.closed {
+            self.collecting[side.index()] = on;
+            self.held[side.index()] = [false; 2];
+        }
+        self.command(Command::Collect { side, on });
     }
 
     fn remote(&mut self, input: &mut Input<'_>) {
@@ -307,7 +323,16 @@ impl Play {
                         assert_eq!(leg.sent, self.sent[side.index()], "every packet that was sent is");
                     }
                 }
-                Some(Event::PromptEnded { .. } | Event::Digit { .. } | Event::Dead) => {}
+                Some(Event::Digit { side, .. }) => assert!(!self.collecting[side.index()], "told twice"),
+                Some(Event::Pressed { side, by, .. }) => {
+                    let held = &mut self.held[side.index()][by as usize];
+                    assert!(self.collecting[side.index()] && !std::mem::replace(held, true), "one after the other");
+                }
+                Some(Event::Released { side, by }) => {
+                    let held = &mut self.held[side.index()][by as usize];
+                    assert!(std::mem::replace(held, false), "only what was pressed");
+                }
+                Some(Event::PromptEnded { .. } | Event::Dead) => {}
                 None => return,
             }
         }

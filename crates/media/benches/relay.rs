@@ -2,11 +2,15 @@
 //!
 //! `cargo bench -p media --bench relay`. Both directions of one call, and of a thousand calls in turn so that the caches are
 //! cold. The copy of the packet into the buffer that is rewritten is included, draining a recording is not.
+//!
+//! Then what a collection costs beside it, in the same run: A listens to a prompt and says something, both of 20 ms a packet, and
+//! is listened to for digits in both ways. Each packet in and each one out counts, as on a relay; what a system call costs for
+//! each of them is in `cargo bench --bench collect`.
 #![allow(clippy::disallowed_methods)] // a benchmark reads the clock; nothing below it does
 
 use media::rtp::Header;
 use media::session::{Config, Session};
-use media::{Codec, Command, Direction, Hear, LegFormat, Remote, Side, SourcePolicy};
+use media::{Codec, Command, Direction, Hear, LegFormat, Prompt, Remote, Repeat, Side, SourcePolicy, Then};
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +33,54 @@ fn main() {
             println!("{calls:5} calls  {name:22} {nanoseconds:7.1} ns a packet");
         }
     }
+    for calls in [1, 500] {
+        let runs = if calls == 1 { RUNS } else { RUNS / 8 };
+        let median = |collects: bool| {
+            let mut results: Vec<f64> = (0..runs).map(|_| ask(calls, collects)).collect();
+            results.sort_by(f64::total_cmp);
+            results[runs / 2]
+        };
+        let (plain, collecting) = (median(false), median(true));
+        println!("{calls:5} calls  prompt and voice       {plain:7.1} ns a packet");
+        println!("{calls:5} calls  the same, collecting   {collecting:7.1} ns a packet");
+    }
+}
+
+/// A prompt goes out and a voice comes in, which is noise: as dear to listen to as anything else.
+fn ask(calls: u32, collects: bool) -> f64 {
+    let prompt = Arc::new(Prompt { name: Arc::from("bench.wav"), alaw: vec![0x2a; 8000].into() });
+    let mut sessions: Vec<Session> = (0..calls).map(|call| session(call, Codec::Pcma, false)).collect();
+    for session in &mut sessions {
+        let hear = Hear::Prompt { prompt: Arc::clone(&prompt), repeat: Repeat::Loop, then: Then::Nothing };
+        for side in Side::BOTH {
+            session.handle_command(Duration::ZERO, Command::Hear { side, hear: Hear::Nothing });
+        }
+        session.handle_command(Duration::ZERO, Command::Hear { side: Side::A, hear });
+        session.handle_command(Duration::ZERO, Command::Collect { side: Side::A, on: collects });
+    }
+    let packets = PACKETS / if calls == 1 { 1 } else { 25 };
+    let mut sent = 0_u64;
+    let mut state = 1_u32;
+    let mut elapsed = Duration::ZERO;
+    for number in 0..packets {
+        let now = Duration::from_millis(u64::from(number) * 20);
+        let mut packet = packet(Side::A, Codec::Pcma, number);
+        for sample in &mut packet[12..] {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *sample = (state >> 24) as u8;
+        }
+        let start = Instant::now();
+        for session in &mut sessions {
+            let mut buffer = packet;
+            black_box(session.handle_rtp(now, Side::A, address(Side::A), black_box(&mut buffer)));
+            session.handle_timeout(now, &mut |_, _, _, bytes| sent += u64::from(black_box(bytes).len() == 172));
+            black_box(session.poll_event());
+            black_box(session.poll_timeout());
+        }
+        elapsed += start.elapsed();
+    }
+    assert_eq!(sent, u64::from(packets) * u64::from(calls), "each time one goes out");
+    elapsed.as_secs_f64() * 1e9 / (2 * sent) as f64
 }
 
 /// The median over all runs.

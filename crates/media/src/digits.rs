@@ -10,8 +10,10 @@
 //!
 //!   Receiver           first packet of a timestamp     end bit, another timestamp, or 250 ms of nothing
 //!            ┌──────┐ ─────────────────────────▶ ┌──────┐ ─────────────▶ ┌──────┐
-//!            │ None │                            │ Held │                │ Told │  whatever else comes of it is
+//!            │ None │                            │ Held │                │ Over │  whatever else comes of it is
 //!            └──────┘                            └──────┘                └──────┘  a repetition
+//!                       collecting: Pressed                Released
+//!                       telling:                           Whole
 //! ```
 
 use crate::rtp::Header;
@@ -39,6 +41,9 @@ const RELEASED_AFTER: Duration = Duration::from_millis(250);
 
 /// Digits that may wait to be told.
 const MAX_HEARD: usize = 8;
+
+/// What there is to say of them: that each was pressed and released, after the release of the one before.
+const MAX_NOTES: usize = 2 * MAX_HEARD + 1;
 
 /// A party is told of at this pace in the long run, and [`MAX_HEARD`] at once after a pause: nobody presses faster, and each
 /// one wakes the call.
@@ -182,19 +187,97 @@ const fn samples(samples: u16) -> Duration {
     Duration::from_micros(samples as u64 * 125)
 }
 
+/// What there is to tell of a digit that a party sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Note {
+    /// It has been, for so many milliseconds.
+    Whole(Digit, u16),
+    /// It begins.
+    Pressed(Digit),
+    /// The one that was pressed last has ended.
+    Released,
+}
+
+/// What waits to be told, oldest first and then `None`; and how fast it may come.
+#[derive(Clone, Debug)]
+pub(crate) struct Notes {
+    waiting: [Option<Note>; MAX_NOTES],
+    /// When the next digit would come at [`PACE`].
+    paced: Duration,
+    refused: u64,
+}
+
+impl Notes {
+    pub(crate) const fn new() -> Notes {
+        Notes { waiting: [None; MAX_NOTES], paced: Duration::ZERO, refused: 0 }
+    }
+
+    /// Takes the first note of a digit; false, and counted, when digits come too fast. Then nothing is to be told of it.
+    pub(crate) fn begin(&mut self, now: Duration, note: Note) -> bool {
+        let paced = self.paced.max(now);
+        let digits = self.waiting.iter().flatten().filter(|note| **note != Note::Released).count();
+        let has_room = digits < MAX_HEARD;
+        let taken = has_room && paced.saturating_sub(now) < PACE * MAX_HEARD as u32;
+        if taken {
+            self.put(note);
+            self.paced = paced.saturating_add(PACE);
+        } else {
+            self.refused += 1;
+        }
+        taken
+    }
+
+    /// Takes the release of a digit whose press was taken: there is room.
+    pub(crate) fn release(&mut self) {
+        self.put(Note::Released);
+    }
+
+    fn put(&mut self, note: Note) {
+        if let Some(place) = self.waiting.iter_mut().find(|place| place.is_none()) {
+            *place = Some(note);
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Note> {
+        let note = self.waiting[0].take()?;
+        self.waiting.rotate_left(1);
+        Some(note)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.waiting[0].is_none()
+    }
+
+    pub(crate) const fn clear(&mut self) {
+        self.waiting = [None; MAX_NOTES];
+    }
+
+    /// Digits that came faster than they could be told.
+    pub(crate) const fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// What is told of the digits that begin now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Telling {
+    /// Nothing: they are passed on. They are known all the same, so that the rest of one is not taken for another.
+    Nothing,
+    /// Each when it has ended.
+    Whole,
+    /// Each when it begins and when it ends.
+    Presses,
+}
+
 /// The digits that a party sends.
 #[derive(Clone, Debug)]
 pub(crate) struct Receiver {
     last: Option<Press>,
     /// SSRC and timestamp of the digit before it.
     former: Option<(u32, u32)>,
-    /// Digits to tell, with their length in milliseconds, oldest first and then `None`.
-    heard: [Option<(Digit, u16)>; MAX_HEARD],
+    notes: Notes,
     /// When a digit is to be told or ended: kept here because every packet asks for it.
     due: Option<Duration>,
-    /// When the next digit would come at [`PACE`].
-    paced: Duration,
-    refused: u64,
 }
 
 /// A digit of which something has come.
@@ -208,15 +291,17 @@ struct Press {
     /// Of this segment, in samples.
     duration: u16,
     phase: Phase,
+    /// What is still to be told of it.
+    telling: Telling,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// Not told yet; when the last packet of it came.
+    /// When the last packet of it came.
     Held(Duration),
-    /// Told, because it ended.
+    /// Over, because its end came.
     Ended,
-    /// Told, because nothing more had come of it. When it goes on after all, it is the same digit.
+    /// Over, because nothing more had come of it. When it goes on after all, it is the same digit.
     Faded,
 }
 
@@ -232,12 +317,12 @@ enum Kin {
 }
 
 impl Receiver {
-    pub(crate) fn new() -> Receiver {
-        Receiver { last: None, former: None, heard: [None; MAX_HEARD], due: None, paced: Duration::ZERO, refused: 0 }
+    pub(crate) const fn new() -> Receiver {
+        Receiver { last: None, former: None, notes: Notes::new(), due: None }
     }
 
     /// Takes an event packet of the party; events that are no digit are passed over.
-    pub(crate) fn on_event(&mut self, now: Duration, header: &Header, event: TelephoneEvent) {
+    pub(crate) fn on_event(&mut self, now: Duration, header: &Header, event: TelephoneEvent, telling: Telling) {
         let Some(digit) = event.digit() else { return };
         let kin = self.last.map_or(Kin::Another, |last| self.kin(&last, header, digit));
         match (kin, &mut self.last) {
@@ -252,8 +337,12 @@ impl Receiver {
                 last.touch(now);
             }
             (Kin::Another | Kin::Same | Kin::Segment, _) => {
-                self.tell(now);
+                self.end(now, Phase::Faded);
                 self.former = self.last.map(|last| (last.ssrc, last.timestamp));
+                let telling = match telling {
+                    Telling::Presses if !self.notes.begin(now, Note::Pressed(digit)) => Telling::Nothing,
+                    Telling::Nothing | Telling::Whole | Telling::Presses => telling,
+                };
                 self.last = Some(Press {
                     ssrc: header.ssrc,
                     timestamp: header.timestamp,
@@ -261,14 +350,12 @@ impl Receiver {
                     before: 0,
                     duration: event.duration,
                     phase: Phase::Held(now),
+                    telling,
                 });
             }
         }
         if event.end {
-            self.tell(now);
-            if let Some(last) = &mut self.last {
-                last.phase = Phase::Ended;
-            }
+            self.end(now, Phase::Ended);
         }
         self.due = self.next_due(now);
     }
@@ -276,7 +363,7 @@ impl Receiver {
     /// Ends a digit of which nothing more comes.
     pub(crate) fn on_timeout(&mut self, now: Duration) {
         if self.fades_at().is_some_and(|at| at <= now) {
-            self.tell(now);
+            self.end(now, Phase::Faded);
             self.due = self.next_due(now);
         }
     }
@@ -286,45 +373,57 @@ impl Receiver {
         self.due
     }
 
-    /// The next digit and its length in milliseconds.
-    pub(crate) fn poll(&mut self) -> Option<(Digit, u16)> {
-        let heard = self.heard[0].take()?;
-        self.heard.rotate_left(1);
+    /// The next note of a digit.
+    pub(crate) fn poll(&mut self) -> Option<Note> {
+        let note = self.notes.poll()?;
         self.due = self.next_due(self.due.unwrap_or_default());
-        Some(heard)
+        Some(note)
+    }
+
+    /// Collection begins: of the digit that is held nothing more is told.
+    pub(crate) fn hush(&mut self, now: Duration) {
+        if let Some(last) = &mut self.last {
+            last.telling = Telling::Nothing;
+        }
+        self.due = self.next_due(now);
+    }
+
+    /// Collection ends: nothing more is told of what there has been.
+    pub(crate) fn forget(&mut self, now: Duration) {
+        self.notes.clear();
+        self.hush(now);
     }
 
     /// Digits that came faster than they could be told.
     pub(crate) const fn refused(&self) -> u64 {
-        self.refused
+        self.notes.refused()
     }
 
     fn next_due(&self, now: Duration) -> Option<Duration> {
-        if self.heard[0].is_some() { Some(now) } else { self.fades_at() }
+        if self.notes.is_empty() { self.fades_at() } else { Some(now) }
     }
 
     fn fades_at(&self) -> Option<Duration> {
-        match self.last?.phase {
+        let last = self.last.filter(|last| last.telling != Telling::Nothing)?;
+        match last.phase {
             Phase::Held(since) => Some(since.saturating_add(RELEASED_AFTER)),
             Phase::Ended | Phase::Faded => None,
         }
     }
 
-    /// Puts the digit among those to be told, unless it has been.
-    fn tell(&mut self, now: Duration) {
+    /// Ends the digit that is held, and tells so where that is to be told.
+    fn end(&mut self, now: Duration, phase: Phase) {
         let Some(last) = &mut self.last else { return };
-        match last.phase {
-            Phase::Held(_) => last.phase = Phase::Faded,
-            Phase::Ended | Phase::Faded => return,
+        match (last.phase, phase) {
+            (Phase::Held(_), _) | (Phase::Faded, Phase::Ended) => last.phase = phase,
+            (Phase::Faded | Phase::Ended, _) => {}
         }
-        let paced = self.paced.max(now);
-        let place = self.heard.iter_mut().find(|place| place.is_none());
-        match place {
-            Some(place) if paced.saturating_sub(now) < PACE * MAX_HEARD as u32 => {
-                *place = Some((last.digit, last.ms()));
-                self.paced = paced.saturating_add(PACE);
+        match std::mem::replace(&mut last.telling, Telling::Nothing) {
+            Telling::Nothing => {}
+            Telling::Whole => {
+                self.notes.begin(now, Note::Whole(last.digit, last.ms()));
             }
-            Some(_) | None => self.refused += 1,
+            Telling::Presses => self.notes.release(),
         }
     }
 

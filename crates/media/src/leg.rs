@@ -3,11 +3,12 @@
 //! ```text
 //!                 admit                                    forward, on_tick
 //!   party ─▶ parse ─ payload type ─ Latch ─ Reception      Hearing ─ Splice ─▶ party
-//!   party ─▶ digits::Receiver                              digits::Sender ───▶ party
+//!   party ─▶ digits::Receiver, Tones                       digits::Sender ───▶ party
 //!   party ─▶ on_rtcp                                       on_report ────────▶ party
 //! ```
 
-use crate::digits;
+use crate::digits::{self, Note, Telling};
+use crate::inband_dtmf::Tones;
 use crate::latch::{Latch, same, same_ip};
 use crate::prompt::{Hearing, Tick};
 use crate::random::Random;
@@ -56,6 +57,8 @@ pub(crate) struct Leg {
     /// Boxed: most legs are never sent a digit.
     digits_out: Option<Box<digits::Sender>>,
     digits_in: digits::Receiver,
+    /// While the party is collected from; boxed: most legs never are.
+    tones: Option<Box<Tones>>,
     digits_sent: u64,
     digits_refused: u64,
     /// Prompts heard whole that the call has not been told of; at most [`MAX_ENDED`].
@@ -125,6 +128,7 @@ impl Leg {
             last_rtp: None,
             digits_out: None,
             digits_in: digits::Receiver::new(),
+            tones: None,
             digits_sent: 0,
             digits_refused: 0,
             prompts_ended: VecDeque::new(),
@@ -193,17 +197,51 @@ impl Leg {
         self.settled.as_ref().is_some_and(|settled| settled.remote.format.telephone_event.is_some())
     }
 
-    /// Takes an event of the party's that cannot be passed on. Rare, and kept out of the way of a packet's.
-    #[cold]
-    pub(crate) fn on_event(&mut self, now: Duration, admitted: &Admitted, packet: &[u8]) {
-        if let Some(event) = packet.get(admitted.payload.clone()).and_then(TelephoneEvent::parse) {
-            self.digits_in.on_event(now, &admitted.header, event);
+    /// Begins or ceases to tell of digits as they are pressed.
+    pub(crate) fn collect(&mut self, now: Duration, on: bool) {
+        match (&self.tones, on) {
+            (None, true) => {
+                self.digits_in.hush(now);
+                self.tones = Some(Box::new(Tones::new(self.last_rtp.map(|last| now.saturating_sub(last)))));
+            }
+            (Some(tones), false) => {
+                self.digits_refused += tones.refused();
+                self.tones = None;
+                self.digits_in.forget(now);
+            }
+            (Some(_), true) | (None, false) => {}
         }
     }
 
-    /// A digit of the party's, and its length in milliseconds.
-    pub(crate) fn take_digit(&mut self) -> Option<(Digit, u16)> {
+    /// Takes an event of the party's, which can be `passed_on` or not. Rare, and kept out of the way of a packet's.
+    #[cold]
+    pub(crate) fn on_event(&mut self, now: Duration, admitted: &Admitted, packet: &[u8], passed_on: bool) {
+        let telling = match (&self.tones, passed_on) {
+            (Some(_), _) => Telling::Presses,
+            (None, true) => Telling::Nothing,
+            (None, false) => Telling::Whole,
+        };
+        if let Some(event) = packet.get(admitted.payload.clone()).and_then(TelephoneEvent::parse) {
+            self.digits_in.on_event(now, &admitted.header, event, telling);
+        }
+    }
+
+    /// Listens for tones in the party's audio, where it is collected from.
+    #[inline]
+    pub(crate) fn on_audio(&mut self, now: Duration, header: &Header, codec: Codec, payload: &[u8]) {
+        if let Some(tones) = &mut self.tones {
+            tones.on_audio(now, header, codec, payload);
+        }
+    }
+
+    /// What there is to tell of a digit that came as an event.
+    pub(crate) fn take_event(&mut self) -> Option<Note> {
         self.digits_in.poll()
+    }
+
+    /// What there is to tell of a digit that came as a tone.
+    pub(crate) fn take_tone(&mut self) -> Option<Note> {
+        self.tones.as_mut()?.poll()
     }
 
     pub(crate) const fn is_settled(&self) -> bool {
@@ -231,7 +269,9 @@ impl Leg {
             lost: self.reception.lost(),
             refused: self.refused,
             digits_sent: self.digits_sent,
-            digits_refused: self.digits_refused + self.digits_in.refused(),
+            digits_refused: self.digits_refused
+                + self.digits_in.refused()
+                + self.tones.as_ref().map_or(0, |tones| tones.refused()),
             jitter_us: self.reception.jitter_us(),
         }
     }
@@ -326,6 +366,9 @@ impl Leg {
     /// Sends the packets of digits and prompts that are due.
     pub(crate) fn on_tick(&mut self, now: Duration, sink: &mut LegSink<'_>) {
         self.digits_in.on_timeout(now);
+        if let Some(tones) = &mut self.tones {
+            tones.on_timeout(now);
+        }
         let Some(format) = self.settled.as_ref().map(|settled| settled.remote.format) else {
             return;
         };
@@ -526,11 +569,12 @@ impl Leg {
         };
         let usual = earliest(tick, self.control.next_report);
         // Every packet asks, and hardly any leg has digits.
-        if self.digits_out.is_none() && self.digits_in.poll_timeout().is_none() {
+        if self.digits_out.is_none() && self.tones.is_none() && self.digits_in.poll_timeout().is_none() {
             return usual;
         }
         let digit = self.digits_out.as_ref().and_then(|digits| digits.due(self.is_between_prompts()));
-        earliest(earliest(usual, digit), self.digits_in.poll_timeout())
+        let tone = self.tones.as_ref().and_then(|tones| tones.poll_timeout());
+        earliest(earliest(usual, digit), earliest(tone, self.digits_in.poll_timeout()))
     }
 }
 

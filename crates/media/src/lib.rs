@@ -5,9 +5,9 @@
 //! opens a socket, reads a clock or allocates per packet.
 //!
 //! ```text
-//!   A's socket ─▶ Latch ─▶ (TelephoneEvent) ─▶ Recorder ─▶ Splice ─▶ B's socket
-//!                                                  ▲
-//!   B's socket ─▶ Latch ─▶ (TelephoneEvent) ───────┴─────▶ Splice ─▶ A's socket      a prompt takes the place of the peer
+//!   A's socket ─▶ Latch ─▶ (TelephoneEvent, Tones) ─▶ Recorder ─▶ Splice ─▶ B's socket
+//!                                                         ▲
+//!   B's socket ─▶ Latch ─▶ (TelephoneEvent, Tones) ───────┴─────▶ Splice ─▶ A's socket      a prompt takes the place of the peer
 //! ```
 
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 mod digits;
 pub mod g711;
+mod inband_dtmf;
 pub mod latch;
 mod leg;
 pub mod ports;
@@ -136,7 +137,7 @@ pub struct Prompt {
     /// Its file name, shown in ladders and logs.
     pub name: Arc<str>,
     /// A-law samples.
-    pub alaw: Box<[u8]>,
+    pub alaw: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Prompt {
@@ -219,6 +220,16 @@ pub enum Command {
         /// How long, in milliseconds; 40-5,000, others become the nearest of these.
         ms: u16,
     },
+    /// Begin or cease to collect what this side presses, as telephone-events and as tones (in-band DTMF): each digit is told
+    /// as it is pressed ([`Event::Pressed`]), and no [`Event::Digit`] comes of it. What is held when collection begins is no
+    /// part of it, and of what is held when it ends nothing more is told. All else goes on: events and audio are passed on,
+    /// recorded and watched for as before.
+    Collect {
+        /// Who presses.
+        side: Side,
+        /// Begin.
+        on: bool,
+    },
     /// Begin to record what both say (never the prompts before it). Named by the caller; the same name is in the CDR.
     Record {
         /// File name without directory, e.g. `20261123-3f9c….wav`.
@@ -226,6 +237,15 @@ pub enum Command {
     },
     /// The call is over: flush the recording, give the ports back.
     Close,
+}
+
+/// How a digit comes with the media.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DigitBy {
+    /// As a telephone-event (RFC 4733).
+    Event,
+    /// As a pair of tones in the voice (ITU-T Q.23, Q.24).
+    Tone,
 }
 
 /// What the media session tells its call.
@@ -247,6 +267,23 @@ pub enum Event {
         digit: Digit,
         /// How long, in milliseconds, as far as it is known.
         ms: u16,
+    },
+    /// A side that is collected from ([`Command::Collect`]) begins a digit. A digit that comes in two ways is told twice, once
+    /// for each way.
+    Pressed {
+        /// Who.
+        side: Side,
+        /// Which.
+        digit: Digit,
+        /// How it came.
+        by: DigitBy,
+    },
+    /// The digit that was [`Event::Pressed`] last in this way has ended.
+    Released {
+        /// Who.
+        side: Side,
+        /// How it came.
+        by: DigitBy,
     },
     /// No RTP came from either side for the dead-media time-out (sides on hold do not count).
     Dead,

@@ -140,7 +140,7 @@ impl Player {
 mod tests {
     use super::*;
 
-    fn prompt(alaw: impl Into<Box<[u8]>>) -> Arc<Prompt> {
+    fn prompt(alaw: impl Into<Arc<[u8]>>) -> Arc<Prompt> {
         Arc::new(Prompt { name: Arc::from("test.wav"), alaw: alaw.into() })
     }
 

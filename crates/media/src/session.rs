@@ -27,11 +27,12 @@
 //!   └──────┘                      └────────┘
 //! ```
 
+use crate::digits::Note;
 use crate::leg::{Content, Leg, earliest};
 use crate::random::Random;
 use crate::recorder::Recorder;
 use crate::rtcp;
-use crate::{Command, Event, Remote, Side, Totals};
+use crate::{Command, DigitBy, Event, Remote, Side, Totals};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -189,6 +190,7 @@ impl Session {
             Command::Hear { side, hear } => self.legs[side.index()].hear(now, hear),
             Command::Follow { side, then } => self.legs[side.index()].follow(then),
             Command::Digit { side, digit, ms } => self.legs[side.index()].press(digit, ms),
+            Command::Collect { side, on } => self.legs[side.index()].collect(now, on),
             Command::Record { name } => self.record(now, name),
             Command::Close => self.close(now),
         }
@@ -212,16 +214,13 @@ impl Session {
         let admitted = from.admit(now, source, packet)?;
         match admitted.content {
             Content::Audio(codec) => {
+                let payload = packet.get(admitted.payload.clone())?;
+                from.on_audio(now, &admitted.header, codec, payload);
                 if let Recording::Running(running) = &mut self.recording {
-                    let payload = packet.get(admitted.payload.clone())?;
                     running.recorder.on_audio(now, side, &admitted.header, codec, payload);
                 }
             }
-            Content::Event => {
-                if !to.takes_events() {
-                    from.on_event(now, &admitted, packet);
-                }
-            }
+            Content::Event => from.on_event(now, &admitted, packet, to.takes_events()),
             Content::Nothing => {}
         }
         let (destination, range) = to.forward(now, &admitted, packet)?;
@@ -282,8 +281,12 @@ impl Session {
             }
         }
         for side in Side::BOTH {
-            if let Some((digit, ms)) = self.legs[side.index()].take_digit() {
-                return Some(Event::Digit { side, digit, ms });
+            let leg = &mut self.legs[side.index()];
+            if let Some(note) = leg.take_event() {
+                return Some(event(side, DigitBy::Event, note));
+            }
+            if let Some(note) = leg.take_tone() {
+                return Some(event(side, DigitBy::Tone, note));
             }
         }
         if std::mem::take(&mut self.dead_to_tell) {
@@ -395,6 +398,15 @@ impl Session {
 
     fn ntp(&self, now: Duration) -> u64 {
         rtcp::ntp(self.config.unix_at_epoch.saturating_add(now))
+    }
+}
+
+/// What the call is told of a digit.
+const fn event(side: Side, by: DigitBy, note: Note) -> Event {
+    match note {
+        Note::Whole(digit, ms) => Event::Digit { side, digit, ms },
+        Note::Pressed(digit) => Event::Pressed { side, digit, by },
+        Note::Released => Event::Released { side, by },
     }
 }
 

@@ -98,6 +98,8 @@ struct Peer {
     /// Newest incoming sequence number and timestamp.
     sequence_number: u16,
     timestamp: u32,
+    /// The incoming timestamp before which nothing of this source has been sent.
+    first: u32,
     /// The sequence number that would prove a restart (RFC 3550 §A.1, `bad_seq`).
     restart: Option<u16>,
 }
@@ -222,10 +224,10 @@ impl Splice {
         match peer.judge(header, payload, self.farthest(now, ahead)) {
             Verdict::Newer => {
                 peer.advance(header.sequence_number);
-                let place = peer.place(header);
+                let place = peer.place(header, payload);
                 self.sequence_number = place.sequence_number;
                 if ahead > 0 {
-                    peer.timestamp = header.timestamp;
+                    peer.go_to(header.timestamp);
                     self.timestamp = place.timestamp;
                     self.sent_at = Some(now);
                 }
@@ -233,7 +235,7 @@ impl Splice {
                 self.source = Source::Peer(peer);
                 Some(place)
             }
-            Verdict::Late => Some(peer.place(header)),
+            Verdict::Late => Some(peer.place(header, payload)),
             Verdict::Restart => Some(self.begin_peer(now, header, payload)),
             Verdict::Stray => {
                 // Only the restart candidate may have changed.
@@ -270,6 +272,7 @@ impl Splice {
             floor: header.sequence_number,
             sequence_number: header.sequence_number,
             timestamp: header.timestamp,
+            first: header.timestamp,
             restart: None,
         });
         place
@@ -355,10 +358,22 @@ impl Peer {
         }
     }
 
-    fn place(&self, header: &Header) -> Place {
+    fn go_to(&mut self, timestamp: u32) {
+        self.timestamp = timestamp;
+        // Drawn along, or it would come to lie ahead when the timestamp wraps.
+        if timestamp.wrapping_sub(self.first) > MAX_EVENT_AGE as u32 {
+            self.first = timestamp.wrapping_sub(MAX_EVENT_AGE as u32);
+        }
+    }
+
+    fn place(&self, header: &Header, payload: Payload) -> Place {
+        // A digit that was pressed before this source had its turn has its beginning before what has been sent: time would go
+        // back. It begins with the turn instead.
+        let is_before = (header.timestamp.wrapping_sub(self.first) as i32) < 0;
+        let timestamp = if payload == Payload::Event && is_before { self.first } else { header.timestamp };
         Place {
             sequence_number: header.sequence_number.wrapping_add(self.sequence_offset),
-            timestamp: header.timestamp.wrapping_add(self.timestamp_offset),
+            timestamp: timestamp.wrapping_add(self.timestamp_offset),
             marker: header.marker,
         }
     }
@@ -379,6 +394,29 @@ mod tests {
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_digit_pressed_before_the_turn_of_its_source_does_not_turn_time_back() {
+        for start in [10_000_u32, 300] {
+            let mut splice = splice();
+            for n in 0..5 {
+                splice.on_prompt(ms(20 * n), SPAN);
+            }
+            // Joined in the middle of a digit that began 864 samples before.
+            let first = splice.on_peer(ms(100), &header(1, 7, start), AUDIO).unwrap();
+            let began = start.wrapping_sub(864);
+            let all: Vec<Place> = (0..4)
+                .map(|n| splice.on_peer(ms(120 + 20 * n), &header(1, 8 + n as u16, began), Payload::Event).unwrap())
+                .collect();
+            assert!(all.iter().all(|place| place.timestamp == first.timestamp), "{all:?}");
+            assert!(all.windows(2).all(|two| two[1].sequence_number == two[0].sequence_number.wrapping_add(1)));
+            // The audio after it, and a digit of its own time, go by their own.
+            let audio = splice.on_peer(ms(200), &header(1, 12, start.wrapping_add(800)), AUDIO).unwrap();
+            assert_eq!(audio.timestamp.wrapping_sub(first.timestamp), 800);
+            let digit = splice.on_peer(ms(220), &header(1, 13, start.wrapping_add(640)), Payload::Event).unwrap();
+            assert_eq!(digit.timestamp.wrapping_sub(first.timestamp), 640);
+        }
     }
 
     fn splice() -> Splice {

@@ -12,10 +12,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use numbering::{
-    AppId, Axb, Binding, Bindings, CallDirection, Change, Decision, Limits, Number, SubscriptionId, Table,
-    VirtualNumber,
-};
+use numbering::{AppId, Axb, Binding, Bindings, Decision, Limits, Number, SubscriptionId, Table, VirtualNumber};
 
 const PAIRS_PER_NUMBER: u64 = 5_000;
 const CHANGES_PER_SECOND: u64 = 10_000;
@@ -85,25 +82,16 @@ fn party_c(pair: u64) -> Number {
 }
 
 fn binding(pair: u64) -> Binding {
-    Binding::Axb(Axb {
-        id: SubscriptionId(u128::from(mix(pair)) << 64 | u128::from(pair)),
-        app: AppId(0),
-        a: party_a(pair),
-        b: party_b(pair),
-        x: virtual_number(pair),
-        direction: CallDirection::Both,
-        max_minutes: 0,
-        record: true,
-        voice: None,
-        user_text: None,
-    })
+    let id = SubscriptionId(u128::from(mix(pair)) << 64 | u128::from(pair));
+    let axb = Axb::new(id, AppId(0), party_a(pair), virtual_number(pair), party_b(pair));
+    Binding::Axb(Axb { record: true, ..axb })
 }
 
 fn fill(bindings: &mut Bindings, pairs: u64) {
     for pair in 0..pairs {
         let x = virtual_number(pair);
         if pair % PAIRS_PER_NUMBER == 0 {
-            let number = VirtualNumber { number: x, app: AppId(0), trunk: None };
+            let number = VirtualNumber::new(x, AppId(0), None);
             bindings.add_number(number).expect("each X is added once");
         }
         bindings.bind(binding(pair)).expect("every number stands in one pair only");
@@ -120,8 +108,12 @@ fn write(bindings: &mut Bindings, pairs: u64, done: &AtomicBool, changes: &Atomi
         let pair = random % pairs;
         let id = binding(pair).id();
         for b in [party_c(pair), party_b(pair)] {
-            let change = Change { b: Some(b), ..Change::default() };
-            bindings.modify(id, change).expect("nobody else has this number");
+            let to_b = |binding: &mut Binding| {
+                if let Binding::Axb(axb) = binding {
+                    axb.b = b;
+                }
+            };
+            bindings.modify(id, to_b).expect("nobody else has this number");
         }
         bindings.unbind(id).expect("it is bound");
         bindings.bind(binding(pair)).expect("its numbers are free again");

@@ -3,28 +3,35 @@
 //! ```text
 //!   spelling ─▶ ReadRule::read ─▶ Number        Number ─▶ WriteRule::write ─▶ spelling
 //!
-//!   (X, caller) ─▶ Table::decide ─▶ Connect { binding, callee } │ Refuse { why }      read without a lock
+//!   (X, caller) ─▶ Table::decide ─▶ Connect { binding, callee } │ Ask │ Refuse { why }      read without a lock
 //!   bind · unbind · modify · replace_all ─▶ Bindings (the one writer) ─▶ Table
 //! ```
 //!
-//! A [`Number`] is eight bytes and prints masked; [`Kind`] says what it is in the Chinese plan. Nothing here knows when
-//! a binding expires: its owner unbinds it.
+//! A [`Number`] is eight bytes and prints masked; [`Kind`] says what it is in the Chinese plan. Time is told from outside
+//! ([`Bindings::handle_time`]), in milliseconds of UNIX time, since bindings outlive a process.
 
 mod binding;
 mod bindings;
 mod city;
 mod number;
 mod plan;
+mod pool;
 mod reload;
 mod table;
+mod texts;
 
-pub use binding::{AppId, Axb, Binding, CallDirection, Change, Party, SubscriptionId, VirtualNumber, Voice};
-pub use bindings::{BindError, Bindings, Limits};
+pub use binding::{
+    AppId, Area, Ax, Axb, Axe, Binding, CallBack, CallDirection, Extension, LastCaller, Mode, NumberState, Party,
+    SubscriptionId, Temporary, TimeUnit, VirtualNumber, Voice,
+};
+pub use bindings::{BindError, Bindings, Entry, Limits, MAX_X_OF_A};
 pub use city::{City, cities, cities_of_area, city_of_area};
 pub use number::{Digits, Kind, MAX_DIGITS, MIN_DIGITS, Number, NumberError, Revealed};
 pub use plan::{Form, ReadRule, WriteRule, spellings};
+pub use pool::{Rules, Wish};
 pub use reload::Summary;
 pub use table::{Decision, Refusal, Table};
+pub use texts::{TextDecision, TextRefusal};
 
 /// The same cases in every run, and no files of failures.
 #[cfg(test)]

@@ -196,6 +196,46 @@ impl Number {
         self.national().is_some_and(|national| matches!(national.class(), Class::Fixed { .. }))
     }
 
+    /// It is of the 700 segment: 11 digits of it are managed, 15 are dialled (product rule M4).
+    #[must_use]
+    pub fn is_700(self) -> bool {
+        matches!(self.kind(), Kind::Protected700)
+    }
+
+    /// It is one of the 11 digits of the 700 segment that are managed: an X that is dialled with four more behind it.
+    #[must_use]
+    pub fn is_managed_700(self) -> bool {
+        self.national().is_some_and(|national| national.digits == 11) && self.is_700()
+    }
+
+    /// Of a 700 number of 15 digits: the 11 that are managed, and the four behind them.
+    #[must_use]
+    pub fn managed_700(self) -> Option<(Number, u16)> {
+        let national = self.national().filter(|national| national.digits == 15)?;
+        if !matches!(national.class(), Class::Protected700) {
+            return None;
+        }
+        let tail = (self.as_u64() % 10_000) as u16;
+        Some((Number::from_u64(self.as_u64() / 10_000)?, tail))
+    }
+
+    /// A managed 700 number of 11 digits with four behind it (0-9999); `None` for any other number.
+    #[must_use]
+    pub fn with_tail(self, tail: u16) -> Option<Number> {
+        if !self.is_managed_700() || tail > 9_999 {
+            return None;
+        }
+        Number::from_u64(self.as_u64() * 10_000 + u64::from(tail))
+    }
+
+    /// The area code, without its 0, of a fixed line of +86.
+    pub(crate) fn area(self) -> Option<u16> {
+        match self.national()?.class() {
+            Class::Fixed { area } => u16::try_from(area).ok(),
+            _ => None,
+        }
+    }
+
     /// What stands behind 86; `None` for another country.
     pub(crate) const fn national(self) -> Option<National> {
         let Some(digits) = self.count().checked_sub(2) else { return None };

@@ -75,6 +75,7 @@ impl Phone {
             Method::Invite => self.on_reinvite(now, &key, &request),
             Method::Cancel => self.on_cancel(now, &key, &request),
             Method::Bye => self.on_bye(now, &key, &request),
+            Method::Message if request.to_tag.is_empty() => self.on_text(now, key, request),
             Method::Options if request.to_tag.is_empty() => self.respond(now, &key, &request, 200, None),
             Method::PRack if self.admits(now, &key, &request) => self.on_prack(now, &key, &request),
             Method::Update if self.admits(now, &key, &request) => {

@@ -184,6 +184,9 @@ impl Phone {
         if is_end && matches!(status, 401 | 407) && self.on_challenge(status, received) {
             return self.send_bye(now);
         }
+        if self.texts.iter().any(|text| text.branch() == received.branch) {
+            return self.on_text_response(now, status, received);
+        }
         match (received.method, &self.call) {
             (Method::Invite, Call::Calling(calling)) if calling.branch == received.branch => {
                 self.on_invite_response(now, status, received);

@@ -90,7 +90,8 @@ impl Phone {
             }
             Act::Send { method, headers, body } => self.send_request(now, method, headers, body.as_deref()),
             Act::Press(digit, length) if self.press(*digit, *length) => Outcome::Done,
-            Act::Press(..) => Outcome::Impossible,
+            Act::Tones(digit, length) if self.voice.play_tones(*digit, *length) => Outcome::Done,
+            Act::Press(..) | Act::Tones(..) => Outcome::Impossible,
             Act::Bye => self.bye_at_any_time(now),
         }
     }

@@ -232,7 +232,8 @@ impl Phone {
             }
             return true;
         };
-        let begins = request.method == rsip::Method::Invite && request.to_tag.is_empty();
+        let begins =
+            matches!(request.method, rsip::Method::Invite | rsip::Method::Message) && request.to_tag.is_empty();
         if !challenge.every_request && !begins {
             return true;
         }

@@ -30,6 +30,7 @@ mod route;
 mod script;
 mod sdp;
 mod session_timer;
+mod text;
 mod transaction;
 mod voice;
 mod wire;
@@ -41,6 +42,7 @@ pub use script::{
     When,
 };
 pub use sdp::{Codec, Direction, Offer};
+pub use text::TextReply;
 pub use voice::{PTIME, Sound};
 
 use call::{Call, Cancel, Dialog, Pending};
@@ -60,7 +62,7 @@ const MAX_EVENTS: usize = 4096;
 const MAX_AGENDA: usize = 64;
 
 /// What a phone may take.
-const METHODS: [&str; 8] = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO"];
+const METHODS: [&str; 9] = ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "PRACK", "UPDATE", "INFO", "MESSAGE"];
 
 /// After so long a deed that had to wait for another to end is tried again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -174,6 +176,22 @@ pub enum PhoneEvent {
         /// Type of the body that told it.
         content_type: String,
     },
+    /// A text came.
+    Texted {
+        /// User part of From.
+        sender: String,
+        /// As written.
+        content_type: String,
+        /// What it says.
+        content: String,
+    },
+    /// A text of ours has its final response.
+    TextAnswered {
+        /// 200-699.
+        status: u16,
+    },
+    /// A text of ours had no final response.
+    TextUnanswered,
     /// Something else than before is heard.
     Hears(Heard),
     /// The peer did what the RFCs forbid.
@@ -238,6 +256,9 @@ pub struct Phone {
     ended: Vec<String>,
     /// Where the RTP of the voice comes from.
     speaks_from: SocketAddr,
+    /// Texts of ours without an answer, and answers of ours that wait for their time.
+    texts: Vec<text::Unanswered>,
+    owed: Vec<text::Owed>,
 }
 
 impl Phone {
@@ -262,6 +283,8 @@ impl Phone {
             pristine: None,
             ended: Vec::new(),
             speaks_from: config.rtp,
+            texts: Vec::new(),
+            owed: Vec::new(),
             random,
             config,
         }
@@ -330,7 +353,10 @@ impl Phone {
     /// No call, no transaction, nothing to send.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.call, Call::Idle | Call::Ended) && self.transactions.is_empty() && self.branches.is_empty()
+        matches!(self.call, Call::Idle | Call::Ended)
+            && self.transactions.is_empty()
+            && self.branches.is_empty()
+            && self.owed.is_empty()
     }
 
     /// A datagram, or one message of a stream, came from `source`.
@@ -371,7 +397,8 @@ impl Phone {
         let report = self.config.cname.as_ref().and_then(|_| self.voice.report_timeout());
         let deed = self.agenda.iter().map(|(at, _)| *at).min();
         let call = self.call.poll_timeout(self.answers());
-        [self.transactions.poll_timeout(), call, self.voice.poll_timeout(), report, deed, self.branch_timeout()]
+        let texts = self.text_timeout();
+        [self.transactions.poll_timeout(), call, self.voice.poll_timeout(), report, deed, self.branch_timeout(), texts]
             .into_iter()
             .flatten()
             .min()
@@ -402,6 +429,7 @@ impl Phone {
                 Call::Idle | Call::Answered(_) | Call::Ending(_) | Call::Ended => break,
             }
         }
+        self.answer_texts(now);
         self.on_branches(now);
         self.follow_agenda(now);
     }
@@ -484,6 +512,9 @@ impl Phone {
             (Expired::NoAck { key }, Call::Established(up)) if up.ack.as_ref().is_some_and(|ack| ack.key == key) => {
                 self.event(PhoneEvent::Failed(Failure::NoAck));
                 self.send_bye(now);
+            }
+            (Expired::NoResponse { branch, .. }, _) if self.texts.iter().any(|text| text.branch() == branch) => {
+                self.on_text_unanswered(&branch);
             }
             (Expired::NoResponse { branch, .. }, _) => self.on_no_response(now, &branch),
             (Expired::NoAck { .. }, _) => {}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::digest::{Challenge, Credentials};
 use crate::sdp::{Codec, Offer};
+use crate::text::TextReply;
 use crate::voice::Sound;
 
 /// A phone's transport to its peer.
@@ -213,6 +214,8 @@ pub enum Act {
     },
     /// A digit in RTP (RFC 4733).
     Press(char, Duration),
+    /// A digit's two tones in the voice (in-band DTMF).
+    Tones(char, Duration),
     /// BYE; a caller may also send it in an early dialog (RFC 3261 §15).
     Bye,
 }
@@ -266,6 +269,8 @@ pub struct Script {
     pub max_forwards: u8,
     /// Called: more headers in a refusal, e.g. the Contacts of a 302.
     pub refusal_headers: Vec<(String, String)>,
+    /// How it answers a text.
+    pub text_reply: TextReply,
 }
 
 impl Default for Script {
@@ -294,6 +299,7 @@ impl Default for Script {
             invite_headers: Vec::new(),
             max_forwards: 70,
             refusal_headers: Vec::new(),
+            text_reply: TextReply::default(),
         }
     }
 }

@@ -34,6 +34,29 @@ const MAX_DIGITS: usize = 64;
 /// The digits of RFC 4733 §3.2, each at its event code.
 pub(crate) const DIGITS: &[u8; 16] = b"0123456789*#ABCD";
 
+/// The tones of each of them, low and high, in hertz (ITU-T Q.23).
+const PAIRS: [(f64, f64); 16] = [
+    (941.0, 1336.0),
+    (697.0, 1209.0),
+    (697.0, 1336.0),
+    (697.0, 1477.0),
+    (770.0, 1209.0),
+    (770.0, 1336.0),
+    (770.0, 1477.0),
+    (852.0, 1209.0),
+    (852.0, 1336.0),
+    (852.0, 1477.0),
+    (941.0, 1209.0),
+    (941.0, 1477.0),
+    (697.0, 1633.0),
+    (770.0, 1633.0),
+    (852.0, 1633.0),
+    (941.0, 1633.0),
+];
+
+/// Of each of the two.
+const TONE_AMPLITUDE: f64 = 6_000.0;
+
 /// What is said.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Sound {
@@ -72,6 +95,8 @@ pub(crate) struct Voice {
     report_at: Duration,
     first: bool,
     presses: VecDeque<Press>,
+    /// Digits to be played as tones: which, and how many samples of it are left.
+    tones: VecDeque<(usize, usize)>,
     packets: u32,
     octets: u32,
     canary: Option<Canary>,
@@ -91,6 +116,7 @@ impl Voice {
             report_at: Duration::ZERO,
             first: true,
             presses: VecDeque::new(),
+            tones: VecDeque::new(),
             packets: 0,
             octets: 0,
             canary: None,
@@ -157,9 +183,22 @@ impl Voice {
         true
     }
 
+    /// Plays a digit's two tones for this long in place of what is said (ITU-T Q.23). `false` when it is none.
+    pub(crate) fn play_tones(&mut self, digit: char, length: Duration) -> bool {
+        let Some(event) = DIGITS.iter().position(|known| char::from(*known) == digit.to_ascii_uppercase()) else {
+            return false;
+        };
+        if self.running.is_none() || self.tones.len() >= MAX_DIGITS {
+            return false;
+        }
+        self.tones.push_back((event, usize::try_from(length.as_millis()).unwrap_or(1_000).min(10_000) * 8));
+        true
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let (_, next) = self.running.as_ref()?;
-        (self.sound != Sound::Mute || !self.presses.is_empty()).then_some(*next)
+        let speaks = self.sound != Sound::Mute || !self.presses.is_empty() || !self.tones.is_empty();
+        speaks.then_some(*next)
     }
 
     /// The next RTP packet that is due.
@@ -199,6 +238,19 @@ impl Voice {
     fn sample(&mut self, codec: Codec) -> Option<u8> {
         let position = self.position;
         self.position = self.position.wrapping_add(1);
+        if let Some((event, left)) = self.tones.front_mut() {
+            let tone = |hertz: f64| (position as f64 * hertz / 8_000.0 * TAU).sin();
+            let (low, high) = PAIRS[*event];
+            let value = ((tone(low) + tone(high)) * TONE_AMPLITUDE) as i16;
+            *left -= 1;
+            if *left == 0 {
+                self.tones.pop_front();
+            }
+            return Some(match codec {
+                Codec::Pcma => encode_alaw(value),
+                Codec::Pcmu => encode_ulaw(value),
+            });
+        }
         match &self.sound {
             Sound::Mute => None,
             Sound::Tone(hertz) => {

@@ -133,6 +133,7 @@ fn an_invite_its_cancel_and_its_ack_mean_the_same_to_everybody() {
             write::header(out, "CSeq", b"1 INVITE");
             write::header(out, "Contact", b"<sip:203.0.113.9:5060>");
             write::finish(out, Some(b"application/sdp"), SDP);
+            1
         });
         let invite = layer.poll_transmit().unwrap().bytes;
         let meaning = agreed(&invite);
@@ -200,6 +201,7 @@ fn requests_in_a_dialog_mean_the_same_to_everybody() {
             dialog.write_request(out, method, via);
             write::header(out, "Contact", b"<sip:203.0.113.9:5060;transport=tcp>");
             write::finish(out, None, b"");
+            dialog.local_cseq
         });
         let meaning = agreed(&layer.poll_transmit().unwrap().bytes);
         assert_eq!(meaning.start, format!("{} sip:a@198.51.100.8:5080", method.as_str()));

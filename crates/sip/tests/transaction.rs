@@ -125,6 +125,7 @@ impl World {
             write::header(out, "Call-ID", b"call");
             write::header(out, "CSeq", format!("5 {}", method.as_str()).as_bytes());
             write::finish(out, None, b"");
+            5
         });
         self.collect();
         id
@@ -908,6 +909,7 @@ fn what_went_by_a_stream_opened_anew_ends_with_it() {
         write::request(out, "BYE", b"sip:b@198.51.100.7");
         write::header(out, "Via", via);
         write::finish(out, None, b"");
+        1
     });
     let anew = |transport, port| {
         let peer = SocketAddr::new(bye.peer.ip(), port);

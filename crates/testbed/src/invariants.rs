@@ -127,13 +127,13 @@ impl World {
             let called = called.filter(|cdr| cdr.trunk_out.as_ref() == trunk);
             let calling = self.cdrs.iter().filter(|cdr| cdr.caller == number && number.is_some());
             let answered = |cdr: &&Cdr| cdr.answered.is_some();
+            // Whoever is asked for an extension may be answered before anybody is called.
+            let taken = |cdr: &&Cdr| cdr.answered.is_some() || cdr.asked.is_some();
             // B may answer while X is giving it up: X acknowledges and ends the call at once, and B was in it.
-            let allowed = [
-                calling.clone().filter(answered).count(),
-                called.clone().filter(|cdr| cdr.forwarded.is_some()).count(),
-            ];
+            let allowed =
+                [calling.clone().filter(taken).count(), called.clone().filter(|cdr| cdr.forwarded.is_some()).count()];
             // B may have answered and A given up before it could be told.
-            let told = |cdr: &&Cdr| cdr.answered.is_some() && cdr.status_a == 200;
+            let told = |cdr: &&Cdr| taken(cdr) && cdr.status_a == 200;
             // Over a perfect network both are in every call that was answered, save one who never acknowledges, or hears nothing.
             let hears_all = self.signalling_is_perfect() && !harm.cut_off && !harm.spoken_for.contains(&PhoneId(place));
             let script = &phone.config().script;
@@ -172,6 +172,9 @@ impl World {
                 | PhoneEvent::SessionTimer { .. }
                 | PhoneEvent::SessionExpired
                 | PhoneEvent::TriedAgain { .. }
+                | PhoneEvent::Texted { .. }
+                | PhoneEvent::TextAnswered { .. }
+                | PhoneEvent::TextUnanswered
                 | PhoneEvent::Hears(_)
                 | PhoneEvent::Breach(_) => {}
             }
@@ -244,7 +247,7 @@ impl World {
 }
 
 fn check_times(cdr: &Cdr, wrong: &mut Vec<String>) {
-    let times = [Some(cdr.call_in), cdr.forwarded, cdr.alerting, cdr.answered, cdr.joined, Some(cdr.ended)];
+    let times = [Some(cdr.call_in), cdr.asked, cdr.forwarded, cdr.alerting, cdr.answered, cdr.joined, Some(cdr.ended)];
     let known: Vec<_> = times.into_iter().flatten().collect();
     if !known.is_sorted() {
         wrong.push(format!("the CDR's times are not in order: {times:?}"));

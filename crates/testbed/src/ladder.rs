@@ -201,7 +201,11 @@ pub(crate) fn note_of(command: &Command, names: &[String; 2], hearing: &mut [boo
     let (side, hear) = match command {
         Command::Record { .. } => return Some(Note::Records),
         Command::Hear { side, hear } => (*side, hear),
-        Command::SetRemote { .. } | Command::Follow { .. } | Command::Digit { .. } | Command::Close => return None,
+        Command::SetRemote { .. }
+        | Command::Follow { .. }
+        | Command::Digit { .. }
+        | Command::Collect { .. }
+        | Command::Close => return None,
     };
     let to = names[side.index()].clone();
     let heard_before = std::mem::replace(&mut hearing[side.index()], *hear != Hear::Nothing);
@@ -300,6 +304,16 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
     }
     let request = start.split(' ').next().unwrap_or_default();
     let called = user(start).map(str::to_owned);
+    let from = header(&message, "From").and_then(user).map(&name).unwrap_or_default();
+    if request == "MESSAGE" && !in_dialog {
+        let to = called.as_deref().map(&name).unwrap_or_default();
+        let kind = header(&message, "Content-Type").and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        let words = message.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+        let told = if kind == "text/plain" { brief(words) } else { kind.to_owned() };
+        let credentials = extras.into_iter().find(|extra| extra == "with credentials");
+        let remark = [format!("From: {from}"), told].into_iter().chain(credentials).collect::<Vec<_>>().join(", ");
+        return Told { text: format!("MESSAGE {to}"), remark, called, begins_call: true };
+    }
     if request != "INVITE" {
         return Told {
             text: format!("{request}{body}"),
@@ -317,9 +331,14 @@ pub(crate) fn tell(bytes: &[u8], name: impl Fn(&str) -> String) -> Told {
         return Told { text: format!("re-INVITE{body}"), remark: extras.join(", "), called, begins_call: false };
     }
     let to = called.as_deref().map(&name).unwrap_or_default();
-    let from = header(&message, "From").and_then(user).map(&name).unwrap_or_default();
     let remark = std::iter::once(format!("From: {from}")).chain(extras).collect::<Vec<_>>().join(", ");
     Told { text: format!("INVITE {to}{body}"), remark, called, begins_call: true }
+}
+
+/// The words of a text, where there are few; else how many.
+fn brief(words: &str) -> String {
+    let count = words.chars().count();
+    if count > 40 { format!("{count} characters") } else { format!("{words:?}") }
 }
 
 /// What else helps to read a message, in the order of the headers below. What a seed makes up is not told.

@@ -22,6 +22,7 @@ mod on_wire;
 mod privacy;
 mod seeds;
 mod setup;
+pub mod smsc;
 mod world;
 
 pub use expect_test::{Expect, expect};
@@ -31,12 +32,12 @@ pub use leak::{Kind, Leak, Secrets};
 pub use network::{Fate, Link, Network, Packet, Protocol, Random};
 pub use phone::{
     Act, Algorithm, Challenge, Codec, Credentials, Direction, Fork, Heard, Offer, PhoneEvent, Provisional, Refresher,
-    Reliability, Reply, Script, SessionTimer, Sound, State, When,
+    Reliability, Reply, Script, SessionTimer, Sound, State, TextReply, When,
 };
 pub use privacy::leaks_of;
 pub use seeds::seeds;
 pub use setup::{A_TONE, B_TONE, Setup, prompt};
-pub use world::{A, B, OnWire, PhoneId, World};
+pub use world::{A, B, OnWire, PhoneId, ToSend, World};
 
 /// So many milliseconds.
 #[must_use]

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use b2bua::core::Core;
 use b2bua::settings::{
-    App, AppPrompts, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings, Reliability, SessionTimers,
-    Settings, Target, Trunk,
+    App, AppPrompts, AppTexts, AskExtension, CallTimers, CalledIn, CallerHeader, Limits, Listener, MediaSettings,
+    Reliability, SecondCall, SessionTimers, Settings, Target, Trunk, TrunkTexts,
 };
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::{
-    AppId, Axb, Binding, Bindings, CallDirection, Number, ReadRule, SubscriptionId, VirtualNumber, Voice, WriteRule,
+    AppId, Ax, Axb, Axe, Binding, Bindings, CallDirection, Extension, Mode, Number, ReadRule, Rules, SubscriptionId,
+    Temporary, VirtualNumber, Voice, WriteRule,
 };
 use phone::{Known, Script, Sound};
 use sip::transaction::{Timers, Transport};
@@ -34,7 +35,7 @@ pub const A_TONE: f64 = 440.0;
 pub const B_TONE: f64 = 620.0;
 
 /// Prompts of the app: name, length in milliseconds.
-const PROMPTS: [(&str, u64); 8] = [
+const PROMPTS: [(&str, u64); 13] = [
     ("announcement.wav", 2_000),
     ("hint_tone.wav", 1_200),
     ("ringback.wav", 3_000),
@@ -43,6 +44,11 @@ const PROMPTS: [(&str, u64); 8] = [
     ("no_permission.wav", 1_400),
     ("service_fault.wav", 1_300),
     ("last_minute.wav", 1_100),
+    ("enter_extension.wav", 2_500),
+    ("wrong_extension.wav", 1_600),
+    ("empty_extension.wav", 1_700),
+    ("no_callee.wav", 1_800),
+    ("no_call_back.wav", 1_900),
 ];
 
 /// Numbers: A, B, X.
@@ -80,8 +86,10 @@ pub struct Setup {
     pub settings: Settings,
     /// A–X–B.
     pub binding: Axb,
-    /// Other bindings.
-    pub more_bindings: Vec<Axb>,
+    /// Bindings that stand in its place, of the kind that the app has.
+    pub instead: Vec<Binding>,
+    /// What the app's bindings obey.
+    pub rules: Rules,
     /// The X numbers.
     pub numbers: Vec<VirtualNumber>,
     /// Targets at which nobody answers.
@@ -96,26 +104,16 @@ impl Setup {
     pub fn new(seed: u64) -> Setup {
         let [a, b, x] = NUMBERS.map(|number| Number::parse(number).expect("a constant in global form"));
         let app = AppId(0);
-        let binding = Axb {
-            id: SubscriptionId(1),
-            app,
-            a,
-            b,
-            x,
-            direction: CallDirection::Both,
-            max_minutes: 0,
-            record: false,
-            voice: None,
-            user_text: None,
-        };
+        let binding = Axb::new(SubscriptionId(1), app, a, x, b);
         Setup {
             seed,
             link: Link::default(),
             media_link: Link::default(),
             settings: settings(),
             binding,
-            more_bindings: Vec::new(),
-            numbers: vec![VirtualNumber { number: x, app, trunk: Some("carrier-b".into()) }],
+            instead: Vec::new(),
+            rules: Rules::default(),
+            numbers: vec![VirtualNumber::new(x, app, Some("carrier-b".into()))],
             silent: Vec::new(),
             phones: vec![
                 config("A", NUMBERS[0], "Wang Xiaoming", 1, A_TONE, seed),
@@ -151,6 +149,53 @@ impl Setup {
         config.script = script;
         self.phones.push(config);
         self
+    }
+
+    /// X belongs to A alone (AX); whom A reaches through it is `temporary`, for a minute.
+    #[must_use]
+    pub fn ax(mut self, temporary: Option<&str>) -> Setup {
+        let Axb { app, a, x, .. } = self.binding;
+        let temporary = temporary.map(|number| Temporary {
+            callee: Number::parse(number).expect("a constant in global form"),
+            ends: 60_000,
+            user_text: None,
+        });
+        self.rules.mode = Mode::Ax;
+        self.instead = vec![Binding::Ax(Box::new(Ax { temporary, ..Ax::new(SubscriptionId(2), app, a, x) }))];
+        self
+    }
+
+    /// A is reached through X and this extension (AXE), of whose width those of the app are.
+    #[must_use]
+    pub fn axe(mut self, extension: &str) -> Setup {
+        let Axb { app, a, x, .. } = self.binding;
+        let extension = Extension::parse(extension).expect("a constant of one to four digits");
+        self.rules = Rules { mode: Mode::Axe, extension_width: extension.width(), ..self.rules };
+        let id = SubscriptionId(3 + self.instead.len() as u128);
+        self.instead.push(Binding::Axe(Box::new(Axe::new(id, app, a, x, extension))));
+        self
+    }
+
+    /// The last of the bindings of [`Setup::axe`], to be changed.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn last_axe(&mut self) -> &mut Axe {
+        match self.instead.last_mut() {
+            Some(Binding::Axe(axe)) => axe,
+            other => panic!("no binding with an extension: {other:?}"),
+        }
+    }
+
+    /// The binding of [`Setup::ax`], to be changed.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn last_ax(&mut self) -> &mut Ax {
+        match self.instead.last_mut() {
+            Some(Binding::Ax(ax)) => ax,
+            other => panic!("no binding of one user: {other:?}"),
+        }
     }
 
     /// How SIP travels.
@@ -236,17 +281,6 @@ impl Setup {
         self
     }
 
-    /// This trunk is also reached at, and may call from, this address: a second proxy of the same carrier. `place` counts the
-    /// trunks of the set-up: 0 is carrier-a.
-    #[must_use]
-    pub fn second_target(mut self, place: usize, address: SocketAddr) -> Setup {
-        if let Some(trunk) = self.settings.trunks.get_mut(place) {
-            trunk.targets.push(Target::at(Transport::Udp, address));
-            trunk.sources.push(address.ip().into());
-        }
-        self
-    }
-
     /// The app.
     pub fn app(&mut self) -> &mut App {
         &mut self.settings.apps[0]
@@ -259,9 +293,14 @@ impl Setup {
     #[must_use]
     pub fn world(self) -> World {
         let (mut bindings, table) = Bindings::new(numbering::Limits::default());
-        let all = std::iter::once(self.binding.clone()).chain(self.more_bindings.iter().cloned());
-        let all: Vec<Binding> = all.map(Binding::Axb).collect();
-        bindings.replace_all(self.numbers.clone(), all).expect("the bindings of a set-up do not contradict each other");
+        let pair = self.instead.is_empty().then(|| Binding::Axb(self.binding.clone()));
+        bindings.set_rules(AppId(0), self.rules.clone());
+        for number in &self.numbers {
+            bindings.add_number(number.clone()).expect("the numbers of a set-up are different");
+        }
+        for binding in pair.into_iter().chain(self.instead.iter().cloned()) {
+            bindings.bind(binding).expect("the bindings of a set-up do not contradict each other");
+        }
         let settings = Arc::new(self.settings.clone());
         let mut core = Core::new(Arc::clone(&settings), table, self.seed ^ 0xc07e);
         let (first, last) = settings.media.ports;
@@ -275,12 +314,7 @@ impl Setup {
     pub(crate) fn known(&self) -> Arc<Known> {
         let mut known = Known::new();
         for app in &self.settings.apps {
-            let prompts =
-                [&app.prompts.ringback, &app.prompts.busy, &app.prompts.no_permission, &app.prompts.no_binding]
-                    .into_iter()
-                    .chain([&app.prompts.service_fault, &app.prompts.last_minute, &app.hint_tone])
-                    .flatten()
-                    .chain(app.named.values());
+            let prompts = app.prompts.all().chain(app.hint_tone.as_ref()).chain(app.named.values());
             let mut prompts: Vec<&Arc<Prompt>> = prompts.collect();
             // A map's order is not the same twice.
             prompts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -314,6 +348,9 @@ fn settings() -> Settings {
         recording: true,
         no_answer: Duration::from_secs(60),
         safety_ceiling: SAFETY_CEILING,
+        second_call: SecondCall::default(),
+        is_told: false,
+        texts: AppTexts::Notify,
         prompts: AppPrompts {
             ringback: named("ringback.wav"),
             busy: named("busy.wav"),
@@ -321,6 +358,11 @@ fn settings() -> Settings {
             no_binding: named("no_binding.wav"),
             service_fault: named("service_fault.wav"),
             last_minute: named("last_minute.wav"),
+            enter_extension: named("enter_extension.wav"),
+            wrong_extension: named("wrong_extension.wav"),
+            empty_extension: named("empty_extension.wav"),
+            no_callee: named("no_callee.wav"),
+            no_call_back: named("no_call_back.wav"),
         },
         named: prompts,
     };
@@ -338,13 +380,15 @@ fn settings() -> Settings {
         limits: Limits {
             calls: 100,
             calls_per_number: 0,
+            texts: 100,
             transactions: 1_000,
             message: sip::limits::Limits::default(),
             retry_after: 5,
         },
         timers: CallTimers { sip: Timers::default(), safety_ceiling: SAFETY_CEILING },
         product_name: Some("axbridge".into()),
-        peers: Default::default(),
+        correlates: false,
+        index: Default::default(),
     }
 }
 
@@ -360,6 +404,8 @@ fn trunk(name: &str, place: u8) -> Trunk {
         caller_in: vec![CallerHeader::PAssertedIdentity, CallerHeader::From],
         called_in: CalledIn::RequestUri,
         assert_identity: true,
+        shows_caller: false,
+        ask_extension: AskExtension::default(),
         codecs: vec![Codec::Pcma, Codec::Pcmu],
         media_source: SourcePolicy::Learn,
         reliability: Reliability::Supported,
@@ -368,6 +414,7 @@ fn trunk(name: &str, place: u8) -> Trunk {
         calls_per_second: 100,
         auth: None,
         challenge: None,
+        texts: TrunkTexts::default(),
     }
 }
 

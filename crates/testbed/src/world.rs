@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use b2bua::cdr::Cdr;
 use b2bua::core::{Core, SessionId};
+use b2bua::event::CallEvent;
 use b2bua::settings::{Settings, Target};
+use b2bua::text::{Outcome, Text, TextEvent, TextIn, TextKey, TextResult, Verdict};
 use bytes::Bytes;
 use media::session::Session;
-use numbering::Bindings;
+use numbering::{Bindings, Number};
 use phone::{Known, Phone, PhoneEvent};
 use sip::transaction::Flow;
 
@@ -91,6 +93,21 @@ pub(crate) struct Sent {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A text that the driver is to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToSend {
+    /// Which.
+    pub key: TextKey,
+    /// To this trunk.
+    pub trunk: Arc<str>,
+    /// Showing this number.
+    pub from: Number,
+    /// To this one.
+    pub to: Number,
+    /// What.
+    pub content: Arc<str>,
+}
+
 /// A SIP message as X sent it or was given it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OnWire {
@@ -118,8 +135,6 @@ pub struct World {
     slots: Vec<Slot>,
     network: Network,
     link: Link,
-    /// No earlier link lost, doubled or reordered anything.
-    link_was_perfect: bool,
     media_link: Link,
     gateways: Vec<SocketAddr>,
     refusing: BTreeSet<SocketAddr>,
@@ -132,6 +147,12 @@ pub struct World {
     pub(crate) looked_up: BTreeSet<std::net::IpAddr>,
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) logs: Vec<String>,
+    pub(crate) told: Vec<CallEvent>,
+    /// Texts: what the customer is asked, what the driver is to send, what it is answered, what the customer is told.
+    pub(crate) asked: Vec<(TextKey, Arc<Text>)>,
+    pub(crate) to_send: Vec<ToSend>,
+    pub(crate) answers: Vec<(u64, Outcome)>,
+    pub(crate) texts: Vec<TextEvent>,
     pub(crate) recordings: BTreeMap<Arc<str>, Recorded>,
     pub(crate) events: Vec<(Duration, PhoneId, PhoneEvent)>,
     pub(crate) sent: BTreeSet<Sent>,
@@ -170,7 +191,6 @@ impl World {
             slots,
             network: Network::new(setup.seed ^ 0x4e57),
             link: setup.link,
-            link_was_perfect: true,
             media_link: setup.media_link,
             gateways,
             refusing: BTreeSet::new(),
@@ -181,6 +201,11 @@ impl World {
             looked_up: BTreeSet::new(),
             cdrs: Vec::new(),
             logs: Vec::new(),
+            told: Vec::new(),
+            asked: Vec::new(),
+            to_send: Vec::new(),
+            answers: Vec::new(),
+            texts: Vec::new(),
             recordings: BTreeMap::new(),
             events: Vec::new(),
             sent: BTreeSet::new(),
@@ -215,6 +240,44 @@ impl World {
         self.settle();
     }
 
+    /// This phone sends a text to X.
+    ///
+    /// # Panics
+    /// It has too many without an answer.
+    pub fn text(&mut self, who: PhoneId, words: &str) {
+        self.text_to(who, NUMBERS[2], "text/plain;charset=UTF-8", words.as_bytes());
+    }
+
+    /// This phone sends a MESSAGE to a number at X, spelt like this.
+    ///
+    /// # Panics
+    /// It has too many without an answer, or the spelling cannot stand in a URI.
+    pub fn text_to(&mut self, who: PhoneId, spelling: &str, content_type: &str, body: &[u8]) {
+        let slot = &mut self.slots[who.0];
+        slot.column = Column::Left;
+        let sent = slot.phone.text(self.now, &format!("sip:{spelling}@{X}:{SIP_PORT}"), content_type, body);
+        assert!(sent, "the phone can write to {spelling}");
+        self.settle();
+    }
+
+    /// The customer answers what it was asked of a text.
+    pub fn decide_text(&mut self, key: TextKey, verdict: Verdict) {
+        self.core.handle_text_verdict(self.now, key, verdict);
+        self.settle();
+    }
+
+    /// The driver tells what came of a text that it was to send.
+    pub fn text_result(&mut self, key: TextKey, result: TextResult) {
+        self.core.handle_text_result(self.now, key, result);
+        self.settle();
+    }
+
+    /// The driver brings a text.
+    pub fn take_in_text(&mut self, trunk: &str, text: TextIn) {
+        self.core.take_in_text(self.now, trunk, text);
+        self.settle();
+    }
+
     /// This phone hangs up, cancels or declines, whatever its state asks for.
     pub fn hang_up(&mut self, who: PhoneId) {
         self.slots[who.0].phone.hang_up(self.now);
@@ -245,12 +308,6 @@ impl World {
         self.looked_up.extend(routes.iter().map(|route| route.address.ip()));
         self.core.set_routes(self.now, trunk, routes);
         self.settle();
-    }
-
-    /// Changes how SIP travels from now on.
-    pub fn set_link(&mut self, link: Link) {
-        self.link_was_perfect &= self.link.is_perfect();
-        self.link = link;
     }
 
     /// Gives the core a SIP message as if it came from this address over UDP. What X answers to an address of no phone is
@@ -317,6 +374,56 @@ impl World {
         self.end_all();
         let violations = self.violations();
         assert!(violations.is_empty(), "{}", violations.join("\n"));
+    }
+
+    /// What the customer has been told.
+    #[must_use]
+    pub fn told(&self) -> &[CallEvent] {
+        &self.told
+    }
+
+    /// What the customer has been told of texts.
+    #[must_use]
+    pub fn texts(&self) -> &[TextEvent] {
+        &self.texts
+    }
+
+    /// What the customer has been asked of texts.
+    #[must_use]
+    pub fn asked(&self) -> &[(TextKey, Arc<Text>)] {
+        &self.asked
+    }
+
+    /// What the driver was to send.
+    #[must_use]
+    pub fn to_send(&self) -> &[ToSend] {
+        &self.to_send
+    }
+
+    /// What the driver was told of the texts that it has brought: reply, outcome.
+    #[must_use]
+    pub fn answers(&self) -> &[(u64, Outcome)] {
+        &self.answers
+    }
+
+    /// The texts that a phone got: sender, content.
+    #[must_use]
+    pub fn texts_of(&self, who: PhoneId) -> Vec<(String, String)> {
+        let of = |(_, whose, event): &(Duration, PhoneId, PhoneEvent)| match event {
+            PhoneEvent::Texted { sender, content, .. } if *whose == who => Some((sender.clone(), content.clone())),
+            _ => None,
+        };
+        self.events.iter().filter_map(of).collect()
+    }
+
+    /// The final responses to a phone's texts.
+    #[must_use]
+    pub fn text_statuses(&self, who: PhoneId) -> Vec<u16> {
+        let of = |(_, whose, event): &(Duration, PhoneId, PhoneEvent)| match event {
+            PhoneEvent::TextAnswered { status } if *whose == who => Some(*status),
+            _ => None,
+        };
+        self.events.iter().filter_map(of).collect()
     }
 
     // ---- what a story asks ------------------------------------------------------------------------------------
@@ -399,9 +506,9 @@ impl World {
         self.sessions.len()
     }
 
-    /// Nothing happens to SIP on its way, now.
+    /// Nothing happens to SIP on its way.
     pub(crate) fn signalling_is_perfect(&self) -> bool {
-        self.link.is_perfect() && self.link_was_perfect
+        self.link.is_perfect()
     }
 
     /// Nothing happens to RTP on its way.

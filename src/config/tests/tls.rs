@@ -300,12 +300,16 @@ fn the_shipped_file_in_full_is_good_where_its_files_are() {
         ("ca.pem", "carrier-1-ca.pem"),
         ("other.pem", "carrier-1-chain.pem"),
         ("other-key.pem", "carrier-1-key.pem"),
+        ("ca.pem", "customers-ca.pem"),
+        ("chain.pem", "https.pem"),
+        ("key.pem", "https.key"),
     ] {
         std::fs::copy(at(from), at("tls").join(to)).unwrap();
     }
     let config = folder.parse(&shipped_in_full()).unwrap();
     assert!(config.tls.server.is_some());
     assert_eq!(config.tls.rules[0].server_name.as_ref().unwrap().to_str(), "sip.carrier.example");
+    assert_eq!(config.numbers.len(), 99 + 1);
 }
 
 #[test]
@@ -348,4 +352,15 @@ fn what_goes_to_a_trunk_leaves_by_the_listener_that_it_knows_us_by() {
     // One may stand without a list.
     let single = text.replace("from = [\"udp:10.0.0.2:5060\"]", "from = \"udp:10.0.0.1:5060\"");
     assert_eq!(parse(&single, Path::new("c.toml")).unwrap().settings.trunks[0].from, [1]);
+}
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = Folder::new();
+    let pipe = folder.dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for file in ["chain.pem", "key.pem", "ca.pem"] {
+        let complaints = folder.complaints(&PRIVATE.replace(&format!("\"{file}\""), "\"pipe\""));
+        assert!(complaints.iter().any(|complaint| complaint.contains(": pipe is no file")), "{file}: {complaints:#?}");
+    }
 }

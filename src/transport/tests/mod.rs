@@ -44,7 +44,7 @@ macro_rules! over_every_wire {
     ($($test:ident),* $(,)?) => {
         mod over_tcp { $(#[test] fn $test() { super::$test(super::TCP); })* }
         mod over_tls { $(#[test] fn $test() { super::$test(super::TLS); })* }
-        // A machine without IPv6 has nothing to test there.
+        // Without ::1 there is nothing to test; test.sh says so then.
         mod over_tcp_and_ipv6 { $(#[test] fn $test() { if super::has_ipv6() { super::$test(super::TCP_OVER_IPV6); } })* }
         mod over_tls_and_ipv6 { $(#[test] fn $test() { if super::has_ipv6() { super::$test(super::TLS_OVER_IPV6); } })* }
     };

@@ -7,10 +7,9 @@ use std::time::Duration;
 use media::Side;
 use sip::locate::{self, Outcome, Step};
 use sip::message::{Message, Method, write};
-use sip::token::push_hex;
 use sip::transaction::Transport;
 
-use super::{Core, flow_to};
+use super::{Core, flow_to, tag_of, unique_id};
 use crate::call::Answered;
 use crate::leg::{ALLOW, LegKey, Owner};
 use crate::routes::{self, Route, RouteCounters};
@@ -56,11 +55,8 @@ impl Core {
             self.routes.on_probe_lost(now, probe.id);
             return;
         };
-        let mut tag = Vec::with_capacity(16);
-        push_hex(&mut tag, self.tokens.draw(), 16);
-        let mut call_id = Vec::with_capacity(32);
-        push_hex(&mut call_id, self.tokens.draw(), 16);
-        push_hex(&mut call_id, self.tokens.draw(), 16);
+        let tag = tag_of(self.tokens.draw());
+        let call_id = unique_id(&mut self.tokens);
         let target = probe.route.host_port();
         let request = Probe {
             target: &target,
@@ -71,28 +67,31 @@ impl Core {
             product_name: self.settings.product_name.as_deref(),
         };
         let owner = Owner::Probe(probe.id);
-        self.layer.send_request(now, flow, Method::Options, owner, |out, via| request.write(out, via));
+        self.layer.send_request(now, flow, Method::Options, owner, |out, via| {
+            request.write(out, via);
+            1
+        });
     }
 
     /// A response to a request of ours says that somebody is there, or that he is busy.
     pub(super) fn on_heard(&mut self, now: Duration, owner: Owner, response: &Message) {
-        let retry_after = response.retry_after().map(|seconds| Duration::from_secs(u64::from(seconds)));
+        let retry_after = || response.retry_after().map(|seconds| Duration::from_secs(u64::from(seconds)));
         match owner {
             Owner::Probe(route) if response.status() >= 200 => {
-                self.routes.on_probe_answered(now, route, response.status(), retry_after);
+                self.routes.on_probe_answered(now, route, response.status(), retry_after());
             }
             Owner::Leg(LegKey { call, side: Side::B }) if response.method() == Method::Invite => {
                 let call = self.calls.get_mut(call.index as usize).filter(|known| known.key == call);
                 let Some((route, answered)) = call.and_then(|call| call.route.as_mut()) else { return };
                 *answered = Answered(true);
-                match (response.status(), retry_after) {
+                if response.status() != 503 {
+                    self.routes.on_alive(now, *route);
+                } else if let Some(retry_after) = retry_after() {
                     // RFC 3261 §21.5.4: without Retry-After it says nothing of the next call.
-                    (503, None) => {}
-                    (503, Some(retry_after)) => self.routes.on_overloaded(now, *route, retry_after),
-                    _ => self.routes.on_alive(now, *route),
+                    self.routes.on_overloaded(now, *route, retry_after);
                 }
             }
-            Owner::Probe(_) | Owner::Leg(_) => {}
+            Owner::Probe(_) | Owner::Leg(_) | Owner::Text(_) => {}
         }
     }
 
@@ -101,13 +100,12 @@ impl Core {
         match owner {
             Owner::Probe(route) => self.routes.on_probe_lost(now, route),
             Owner::Leg(LegKey { call, side: Side::B }) if method == Method::Invite => {
-                let call = self.calls.get(call.index as usize).filter(|known| known.key == call);
                 // An INVITE that rang and was cancelled may end in silence too.
-                if let Some((route, Answered(false))) = call.and_then(|call| call.route) {
+                if let Some((route, Answered(false))) = self.call(call).and_then(|call| call.route) {
                     self.routes.on_unreachable(now, route);
                 }
             }
-            Owner::Leg(_) => {}
+            Owner::Leg(_) | Owner::Text(_) => {}
         }
     }
 }

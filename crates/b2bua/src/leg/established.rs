@@ -21,7 +21,7 @@ use sip::transaction::{ClientId, Flow, ServerId};
 use super::releasing::{ReleaseOnAck, Releasing};
 use super::session_timer::{self, Due, LEAST_MIN_SE, SessionTimer, Terms};
 use super::wire::{Acked, plain, response, sdp};
-use super::{Io, LegEvent, Line, Next, PendingOk, State, answer_plainly, in_order, not_yet, on_info};
+use super::{Io, LegEvent, Line, Next, PendingOk, State, answer_plainly, in_order, not_yet, on_info, take_offer};
 use crate::observe::Drop;
 use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
@@ -251,26 +251,9 @@ impl Up {
         flow: Flow,
         request: &Message,
     ) -> Option<LegEvent> {
-        let offer = request.sdp_body();
-        // RFC 3311 §5.2: no offer may meet another one.
-        if offer.is_some() && self.offer_answer.awaits_answer() {
-            plain(io, id, flow, request, 491, &[]);
-            return None;
-        }
-        let mut event = None;
-        let mut body = Bytes::new();
-        if let Some(offer) = offer {
-            match self.offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) {
-                Ok(media) => event = Some(LegEvent::MediaChanged { media }),
-                Err(_) => {
-                    plain(io, id, flow, request, 488, &[]);
-                    return None;
-                }
-            }
-            body = self.offer_answer.local_body();
-        }
+        let (media, body) = take_offer(line, io, id, flow, request, &mut self.offer_answer)?;
         self.accept(line, io, id, flow, request, &body);
-        event
+        media.map(|media| LegEvent::MediaChanged { media })
     }
 
     /// 200 to a re-INVITE or UPDATE.
@@ -364,23 +347,22 @@ impl Up {
             return self.on_refresh_done(line, io, method, response);
         }
         self.offer_answer.withdraw();
-        match status {
+        match (status, session_timer::longer(response, min_se)) {
             // RFC 3261 §12.2.1.2: the peer knows this dialog no more.
-            408 | 481 => return (State::Up(self), Some(LegEvent::Lost(Cause::SessionExpired))),
-            491 => {
+            (408 | 481, _) => return (State::Up(self), Some(LegEvent::Lost(Cause::SessionExpired))),
+            (491, _) => {
                 let wait = glare_wait(line.owner.side, io.layer.draw());
                 if let Some(timer) = &mut self.timer {
                     timer.again_at(io.now + wait);
                 }
             }
-            422 if repeats < MAX_REPEATS && session_timer::longer(response, min_se).is_some() => {
-                let wanted = session_timer::longer(response, min_se).unwrap_or(min_se);
-                self.refresh(line, io, wanted, repeats + 1);
+            (422, Some(longer)) if repeats < MAX_REPEATS => {
+                self.refresh(line, io, longer, repeats + 1);
             }
-            401 | 407 if repeats < MAX_REPEATS && line.learn(io, response) => {
+            (401 | 407, _) if repeats < MAX_REPEATS && line.learn(io, response) => {
                 self.refresh(line, io, min_se, repeats + 1);
             }
-            405 | 501 if method == Method::Update => {
+            (405 | 501, _) if method == Method::Update => {
                 self.takes_update = false;
                 self.refresh(line, io, min_se, repeats);
             }

@@ -117,6 +117,10 @@ impl Invited {
         }
     }
 
+    pub(super) fn hears_us(&self) -> bool {
+        self.told.early_media
+    }
+
     pub(super) fn deadline(&self) -> Duration {
         match &self.reliable {
             Reliable::Waiting { sent, .. } => sent.repeat.deadline(),

@@ -34,6 +34,7 @@ use crate::offer_answer::OfferAnswer;
 use crate::outcome::Cause;
 use crate::routes::{RouteId, Routes};
 use crate::settings::{Settings, TrunkId};
+use crate::text::TextKey;
 
 mod established;
 mod incoming;
@@ -48,12 +49,15 @@ use outgoing::{Calling, Cancelling};
 use releasing::{Refused, ReleaseOnAck, Releasing};
 pub(crate) use session_timer::too_small;
 use wire::{Headers, plain};
-pub(crate) use wire::{bodiless, trunk_of};
+pub(crate) use wire::{bodiless, sip_uri, trunk_of};
 
 /// Methods that we take, for `Allow`.
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
 
-/// Extensions that we know, for `Supported` and against `Require`.
+/// The same outside dialogs: a text message is no part of a call.
+pub(crate) const ALLOW_OUTSIDE: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE";
+
+/// Extensions that we know, against `Require` and `Proxy-Require`.
 pub(crate) const EXTENSIONS: [&str; 2] = ["100rel", "timer"];
 
 /// A call's place in the core.
@@ -77,6 +81,8 @@ pub(crate) enum Owner {
     Leg(LegKey),
     /// A probe of a route.
     Probe(RouteId),
+    /// A text message.
+    Text(TextKey),
 }
 
 /// How far the called network says the call has come.
@@ -326,9 +332,14 @@ impl Leg {
         Leg { line, state: State::Calling(Box::new(calling)) }
     }
 
-    /// Our tag on the caller's leg, while it waits for its final response or its ACK.
+    /// Our tag, while the leg has one dialog.
     pub(crate) fn local_tag(&self) -> Option<&[u8]> {
         self.dialog().map(|dialog| &*dialog.local_tag)
+    }
+
+    /// Its Call-ID, while the leg has one dialog.
+    pub(crate) fn call_id(&self) -> Option<&[u8]> {
+        self.dialog().map(|dialog| &*dialog.call_id)
     }
 
     /// The caller has been sent our 200, which the PRACK of a response before it may delay or, where none comes, prevent.
@@ -356,6 +367,8 @@ impl Leg {
     pub(crate) fn early_media(&self) -> EarlyMedia {
         match &self.state {
             State::Invited(state) => state.early_media(),
+            // Answered to be asked for an extension, while the other one is called.
+            State::Up(state) if state.media().is_some() => EarlyMedia::Ready,
             State::Refused(_)
             | State::Calling(_)
             | State::Cancelling(_)
@@ -364,6 +377,24 @@ impl Leg {
             | State::Releasing(_)
             | State::Ended => EarlyMedia::Never,
         }
+    }
+
+    /// The caller hears us already: it has been answered, or told that early media follows.
+    pub(crate) fn hears_us(&self) -> bool {
+        match &self.state {
+            State::Invited(state) => state.hears_us(),
+            State::Up(_) => true,
+            State::Refused(_)
+            | State::Calling(_)
+            | State::Cancelling(_)
+            | State::ReleaseOnAck(_)
+            | State::Releasing(_)
+            | State::Ended => false,
+        }
+    }
+
+    pub(crate) fn trunk(&self) -> TrunkId {
+        self.line.trunk
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
@@ -712,8 +743,29 @@ fn answer_plainly(line: &mut Line, io: &mut Io<'_>, id: ServerId, flow: Flow, re
     }
 }
 
-/// The answer to an UPDATE in an early dialog (RFC 3311 §5.2): the party's media, where it has made an offer that was taken. No
-/// offer may meet one of ours that is open.
+/// What an UPDATE offers, if anything, taken: the party's media, and the body of our 200. `None`: it was refused. No offer may meet
+/// one of ours that is open (RFC 3311 §5.2).
+fn take_offer(
+    line: &Line,
+    io: &mut Io<'_>,
+    id: ServerId,
+    flow: Flow,
+    update: &Message,
+    offer_answer: &mut OfferAnswer,
+) -> Option<(Option<Remote>, Bytes)> {
+    let Some(offer) = update.sdp_body() else { return Some((None, Bytes::new())) };
+    if offer_answer.awaits_answer() {
+        plain(io, id, flow, update, 491, &[]);
+        return None;
+    }
+    let Ok(media) = offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) else {
+        plain(io, id, flow, update, 488, &[]);
+        return None;
+    };
+    Some((Some(media), offer_answer.local_body()))
+}
+
+/// The answer to an UPDATE in an early dialog: the party's media, where it has made an offer that was taken.
 fn answer_update(
     line: &Line,
     io: &mut Io<'_>,
@@ -722,20 +774,7 @@ fn answer_update(
     update: &Message,
     (dialog, offer_answer): (&mut Dialog, &mut OfferAnswer),
 ) -> Option<Remote> {
-    let mut media = None;
-    let mut body = Bytes::new();
-    if let Some(offer) = update.sdp_body() {
-        if offer_answer.awaits_answer() {
-            plain(io, id, flow, update, 491, &[]);
-            return None;
-        }
-        let Ok(taken) = offer_answer.on_offer(offer, io.settings.trunk(line.trunk)) else {
-            plain(io, id, flow, update, 488, &[]);
-            return None;
-        };
-        media = Some(taken);
-        body = offer_answer.local_body();
-    }
+    let (media, body) = take_offer(line, io, id, flow, update, offer_answer)?;
     dialog.refresh_target(update);
     let bytes = wire::response(io, update, flow, b"", 200, &[], wire::sdp(&body));
     io.layer.respond(io.now, id, 200, bytes);

@@ -10,7 +10,7 @@
 
 use media::Remote;
 use sip::dialog::Dialog;
-use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri, write};
+use sip::message::{HeaderName, Message, Method, NameAddr, Scheme, Uri, unbracketed, write};
 use sip::transaction::{ClientId, Flow, ServerId, Transport};
 
 use super::established::Up;
@@ -28,7 +28,7 @@ use crate::settings::{Reliability, SessionTimerMode};
 /// Places of a redirection that are looked at.
 const MAX_PLACES: usize = 8;
 
-/// How often one INVITE is said again for a challenge or a longer session: each at most once, and a stale nonce once more.
+/// How often one INVITE is said again for a challenge or a longer session, whatever the mixture.
 const MAX_REPEATS: u8 = 3;
 
 /// Our INVITE, not finally answered.
@@ -129,10 +129,7 @@ impl Calling {
             101..=199 => self.on_provisional(line, io, response),
             200..=299 => self.on_ok(line, io, response),
             401 | 407 if self.repeats < MAX_REPEATS && line.learn(io, response) => self.invite_again(line, io),
-            422 if self.repeats < MAX_REPEATS && session_timer::longer(response, self.min_se).is_some() => {
-                self.min_se = session_timer::longer(response, self.min_se).unwrap_or(self.min_se);
-                self.invite_again(line, io)
-            }
+            422 if self.repeats < MAX_REPEATS && self.lengthens(response) => self.invite_again(line, io),
             status @ 300..=399 => {
                 let to = self.places(line, io, response);
                 (State::Ended, Some(LegEvent::Redirected { status, to }))
@@ -261,6 +258,13 @@ impl Calling {
         (State::Up(Box::new(up)), Some(event))
     }
 
+    /// Whether a 422 wants a longer session than we asked for, and one that we follow: then that is what we ask for now.
+    fn lengthens(&mut self, response: &Message) -> bool {
+        let longer = session_timer::longer(response, self.min_se);
+        self.min_se = longer.unwrap_or(self.min_se);
+        longer.is_some()
+    }
+
     /// The places that a redirection names for the same number (§8.1.3.4); another number is never called: it would be a
     /// third party whom no binding knows.
     fn places(&self, line: &Line, io: &Io<'_>, response: &Message) -> Vec<Place> {
@@ -271,8 +275,7 @@ impl Calling {
             if !same || !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
                 return None;
             }
-            let host = uri.host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(uri.host);
-            let host = std::str::from_utf8(host).ok()?.to_ascii_lowercase();
+            let host = std::str::from_utf8(unbracketed(uri.host)).ok()?.to_ascii_lowercase();
             Some(Place { host: host.into(), port: uri.port })
         };
         response.values(HeaderName::Contact).take(MAX_PLACES).filter_map(place).collect()
@@ -433,5 +436,6 @@ fn invite(
             write::header(out, "User-Agent", product.as_bytes());
         }
         write::finish(out, Some(b"application/sdp"), body);
+        cseq
     })
 }

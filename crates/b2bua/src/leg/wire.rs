@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sip::dialog::Dialog;
-use sip::message::{Message, Method, write};
+use sip::message::{Message, Method, unbracketed, write};
 use sip::transaction::{ClientId, Flow, ServerId, Transport};
 
 use super::{ALLOW, Io, Line, Owner};
@@ -54,6 +54,7 @@ impl Line {
                 write::header(out, name, value);
             }
             write::finish(out, body.map(|(kind, _)| kind.as_bytes()), content);
+            dialog.local_cseq
         });
         self.last_cseq = dialog.local_cseq;
         client
@@ -88,8 +89,8 @@ impl Line {
         let transport = named.unwrap_or(flow.transport);
         let port = hop.port.unwrap_or(transport.default_port());
         let flow = Flow { reopen: Some(port), ..flow };
-        let host = hop.host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(hop.host);
-        let Some(ip) = std::str::from_utf8(host).ok().and_then(|host| host.parse::<IpAddr>().ok()) else {
+        let Some(ip) = std::str::from_utf8(unbracketed(hop.host)).ok().and_then(|host| host.parse::<IpAddr>().ok())
+        else {
             return flow;
         };
         if transport.is_reliable() && transport == flow.transport && ip == flow.peer.ip() {
@@ -122,7 +123,7 @@ pub(super) struct Acked {
     pub(super) bytes: Bytes,
 }
 
-pub(super) fn sip_uri(user: &[u8], host: &str, transport: Transport) -> Vec<u8> {
+pub(crate) fn sip_uri(user: &[u8], host: &str, transport: Transport) -> Vec<u8> {
     let mut uri = b"sip:".to_vec();
     write::escape_user(&mut uri, user);
     uri.push(b'@');

@@ -44,9 +44,12 @@ fn host(route: &Route) -> String {
     route.address.ip().to_string().rsplit('.').next().unwrap().to_owned()
 }
 
-/// The hosts that a call tries: `1 2 3`.
+/// The hosts that a call tries: `1 2 3`. It goes to the first of them.
 fn order(routes: &mut Routes, now: Duration) -> String {
     let candidates = routes.order(now, "carrier");
+    if let Some(first) = candidates.first() {
+        routes.on_call(now, first.id);
+    }
     candidates.iter().map(|candidate| host(&candidate.route)).collect::<Vec<_>>().join(" ")
 }
 

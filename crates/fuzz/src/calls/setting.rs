@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use b2bua::settings::{CalledIn, Reliability as Policy, SessionTimerMode, SessionTimers, Settings, Target, Trunk};
+use b2bua::settings::{
+    AskExtension, CalledIn, Reliability as Policy, SecondCall, SessionTimerMode, SessionTimers, Settings, Target, Trunk,
+};
 use media::{Codec, Prompt, SourcePolicy};
 use numbering::CallDirection;
 use sip::digest::{Account, Credentials, Hash, Password};
@@ -54,6 +56,11 @@ fn base() -> Setup {
             &mut prompts.no_binding,
             &mut prompts.service_fault,
             &mut prompts.last_minute,
+            &mut prompts.enter_extension,
+            &mut prompts.wrong_extension,
+            &mut prompts.empty_extension,
+            &mut prompts.no_callee,
+            &mut prompts.no_call_back,
             &mut app.hint_tone,
         ];
         for prompt in all.into_iter().flatten() {
@@ -114,8 +121,20 @@ pub(super) fn setup(input: &mut Input<'_>) -> Setup {
     if has(11) {
         setup.settings.media.dead_after = Duration::from_secs(u64::from(input.byte() % 20));
     }
+    setup = match (has(12), has(13)) {
+        (false, false) => setup,
+        (false, true) => setup.ax(Some("+8613933334444")),
+        (true, false) => setup.axe("1"),
+        (true, true) => setup.axe("15").axe("51"),
+    };
+    if has(14) {
+        setup.app().second_call = SecondCall::Offer;
+    }
     for place in 0..2 {
         trunk(&mut setup.settings.trunks[place], place, input);
+        if has(15) {
+            setup.settings.trunks[place].ask_extension = AskExtension::Early;
+        }
     }
     for place in 0..setup.phones.len() {
         phone(&mut setup, place, input);

@@ -7,6 +7,7 @@ use crate::telephone_event::TelephoneEvent;
 use crate::{Codec, Direction, Hear, LegFormat, Prompt, Repeat, SourcePolicy, Then};
 use Side::{A, B};
 
+mod collect;
 mod events;
 mod hostile;
 
@@ -49,7 +50,7 @@ fn remote(side: Side) -> Remote {
     }
 }
 
-fn prompt(alaw: impl Into<Box<[u8]>>) -> Arc<Prompt> {
+fn prompt(alaw: impl Into<Arc<[u8]>>) -> Arc<Prompt> {
     Arc::new(Prompt { name: Arc::from("prompt.wav"), alaw: alaw.into() })
 }
 
@@ -182,7 +183,9 @@ impl Call {
     fn prompt_ends(&self) -> Vec<(u64, Side)> {
         let end = |(at, event): &(Duration, Event)| match event {
             Event::PromptEnded { side, .. } => Some((at.as_millis() as u64, *side)),
-            Event::Digit { .. } | Event::Dead | Event::Closed(_) => None,
+            Event::Digit { .. } | Event::Pressed { .. } | Event::Released { .. } | Event::Dead | Event::Closed(_) => {
+                None
+            }
         };
         self.events.iter().filter_map(end).collect()
     }
@@ -913,6 +916,7 @@ impl Program {
                 let digit = crate::Digit::from_event(self.below(16) as u8).unwrap();
                 Command::Digit { side, digit, ms: self.below(300) as u16 }
             }
+            28 | 29 => Command::Collect { side, on: self.below(3) != 0 },
             16..=22 => {
                 let repeat = if self.below(2) == 0 { Repeat::Once } else { Repeat::Loop };
                 Command::Hear { side, hear: Hear::Prompt { prompt, repeat, then } }

@@ -1,16 +1,25 @@
-//! The rules one by one, random programs against a model that is too simple to be wrong, and readers beside the writer.
+//! The rules of A–X–B one by one, random programs over them against a model that is too simple to be wrong; in the files below
+//! what is more.
 
-use std::collections::BTreeMap;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::binding::{CallDirection, Party, Voice};
+use crate::binding::{Area, Axb, Axe, CallBack, CallDirection, Extension, Party, Temporary, TimeUnit, Voice};
 use crate::table::{Decision, Refusal};
+
+mod calls;
+mod journal;
+mod kinds;
+mod pool;
+mod programs;
+mod readers;
+mod reload;
+mod time;
 
 const APP: AppId = AppId(1);
 const OTHER_APP: AppId = AppId(2);
+const AX_APP: AppId = AppId(3);
+const AXE_APP: AppId = AppId(4);
 
 fn number(text: &str) -> Number {
     Number::parse(text).unwrap()
@@ -27,26 +36,179 @@ fn m(n: u64) -> Number {
 }
 
 fn virtual_number(x: Number, app: AppId) -> VirtualNumber {
-    VirtualNumber { number: x, app, trunk: Some("carrier".into()) }
+    VirtualNumber::new(x, app, Some("carrier".into()))
+}
+
+/// What a modify of a pair says; `None` leaves as it was.
+#[derive(Clone, Default, Debug)]
+struct Change {
+    a: Option<Number>,
+    b: Option<Number>,
+    direction: Option<CallDirection>,
+    max_minutes: Option<u16>,
+    record: Option<bool>,
+    user_text: Option<Option<Box<str>>>,
+}
+
+impl Change {
+    fn of(&self, axb: &Axb) -> Axb {
+        Axb {
+            a: self.a.unwrap_or(axb.a),
+            b: self.b.unwrap_or(axb.b),
+            direction: self.direction.unwrap_or(axb.direction),
+            max_minutes: self.max_minutes.unwrap_or(axb.max_minutes),
+            record: self.record.unwrap_or(axb.record),
+            user_text: self.user_text.clone().unwrap_or_else(|| axb.user_text.clone()),
+            ..axb.clone()
+        }
+    }
+}
+
+impl Bindings {
+    fn change(&mut self, id: SubscriptionId, change: Change) -> Result<Arc<Binding>, BindError> {
+        self.modify(id, |binding| *binding = Binding::Axb(change.of(pair(binding))))
+    }
+}
+
+fn pair(binding: &Binding) -> &Axb {
+    match binding {
+        Binding::Axb(axb) => axb,
+        other @ (Binding::Ax(_) | Binding::Axe(_)) => panic!("no pair: {other:?}"),
+    }
 }
 
 fn axb(id: u128, a: Number, x: Number, b: Number) -> Axb {
-    Axb {
-        id: SubscriptionId(id),
-        app: APP,
-        a,
-        b,
-        x,
-        direction: CallDirection::Both,
-        max_minutes: 0,
-        record: false,
-        voice: None,
-        user_text: None,
-    }
+    Axb::new(SubscriptionId(id), APP, a, x, b)
 }
 
 fn bound(id: u128, a: Number, x: Number, b: Number) -> Binding {
     Binding::Axb(axb(id, a, x, b))
+}
+
+fn ax(id: u128, a: Number, x: Number) -> Ax {
+    Ax {
+        id: SubscriptionId(id),
+        app: APP,
+        a,
+        x,
+        direction: CallDirection::Both,
+        is_on: true,
+        shows_caller: false,
+        max_minutes: 0,
+        record: false,
+        sms: true,
+        voice: None,
+        user_text: None,
+        temporary: None,
+    }
+}
+
+fn whole(ax: Ax) -> Binding {
+    Binding::Ax(Box::new(ax))
+}
+
+fn temporary(callee: Number, ends: u64) -> Option<Temporary> {
+    Some(Temporary { callee, ends, user_text: None })
+}
+
+fn extension(text: &str) -> Extension {
+    Extension::parse(text).unwrap()
+}
+
+fn axe(id: u128, a: Number, x: Number, extension: Extension) -> Axe {
+    Axe {
+        id: SubscriptionId(id),
+        app: APP,
+        a,
+        x,
+        extension,
+        shows_caller: false,
+        record: false,
+        record_hint_tone: None,
+        call_back: CallBack::App,
+        unit: TimeUnit::Hours,
+        bind_for: 0,
+        call_back_for: 0,
+        ends: 0,
+        user_text: None,
+        last_caller: None,
+    }
+}
+
+fn extended(axe: Axe) -> Binding {
+    Binding::Axe(Box::new(axe))
+}
+
+fn area(text: &str) -> Area {
+    Area::parse(text).unwrap()
+}
+
+/// Any area; this one; this one, or else any.
+fn wishes(area: Area) -> [Wish; 3] {
+    [Wish::default(), Wish { area: Some(area), is_loose: false }, Wish { area: Some(area), is_loose: true }]
+}
+
+/// What is known of an X: what it says, whether the file says it, how many bindings it has, and until when it rests.
+type Known = (VirtualNumber, bool, usize, Option<u64>);
+
+/// All that can be told apart from outside, but how often and how lately an X was used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Picture {
+    bindings: BTreeMap<SubscriptionId, (Arc<Binding>, bool)>,
+    numbers: BTreeMap<Number, Known>,
+    of_number: BTreeMap<Number, BTreeSet<SubscriptionId>>,
+    of_a: BTreeMap<(AppId, Number), Vec<SubscriptionId>>,
+    /// The A–X–E that an A has on an X, the newest first.
+    own: BTreeMap<(Number, Number), Vec<SubscriptionId>>,
+    keys: BTreeMap<(Number, Key), SubscriptionId>,
+    due: BTreeSet<(u64, SubscriptionId)>,
+    next_due: Option<u64>,
+    /// What may be given away, by app and area; and those that are in no area's set, or in no app's.
+    free: BTreeMap<(AppId, Option<Area>), BTreeSet<Number>>,
+    lengths: (usize, usize, usize),
+}
+
+fn picture(bindings: &Bindings) -> Picture {
+    let table = &bindings.table;
+    let numbers: BTreeMap<Number, Known> = bindings
+        .numbers()
+        .map(|number| {
+            let x = number.number;
+            let rests = bindings.rests_until(x);
+            (x, ((*number).clone(), bindings.is_configured_number(x), bindings.pairs_of(x), rests))
+        })
+        .collect();
+    let of_a = bindings.by_a.keys().map(|(app, a)| {
+        let ids = bindings.of_a(*app, *a).map(|binding| binding.id()).collect();
+        ((*app, *a), ids)
+    });
+    let own = table.shared.of_a.pin();
+    let own = own.iter().map(|(key, list)| {
+        let is_its = |(id, cell): &crate::table::Own| cell.load().as_ref().is_some_and(|held| held.id() == *id);
+        assert!(list.iter().all(is_its), "a list leads to another binding");
+        (*key, list.iter().map(|(id, _)| *id).collect())
+    });
+    let keys = table.shared.pairs.pin();
+    let keys = keys.iter().map(|(key, cell)| (*key, cell.load().as_ref().expect("a key leads to nothing").id()));
+    let mut free = BTreeMap::new();
+    for app in [APP, OTHER_APP, AX_APP, AXE_APP] {
+        for area in [None, Some(area("0755")), Some(area("010"))] {
+            let wish = Wish { area, is_loose: false };
+            free.insert((app, area), bindings.pool.candidates(app, wish, u32::MAX).collect());
+        }
+    }
+    Picture {
+        bindings: bindings.iter().map(|held| (held.id(), (held.clone(), bindings.is_configured(held.id())))).collect(),
+        of_number: numbers.keys().map(|x| (*x, bindings.of_number(*x).map(|held| held.id()).collect())).collect(),
+        numbers,
+        of_a: of_a.collect(),
+        own: own.collect(),
+        keys: keys.collect(),
+        due: bindings.due.clone(),
+        next_due: bindings.next_due(),
+        free,
+        lengths: (table.len(), table.numbers(), bindings.len()),
+    }
 }
 
 /// Two virtual numbers of `APP`, one of `OTHER_APP`.
@@ -62,12 +224,18 @@ fn pool() -> (Bindings, Table) {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Said {
     Connect(SubscriptionId, Party, Number),
+    Ask(AppId, Number, u8),
     Refuse(Refusal, Option<AppId>, Option<SubscriptionId>),
 }
 
 fn said(table: &Table, x: Number, caller: Option<Number>) -> Said {
-    match table.decide(x, caller) {
+    in_short(table.decide(x, caller))
+}
+
+fn in_short(decision: Decision) -> Said {
+    match decision {
         Decision::Connect { binding, caller, callee } => Said::Connect(binding.id(), caller, callee),
+        Decision::Ask { app, x, width } => Said::Ask(app, x, width),
         Decision::Refuse { refusal, app, binding } => Said::Refuse(refusal, app, binding.map(|binding| binding.id())),
     }
 }
@@ -106,7 +274,7 @@ fn the_decision_carries_the_whole_binding() {
     bindings.bind(Binding::Axb(full.clone())).unwrap();
     match table.decide(x(1), Some(m(2))) {
         Decision::Connect { binding, .. } => assert_eq!(*binding, Binding::Axb(full)),
-        refused @ Decision::Refuse { .. } => panic!("{refused:?}"),
+        other @ (Decision::Ask { .. } | Decision::Refuse { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -216,8 +384,8 @@ fn a_call_keeps_its_binding_when_the_binding_ends() {
     let call = table.decide(x(1), Some(m(1)));
     bindings.unbind(SubscriptionId(1)).unwrap();
     match call {
-        Decision::Connect { binding, .. } => assert_eq!(binding.number(Party::B), m(2)),
-        refused @ Decision::Refuse { .. } => panic!("{refused:?}"),
+        Decision::Connect { binding, .. } => assert_eq!(pair(&binding).b, m(2)),
+        other @ (Decision::Ask { .. } | Decision::Refuse { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -237,7 +405,7 @@ fn transfers_move_either_party_or_both_and_leave_nothing_behind() {
     for (a, b, is_a, is_b) in rows {
         let (mut bindings, table) = pool();
         bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
-        bindings.modify(id, Change { a, b, ..Change::default() }).unwrap();
+        bindings.change(id, Change { a, b, ..Change::default() }).unwrap();
         for n in 1..=5 {
             let expected = match m(n) {
                 caller if caller == is_a => Said::Connect(id, Party::A, is_b),
@@ -262,7 +430,7 @@ fn a_modify_changes_what_it_names_and_keeps_the_rest() {
     let was = Axb { record: true, user_text: Some("u".into()), max_minutes: 7, ..axb(1, m(1), x(1), m(2)) };
     bindings.bind(Binding::Axb(was.clone())).unwrap();
     let change = Change { direction: Some(CallDirection::BToA), max_minutes: Some(0), ..Change::default() };
-    let now = bindings.modify(SubscriptionId(1), change).unwrap();
+    let now = bindings.change(SubscriptionId(1), change).unwrap();
     let expected = Axb { direction: CallDirection::BToA, max_minutes: 0, ..was };
     assert_eq!(*now, Binding::Axb(expected));
     assert_eq!(bindings.get(SubscriptionId(1)), Some(now));
@@ -285,13 +453,13 @@ fn a_refused_modify_changes_nothing() {
         (Change { max_minutes: Some(1_441), ..a(m(5)) }, BindError::MaxMinutes),
     ];
     for (change, error) in rows {
-        assert_eq!(bindings.modify(SubscriptionId(1), change), Err(error));
+        assert_eq!(bindings.change(SubscriptionId(1), change), Err(error));
         assert_eq!(*bindings.get(SubscriptionId(1)).unwrap(), bound(1, m(1), x(1), m(2)));
         assert_eq!(said(&table, x(1), Some(m(1))), Said::Connect(SubscriptionId(1), Party::A, m(2)));
         assert_eq!(said(&table, x(1), Some(m(5))), not_bound(APP));
     }
     assert_eq!(table.shared.pairs.len(), 4);
-    assert_eq!(bindings.modify(SubscriptionId(3), Change::default()), Err(BindError::NotFound));
+    assert_eq!(bindings.change(SubscriptionId(3), Change::default()), Err(BindError::NotFound));
 }
 
 #[test]
@@ -346,6 +514,39 @@ fn five_thousand_pairs_on_one_x_work_and_one_more_does_not() {
 }
 
 #[test]
+fn an_extension_leads_to_the_x_on_which_it_is_free() {
+    use crate::binding::{Axe, CallBack, Extension, TimeUnit};
+    let (mut bindings, _) = pool();
+    let seven = Extension::new(2, 7).unwrap();
+    let axe = |id: u128, x: Number| Axe {
+        id: SubscriptionId(id),
+        app: APP,
+        a: m(1),
+        x,
+        extension: seven,
+        shows_caller: false,
+        record: false,
+        record_hint_tone: None,
+        call_back: CallBack::App,
+        unit: TimeUnit::Hours,
+        bind_for: 0,
+        call_back_for: 0,
+        ends: 0,
+        user_text: None,
+        last_caller: None,
+    };
+    let beside = |bindings: &Bindings, extension| bindings.allocate_beside(APP, Wish::default(), extension);
+    let first = beside(&bindings, seven).unwrap();
+    bindings.bind(Binding::Axe(Box::new(axe(1, first)))).unwrap();
+    let second = beside(&bindings, seven).unwrap();
+    assert_ne!(first, second);
+    bindings.bind(Binding::Axe(Box::new(axe(2, second)))).unwrap();
+    assert_eq!(beside(&bindings, seven), Err(BindError::NoneFree));
+    assert!(beside(&bindings, Extension::new(2, 8).unwrap()).is_ok());
+    assert_eq!(bindings.allocate_beside(AppId(77), Wish::default(), seven), Err(BindError::NoneFree));
+}
+
+#[test]
 fn every_error_has_its_label_and_prints_masked() {
     let errors = [
         BindError::UnknownX,
@@ -360,6 +561,14 @@ fn every_error_has_its_label_and_prints_masked() {
         BindError::NotFound,
         BindError::Exists,
         BindError::InUse,
+        BindError::Configured,
+        BindError::NumberState(NumberState::Frozen),
+        BindError::Not700,
+        BindError::Managed700,
+        BindError::XTaken,
+        BindError::TooManyX,
+        BindError::ExtensionTaken(Extension::new(1, 1).unwrap()),
+        BindError::NoneFree,
     ];
     let labels: std::collections::HashSet<_> = errors.iter().map(|error| error.label()).collect();
     assert_eq!(labels.len(), errors.len());
@@ -370,8 +579,9 @@ fn every_error_has_its_label_and_prints_masked() {
     let (mut bindings, table) = pool();
     bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
     let decision = table.decide(x(1), Some(m(1)));
-    let printed = format!("{bindings:?} {table:?} {decision:?} {:?}", bindings.get(SubscriptionId(1)));
-    for number in [m(1), m(2), x(1)] {
+    let last_caller = LastCaller { number: m(3), at: 1 };
+    let printed = format!("{bindings:?} {table:?} {decision:?} {last_caller:?} {:?}", bindings.get(SubscriptionId(1)));
+    for number in [m(1), m(2), m(3), x(1)] {
         assert!(!printed.contains(&number.digits().as_str()[2..]), "{printed}");
     }
 }
@@ -477,13 +687,7 @@ impl Model {
     }
 
     fn assert_like(&self, bindings: &Bindings, table: &Table) {
-        let all: Vec<Axb> = bindings
-            .iter()
-            .map(|binding| {
-                let Binding::Axb(axb) = &*binding;
-                axb.clone()
-            })
-            .collect();
+        let all: Vec<Axb> = bindings.iter().map(|binding| pair(&binding).clone()).collect();
         assert_eq!(all, self.bindings.values().cloned().collect::<Vec<_>>());
         assert_eq!((bindings.len(), table.len()), (all.len(), all.len()));
         assert_eq!(table.shared.pairs.len(), 2 * all.len());
@@ -504,16 +708,19 @@ impl Model {
     }
 }
 
-fn random_program(seed: u64, steps: usize) {
+/// What the API does, or what the operator's file does: the two do not mix.
+fn random_program(seed: u64, steps: usize, is_file: bool) {
     let mut random = Random(seed);
     let (mut bindings, table) = Bindings::new(Limits { pairs_per_number: 3, ..Limits::default() });
     let mut model = Model::default();
-    for x in [x(1), x(2), x(3)] {
-        bindings.add_number(virtual_number(x, APP)).unwrap();
-        model.numbers.insert(x, APP);
+    if !is_file {
+        for x in [x(1), x(2), x(3)] {
+            bindings.add_number(virtual_number(x, APP)).unwrap();
+            model.numbers.insert(x, APP);
+        }
     }
     for _ in 0..steps {
-        match random.below(10) {
+        match if is_file { 9 } else { random.below(9) } {
             0..=3 => {
                 let axb = random.axb();
                 let refusal = model.refusal(&axb, None);
@@ -531,7 +738,7 @@ fn random_program(seed: u64, steps: usize) {
                     max_minutes: random.maybe(|random| random.below(1_500) as u16),
                     ..Change::default()
                 };
-                let result = bindings.modify(id, change.clone());
+                let result = bindings.change(id, change.clone());
                 let Some(old) = model.bindings.get(&id) else {
                     assert_eq!(result, Err(BindError::NotFound));
                     continue;
@@ -637,7 +844,7 @@ fn reload(random: &mut Random, bindings: &mut Bindings, model: &mut Model) {
 #[test]
 fn random_programs_do_as_the_model_does() {
     for seed in 0..60 {
-        random_program(seed, 120);
+        random_program(seed, 120, seed % 3 == 0);
     }
 }
 
@@ -646,15 +853,15 @@ fn a_key_that_a_transfer_has_left_behind_decides_nothing() {
     let (mut bindings, table) = pool();
     bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
     let change = |b| Change { b: Some(b), ..Change::default() };
-    let cell = table.shared.pairs.pin().get(&(x(1), m(2))).cloned().unwrap();
-    bindings.modify(SubscriptionId(1), change(m(3))).unwrap();
+    let cell = table.shared.pairs.pin().get(&(x(1), m(2).as_u64())).cloned().unwrap();
+    bindings.change(SubscriptionId(1), change(m(3))).unwrap();
     // As a reader sees it between the store and the removal of the key, or between the new key and the store.
-    table.shared.pairs.pin().insert((x(1), m(2)), Arc::clone(&cell));
-    table.shared.pairs.pin().insert((x(1), m(4)), cell);
+    table.shared.pairs.pin().insert((x(1), m(2).as_u64()), Arc::clone(&cell));
+    table.shared.pairs.pin().insert((x(1), m(4).as_u64()), cell);
     assert_eq!(said(&table, x(1), Some(m(2))), not_bound(APP));
     assert_eq!(said(&table, x(1), Some(m(4))), not_bound(APP));
     assert_eq!(said(&table, x(1), Some(m(3))), Said::Connect(SubscriptionId(1), Party::B, m(1)));
-    bindings.modify(SubscriptionId(1), change(m(4))).unwrap();
+    bindings.change(SubscriptionId(1), change(m(4))).unwrap();
     assert_eq!(said(&table, x(1), Some(m(4))), Said::Connect(SubscriptionId(1), Party::B, m(1)));
 }
 
@@ -662,191 +869,10 @@ fn a_key_that_a_transfer_has_left_behind_decides_nothing() {
 fn who_came_by_a_key_before_the_end_finds_nothing_after_it() {
     let (mut bindings, table) = pool();
     bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
-    let cell = table.shared.pairs.pin().get(&(x(1), m(2))).cloned().unwrap();
+    let cell = table.shared.pairs.pin().get(&(x(1), m(2).as_u64())).cloned().unwrap();
     assert!(cell.load().is_some());
     bindings.unbind(SubscriptionId(1)).unwrap();
     assert!(cell.load().is_none());
-    table.shared.pairs.pin().insert((x(1), m(2)), cell);
+    table.shared.pairs.pin().insert((x(1), m(2).as_u64()), cell);
     assert_eq!(said(&table, x(1), Some(m(2))), not_bound(APP));
-}
-
-/// The version that a binding carries as its text; versions only grow.
-fn version(decision: &Decision) -> Option<u64> {
-    match decision {
-        Decision::Connect { binding, .. } => {
-            let Binding::Axb(axb) = &**binding;
-            Some(axb.user_text.as_deref().unwrap().parse().unwrap())
-        }
-        Decision::Refuse { refusal: Refusal::NotBound, .. } => None,
-        Decision::Refuse { refusal, .. } => panic!("{refusal:?}"),
-    }
-}
-
-fn versioned(version: u64, a: Number, x: Number, b: Number) -> Axb {
-    Axb { user_text: Some(version.to_string().into()), ..axb(1, a, x, b) }
-}
-
-/// Writes the versions 1, 2, 3 … while two threads read over and over, until they have read 200,000 times in all; at
-/// most 300,000 versions, at least 2,000.
-fn beside_readers(table: &Table, read: impl Fn(&Table) + Copy + Send + Sync, mut write: impl FnMut(u64)) {
-    struct Done<'a>(&'a AtomicBool);
-    impl Drop for Done<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-        }
-    }
-    let done = AtomicBool::new(false);
-    let reads = AtomicU64::new(0);
-    let start = Barrier::new(3);
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                start.wait();
-                while !done.load(Ordering::Acquire) {
-                    for _ in 0..64 {
-                        read(table);
-                    }
-                    reads.fetch_add(64, Ordering::Relaxed);
-                }
-            });
-        }
-        // Also when `write` panics: else the readers would never end.
-        let _done = Done(&done);
-        start.wait();
-        for version in 1..300_000 {
-            write(version);
-            if version >= 2_000 && reads.load(Ordering::Relaxed) >= 200_000 {
-                break;
-            }
-        }
-    });
-}
-
-#[test]
-fn during_transfers_the_old_or_the_new_relation_holds_never_both_and_never_neither() {
-    let (mut bindings, table) = pool();
-    bindings.bind(Binding::Axb(versioned(0, m(1), x(1), m(2)))).unwrap();
-    let read = |table: &Table| {
-        let stays = table.decide(x(1), Some(m(1)));
-        let before = version(&stays).expect("A is bound at every instant");
-        // Even versions have B = m(2), odd ones m(3).
-        match stays {
-            Decision::Connect { callee, .. } => assert_eq!(callee, m(2 + before % 2)),
-            Decision::Refuse { .. } => unreachable!(),
-        }
-        let mut last = before;
-        for b in [m(2), m(3), m(2)] {
-            if let Some(version) = version(&table.decide(x(1), Some(b))) {
-                assert!(version >= last, "{version} was seen after {last}");
-                assert_eq!(m(2 + version % 2), b, "half of a transfer was seen");
-                last = version;
-            }
-        }
-    };
-    beside_readers(&table, read, |version| {
-        let user_text = Some(Some(version.to_string().into()));
-        let change = Change { b: Some(m(2 + version % 2)), user_text, ..Change::default() };
-        bindings.modify(SubscriptionId(1), change).unwrap();
-    });
-}
-
-#[test]
-fn binding_and_unbinding_are_seen_by_both_parties_at_one_instant() {
-    let (mut bindings, table) = pool();
-    // Every binding has an id of its own, greater than the last one's.
-    let read = |table: &Table| {
-        let (mut last, mut ended) = (0, 0);
-        for party in [m(1), m(2), m(1), m(2), m(1), m(2)] {
-            match table.binding(x(1), party) {
-                Some((binding, _)) => {
-                    let id = binding.id().0;
-                    assert!(id >= last, "{id} was seen after {last}");
-                    assert!(id > ended, "{id} was seen after its end");
-                    last = id;
-                }
-                None => ended = last,
-            }
-        }
-    };
-    beside_readers(&table, read, |id| {
-        let id = u128::from(id);
-        bindings.bind(bound(id, m(1), x(1), m(2))).unwrap();
-        bindings.unbind(SubscriptionId(id)).unwrap();
-    });
-}
-
-#[test]
-fn a_reload_leaves_the_unchanged_bound_and_replaces_a_shared_party_in_one_step() {
-    let (mut bindings, table) = pool();
-    let numbers = [virtual_number(x(1), APP), virtual_number(x(9), OTHER_APP)];
-    // m(1)–m(2) never changes. m(3) keeps being bound, to m(4) or m(5), under an id that changes with it.
-    let wanted = |round: u64| {
-        let mut all = vec![bound(1, m(1), x(1), m(2)), bound(10 + u128::from(round % 2), m(3), x(1), m(4 + round % 2))];
-        all.extend((0..round % 5).map(|n| bound(u128::from(20 + n), m(20 + 2 * n), x(1), m(21 + 2 * n))));
-        all
-    };
-    bindings.replace_all(numbers.to_vec(), wanted(0)).unwrap();
-    let read = |table: &Table| {
-        assert_eq!(said(table, x(1), Some(m(1))), Said::Connect(SubscriptionId(1), Party::A, m(2)));
-        match said(table, x(1), Some(m(3))) {
-            Said::Connect(id, Party::A, callee) => assert_eq!(id.0 - 10, u128::from(callee.as_u64() - m(4).as_u64())),
-            said => panic!("{said:?}"),
-        }
-    };
-    beside_readers(&table, read, |round| {
-        bindings.replace_all(numbers.to_vec(), wanted(round)).unwrap();
-    });
-}
-
-#[test]
-fn a_long_chain_of_transfers_in_one_reload_arrives() {
-    let (mut bindings, table) = pool();
-    let numbers = vec![virtual_number(x(1), APP)];
-    let chain = |shift: u64| (0..100).map(|n| bound(u128::from(n), m(1_000 + n), x(1), m(2_000 + n + shift))).collect();
-    bindings.replace_all(numbers.clone(), chain(0)).unwrap();
-    for shift in [1, 0, 3, 50] {
-        let summary = bindings.replace_all(numbers.clone(), chain(shift)).unwrap();
-        assert_eq!(summary.changed, 100);
-        for n in 0..100 {
-            let id = SubscriptionId(u128::from(n));
-            assert_eq!(said(&table, x(1), Some(m(2_000 + n + shift))), Said::Connect(id, Party::B, m(1_000 + n)));
-        }
-        assert_eq!(table.shared.pairs.len(), 200);
-    }
-}
-
-#[test]
-fn a_reload_that_breaks_a_rule_names_its_place_and_changes_nothing() {
-    let (mut bindings, table) = pool();
-    bindings.bind(bound(1, m(1), x(1), m(2))).unwrap();
-    let one = virtual_number(x(1), APP);
-    let two = virtual_number(x(2), OTHER_APP);
-    let good = bound(5, m(5), x(1), m(6));
-    let rows = [
-        (vec![one.clone(), one.clone()], vec![], (1, BindError::Exists)),
-        (vec![one.clone()], vec![good.clone(), good.clone()], (2, BindError::Exists)),
-        (vec![one.clone()], vec![good.clone(), bound(6, m(6), x(1), m(7))], (2, BindError::NumberTaken(m(6)))),
-        (vec![one.clone()], vec![bound(6, m(6), x(2), m(7))], (1, BindError::UnknownX)),
-        (vec![one.clone(), two], vec![good.clone(), bound(6, m(6), x(2), m(7))], (3, BindError::ForeignX)),
-        (vec![], vec![good], (0, BindError::UnknownX)),
-    ];
-    for (numbers, list, accused) in rows {
-        assert_eq!(bindings.replace_all(numbers, list), Err(accused));
-        assert_eq!(said(&table, x(1), Some(m(1))), Said::Connect(SubscriptionId(1), Party::A, m(2)));
-        assert_eq!((table.numbers(), table.len()), (3, 1));
-    }
-}
-
-#[test]
-fn a_reload_knows_the_limits() {
-    let (mut bindings, _table) = Bindings::new(Limits { pairs_per_number: 1, numbers: 2, bindings: 2 });
-    let numbers: Vec<_> = (1..=3).map(|n| virtual_number(x(n), APP)).collect();
-    assert_eq!(bindings.replace_all(numbers.clone(), vec![]), Err((2, BindError::Full)));
-    let two = numbers[..2].to_vec();
-    let crowded = vec![bound(1, m(1), x(1), m(2)), bound(2, m(3), x(1), m(4))];
-    assert_eq!(bindings.replace_all(two.clone(), crowded), Err((3, BindError::TooManyPairs)));
-    let fits = vec![bound(1, m(1), x(1), m(2)), bound(2, m(3), x(2), m(4))];
-    assert_eq!(bindings.replace_all(two.clone(), fits).unwrap().added, 2);
-    assert_eq!(bindings.replace_all(vec![], vec![]).unwrap().removed, 2);
-    assert_eq!((bindings.len(), bindings.numbers().count()), (0, 0));
 }

@@ -136,17 +136,17 @@ struct Algorithm {
 }
 
 impl Algorithm {
-    const ALL: [(&[u8], Algorithm); 4] = [
-        (b"MD5", Algorithm { hash: Hash::Md5, session: false }),
-        (b"MD5-sess", Algorithm { hash: Hash::Md5, session: true }),
-        (b"SHA-256", Algorithm { hash: Hash::Sha256, session: false }),
-        (b"SHA-256-sess", Algorithm { hash: Hash::Sha256, session: true }),
+    const ALL: [Algorithm; 4] = [
+        Algorithm { hash: Hash::Md5, session: false },
+        Algorithm { hash: Hash::Md5, session: true },
+        Algorithm { hash: Hash::Sha256, session: false },
+        Algorithm { hash: Hash::Sha256, session: true },
     ];
 
     /// In any case, since peers disagree; a challenge without one means MD5.
     fn of(name: Option<&[u8]>) -> Option<Algorithm> {
         let name = name.unwrap_or(b"MD5");
-        Algorithm::ALL.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, algorithm)| *algorithm)
+        Algorithm::ALL.into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
 
     fn as_bytes(self) -> &'static [u8] {

@@ -185,6 +185,12 @@ pub struct Uri<'a> {
     pub headers: &'a [u8],
 }
 
+/// A host without the brackets of an IPv6 reference: what an address is read from.
+#[must_use]
+pub fn unbracketed(host: &[u8]) -> &[u8] {
+    host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host)
+}
+
 impl<'a> Uri<'a> {
     /// Takes a URI apart.
     ///

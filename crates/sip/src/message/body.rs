@@ -1,4 +1,4 @@
-//! Finding the session description in a body (RFC 2046 §5.1, RFC 5621).
+//! What a body holds: finding the session description in it (RFC 2046 §5.1, RFC 5621), opening its parts.
 
 use super::HeaderName;
 use super::text::{Field, Params, cut_field, decimal, is_token, token_len, trim_start, unquote};
@@ -38,7 +38,9 @@ impl<'a> ContentType<'a> {
         self.kind.eq_ignore_ascii_case(kind.as_bytes()) && self.subtype.eq_ignore_ascii_case(subtype.as_bytes())
     }
 
-    fn is_multipart(&self) -> bool {
+    /// It is a multipart body of any kind.
+    #[must_use]
+    pub fn is_multipart(&self) -> bool {
         self.kind.eq_ignore_ascii_case(b"multipart")
     }
 }
@@ -103,13 +105,70 @@ fn first_part<'a>(
         return None;
     }
     parts(body, &boundary).take(MAX_PARTS).find_map(|part| {
-        let (content_type, content) = open_part(part)?;
-        pick(&ContentType::parse(content_type)?, content)
+        let Entity { content_type, content, .. } = Entity::of_part(part)?;
+        pick(&ContentType::parse(content_type?)?, content)
     })
 }
 
+/// A thing with headers of its own: a part of a multipart body, what is inside a `message/cpim` (RFC 2045 §2.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entity<'a> {
+    /// Content-Type as written.
+    pub content_type: Option<&'a [u8]>,
+    /// Content-Transfer-Encoding as written.
+    pub transfer_encoding: Option<&'a [u8]>,
+    /// What follows the empty line.
+    pub content: &'a [u8],
+}
+
+impl<'a> Entity<'a> {
+    /// Header lines, an empty line, the content. `None` where there is no empty line. Lines that are no headers are passed over.
+    #[must_use]
+    pub fn open(bytes: &'a [u8]) -> Option<Entity<'a>> {
+        let (mut content_type, mut transfer_encoding) = (None, None);
+        let mut rest = bytes;
+        loop {
+            let (field, after) = cut_field(rest)?;
+            rest = after;
+            match field {
+                Field::End => return Some(Entity { content_type, transfer_encoding, content: rest }),
+                Field::Header(name, value) if HeaderName::of(name) == HeaderName::ContentType => {
+                    content_type = Some(value);
+                }
+                Field::Header(name, value) if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") => {
+                    transfer_encoding = Some(value);
+                }
+                Field::Header(..) | Field::Malformed => {}
+            }
+        }
+    }
+
+    /// The parts of this, where it is a multipart body: at most [`MAX_PARTS`], those that can be opened.
+    pub fn parts(&self) -> impl Iterator<Item = Entity<'a>> + use<'a> {
+        let boundary = self
+            .content_type
+            .and_then(ContentType::parse)
+            .filter(ContentType::is_multipart)
+            .and_then(|content_type| Some(unquote(content_type.params.get(b"boundary")?).into_owned()))
+            .filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY);
+        let content = self.content;
+        boundary
+            .into_iter()
+            .flat_map(move |boundary| parts(content, &boundary).take(MAX_PARTS).filter_map(Entity::of_part))
+    }
+
+    /// What stands between two delimiters.
+    fn of_part(part: &'a [u8]) -> Option<Entity<'a>> {
+        let entity = Entity::open(&part[memchr::memchr(b'\n', part)? + 1..])?;
+        // The line end before the next delimiter belongs to the delimiter.
+        let rest = entity.content;
+        let content = rest.strip_suffix(b"\n").map_or(rest, |rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+        Some(Entity { content, ..entity })
+    }
+}
+
 /// What stands between the delimiters; preamble and epilogue are none of it.
-fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let delimiter = [b"--", boundary].concat();
     let mut rest = find_delimiter(body, &delimiter).map(|at| &body[at + delimiter.len()..]);
     std::iter::from_fn(move || {
@@ -128,24 +187,6 @@ fn find_delimiter(text: &[u8], delimiter: &[u8]) -> Option<usize> {
         let line = &tail[..memchr::memchr(b'\n', tail).unwrap_or(tail.len())];
         line.starts_with(b"--") || trim_start(line).is_empty()
     })
-}
-
-/// A part's Content-Type and content. Without a Content-Type it is plain text, which nobody here wants.
-fn open_part(part: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut rest = &part[memchr::memchr(b'\n', part)? + 1..];
-    let mut content_type = None;
-    loop {
-        let (field, after) = cut_field(rest)?;
-        rest = after;
-        match field {
-            Field::End => break,
-            Field::Header(name, value) if HeaderName::of(name) == HeaderName::ContentType => content_type = Some(value),
-            Field::Header(..) | Field::Malformed => {}
-        }
-    }
-    // The line end before the next delimiter belongs to the delimiter.
-    let content = rest.strip_suffix(b"\n").map_or(rest, |rest| rest.strip_suffix(b"\r").unwrap_or(rest));
-    Some((content_type?, content))
 }
 
 /// Retry-After's seconds (§20.33): what stands before a comment or parameters.

@@ -20,8 +20,8 @@ mod parse;
 pub(crate) mod text;
 pub mod write;
 
-pub use address::{NameAddr, Scheme, Uri, Via};
-pub use body::{ContentType, MAX_PARTS, Reason};
+pub use address::{NameAddr, Scheme, Uri, Via, unbracketed};
+pub use body::{ContentType, Entity, MAX_PARTS, Reason};
 pub use error::ParseError;
 pub use extensions::{RAck, Refresher, SessionExpires};
 pub use method::Method;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::text::trim_end;
-use super::{HeaderName, Message, Via};
+use super::{HeaderName, Message, Via, unbracketed};
 
 /// `METHOD uri SIP/2.0`.
 pub fn request(out: &mut Vec<u8>, method: &str, uri: &[u8]) {
@@ -115,8 +115,7 @@ fn received_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     }
     // A dual-stack socket sees IPv4 peers as ::ffff:a.b.c.d; the peer knows itself as a.b.c.d.
     let ip = source.ip().to_canonical();
-    let host = via.host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(via.host);
-    let same = std::str::from_utf8(host).is_ok_and(|host| host.parse() == Ok(ip));
+    let same = std::str::from_utf8(unbracketed(via.host)).is_ok_and(|host| host.parse() == Ok(ip));
     if via.rport.is_some() || !same {
         out.extend_from_slice(b";received=");
         out.extend_from_slice(ip.to_string().as_bytes());

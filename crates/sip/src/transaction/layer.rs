@@ -45,7 +45,7 @@ struct Client<O> {
     owner: O,
     method: Method,
     /// CSeq number of the request: what its responses must say too.
-    cseq: Option<u32>,
+    cseq: u32,
     machine: ClientMachine,
     /// The earliest hint that is out for it.
     armed: Option<Duration>,
@@ -212,12 +212,12 @@ impl<O: Copy> Layer<O> {
         self.tokens.draw()
     }
 
-    /// Whose request a response answers, and where that was sent; nothing changes by asking.
+    /// Whose request a response answers; nothing changes by asking.
     #[must_use]
-    pub fn owner_of(&self, response: &Message) -> Option<(O, Flow)> {
+    pub fn owner_of(&self, response: &Message) -> Option<O> {
         let (id, random) = read_branch(response.top_via().branch)?;
         let client = self.clients.get(id.index as usize).filter(|client| client.generation == id.generation)?;
-        (client.random == random).then_some((client.owner, client.flow))
+        (client.random == random).then_some(client.owner)
     }
 
     /// Whether an INVITE with a transaction is meant: by its repeat, by its CANCEL, by the ACK to its refusal.
@@ -228,28 +228,28 @@ impl<O: Copy> Layer<O> {
 
     // ---- client side ------------------------------------------------------------------------------------------
 
-    /// Sends a request in a transaction of its own. `build` writes the message; it is given the whole Via value.
+    /// Sends a request in a transaction of its own. `build` writes the message and tells its CSeq number; it is given the whole
+    /// Via value.
     pub fn send_request(
         &mut self,
         now: Duration,
         flow: Flow,
         method: Method,
         owner: O,
-        build: impl FnOnce(&mut Vec<u8>, &[u8]),
+        build: impl FnOnce(&mut Vec<u8>, &[u8]) -> u32,
     ) -> ClientId {
         let generation = self.generation();
         let random = self.tokens.draw();
         let entry = self.clients.vacant_entry();
         let id = ClientId { index: entry.key() as u32, generation };
         let mut bytes = Vec::with_capacity(1024);
-        build(&mut bytes, &via(&self.advertised[usize::from(flow.listener)], flow.transport, id, random));
+        let cseq = build(&mut bytes, &via(&self.advertised[usize::from(flow.listener)], flow.transport, id, random));
         let bytes = Bytes::from(bytes);
         let reliable = flow.transport.is_reliable();
         let machine = match method {
             Method::Invite => ClientMachine::Invite(InviteClient::start(now, &self.timers, reliable, bytes.clone())),
             _ => ClientMachine::NonInvite(NonInviteClient::start(now, &self.timers, reliable, bytes.clone())),
         };
-        let cseq = cseq_of(&bytes);
         entry.insert(Client { generation, random, flow, owner, method, cseq, machine, armed: None });
         self.transmits.push_back(Transmit { flow, bytes });
         self.arm_client(id);
@@ -297,6 +297,18 @@ impl<O: Copy> Layer<O> {
         }
     }
 
+    /// Nobody waits for the answer to a request other than INVITE any more: it is not sent again, and what the peer still says
+    /// is not heard.
+    pub fn stop(&mut self, id: ClientId) {
+        let is_it = live(&mut self.clients, id).is_some_and(|client| match client.machine {
+            ClientMachine::NonInvite(_) => true,
+            ClientMachine::Invite(_) => false,
+        });
+        if is_it {
+            self.clients.remove(id.index as usize);
+        }
+    }
+
     /// Forgets the transactions of an owner that is no more: after a fault of ours. Nothing is sent.
     pub fn forget(&mut self, is_owner: impl Fn(&O) -> bool) {
         self.clients.retain(|_, client| !is_owner(&client.owner));
@@ -318,7 +330,7 @@ impl<O: Copy> Layer<O> {
         let client = live(&mut self.clients, id)?;
         // Who does not say our CSeq back has not answered this request, whatever else it says.
         let cseq = message.cseq().number;
-        if client.random != random || client.cseq.is_some_and(|ours| ours != cseq) || message.vias().count() != 1 {
+        if client.random != random || client.cseq != cseq || message.vias().count() != 1 {
             return None;
         }
         let reliable = client.flow.transport.is_reliable();
@@ -639,13 +651,6 @@ fn via(advertised: &str, transport: Transport, id: ClientId, random: u64) -> Vec
     push_hex(&mut out, random, 16);
     out.extend_from_slice(b";rport");
     out
-}
-
-/// The CSeq number of a request that we have written ourselves.
-fn cseq_of(request: &[u8]) -> Option<u32> {
-    let digits = &request[memchr::memmem::find(request, b"\r\nCSeq: ")? + 8..];
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
-    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
 fn read_branch(branch: &[u8]) -> Option<(ClientId, u64)> {

@@ -8,9 +8,9 @@ use b2bua::cdr::Cdr;
 use b2bua::core::{Output, SessionId};
 use media::session::{Config, Kind as Socket, RecordingOutput, Session};
 use media::{Command, Side};
-use numbering::Number;
+use numbering::{LastCaller, Number};
 
-use super::{PhoneId, Recorded, Running, World};
+use super::{PhoneId, Recorded, Running, ToSend, World};
 use crate::ladder::{self, Entry};
 
 impl World {
@@ -35,11 +35,28 @@ impl World {
                 self.sessions.insert(session, running);
             }
             Output::Media { session, command } => self.command(session, command),
+            Output::Ending(cdr) => {
+                if cdr.ended != self.now {
+                    self.strange.push(format!("session {} ends at another time than now", cdr.session_id));
+                }
+            }
             Output::Ended(cdr) => {
                 let names = self.names_of(&cdr);
                 self.ladder.push(self.now, Entry::Ended(ladder::summary(&cdr, &names)));
                 self.cdrs.push(*cdr);
             }
+            Output::Reached { binding, a, caller } => {
+                let at = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
+                self.bindings.note_caller(binding, a, LastCaller { number: caller, at });
+            }
+            Output::Correlated { .. } => {}
+            Output::Told(event) => self.told.push(*event),
+            Output::AskText { key, text } => self.asked.push((key, text)),
+            Output::SendText { key, trunk, from, to, content } => {
+                self.to_send.push(ToSend { key, trunk, from, to, content });
+            }
+            Output::AnswerText { reply, outcome, .. } => self.answers.push((reply, outcome)),
+            Output::Text(event) => self.texts.push(*event),
             Output::Log(line) => self.logs.push(format!("{line:?}")),
         }
     }

@@ -5,38 +5,38 @@ use super::*;
 use crate::Digit;
 use std::collections::BTreeSet;
 
-const NO_EVENTS: LegFormat = LegFormat { telephone_event: None, ..PCMA };
+pub(super) const NO_EVENTS: LegFormat = LegFormat { telephone_event: None, ..PCMA };
 
-fn digit(digit: char) -> Digit {
+pub(super) fn digit(digit: char) -> Digit {
     Digit::from_char(digit).unwrap()
 }
 
 /// What a party sends: when, and the packet.
 #[derive(Clone, Debug)]
-struct Flight {
-    at: Duration,
-    header: Header,
-    payload: Vec<u8>,
+pub(super) struct Flight {
+    pub(super) at: Duration,
+    pub(super) header: Header,
+    pub(super) payload: Vec<u8>,
 }
 
 impl Flight {
-    fn is_event(&self) -> bool {
+    pub(super) fn is_event(&self) -> bool {
         self.header.payload_type == 101
     }
 }
 
 /// A telephone that talks and presses.
-struct Keys {
+pub(super) struct Keys {
     ptime: u64,
-    flights: Vec<Flight>,
-    at: u64,
-    sequence_number: u16,
-    timestamp: u32,
-    ssrc: u32,
+    pub(super) flights: Vec<Flight>,
+    pub(super) at: u64,
+    pub(super) sequence_number: u16,
+    pub(super) timestamp: u32,
+    pub(super) ssrc: u32,
 }
 
 impl Keys {
-    fn new(ptime: u64) -> Keys {
+    pub(super) fn new(ptime: u64) -> Keys {
         // Both numbers wrap within every test.
         Keys { ptime, flights: Vec::new(), at: 0, sequence_number: u16::MAX - 8, timestamp: u32::MAX - 4000, ssrc: 1 }
     }
@@ -52,16 +52,28 @@ impl Keys {
         self.at += self.ptime;
     }
 
-    fn talk(&mut self, packets: u32) {
+    pub(super) fn talk(&mut self, packets: u32) {
         for _ in 0..packets {
             self.send(8, false, self.timestamp, vec![0x2a; self.samples() as usize]);
             self.timestamp = self.timestamp.wrapping_add(self.samples());
         }
     }
 
+    /// Sends what is on the line, in A-law.
+    pub(super) fn play(&mut self, audio: &[u8]) {
+        self.play_as(8, audio);
+    }
+
+    pub(super) fn play_as(&mut self, payload_type: u8, audio: &[u8]) {
+        for payload in audio.chunks(self.samples() as usize) {
+            self.send(payload_type, false, self.timestamp, payload.to_vec());
+            self.timestamp = self.timestamp.wrapping_add(payload.len() as u32);
+        }
+    }
+
     /// Presses for so many packet times; the end is sent three times. Longer than a segment, it goes on in another (RFC 4733
     /// §2.5.1.3).
-    fn press(&mut self, digit: Digit, packets: u32) {
+    pub(super) fn press(&mut self, digit: Digit, packets: u32) {
         let mut begun = self.timestamp;
         let mut marker = true;
         for number in 1..=packets {
@@ -105,7 +117,9 @@ fn told(call: &Call) -> Vec<(char, u16)> {
             assert_eq!(*side, A);
             Some((digit.reveal(), *ms))
         }
-        Event::PromptEnded { .. } | Event::Dead | Event::Closed(_) => None,
+        Event::PromptEnded { .. } | Event::Pressed { .. } | Event::Released { .. } | Event::Dead | Event::Closed(_) => {
+            None
+        }
     };
     call.events.iter().filter_map(digit).collect()
 }
@@ -113,22 +127,23 @@ fn told(call: &Call) -> Vec<(char, u16)> {
 // ---- passed through -------------------------------------------------------------------------------------------------
 
 /// Which of the event packets, numbered from 0 within the digit of `len` packets, the network loses.
-type Loss = fn(usize, usize) -> bool;
+pub(super) type Loss = fn(usize, usize) -> bool;
+
+pub(super) const LOSSES: [(&str, Loss); 8] = [
+    ("nothing", |_, _| false),
+    ("the start", |number, _| number == 0),
+    ("the first three", |number, _| number < 3),
+    ("one end", |number, len| number == len - 3),
+    ("two ends", |number, len| number >= len - 2),
+    ("every end", |number, len| number >= len - 3),
+    ("all but the last", |number, len| number < len - 1),
+    ("every other", |number, _| number % 2 == 1),
+];
 
 #[test]
 fn events_pass_through_as_they_were_sent_at_any_packet_time_and_whatever_is_lost() {
-    let losses: &[(&str, Loss)] = &[
-        ("nothing", |_, _| false),
-        ("the start", |number, _| number == 0),
-        ("the first three", |number, _| number < 3),
-        ("one end", |number, len| number == len - 3),
-        ("two ends", |number, len| number >= len - 2),
-        ("every end", |number, len| number >= len - 3),
-        ("all but the last", |number, len| number < len - 1),
-        ("every other", |number, _| number % 2 == 1),
-    ];
     for ptime in [10, 20, 30, 40, 60] {
-        for (what, is_lost) in losses {
+        for (what, is_lost) in LOSSES {
             let mut keys = Keys::new(ptime);
             keys.talk(10);
             let mut expected = Vec::new();
