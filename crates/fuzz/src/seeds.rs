@@ -14,6 +14,8 @@ const FOUND: &[(&str, &[u8])] = &[
     ("wav", include_bytes!("../found/wav-two-in-one")),
     // A quote that nobody closed took in what we write behind it.
     ("message", include_bytes!("../found/message-open-quote-in-via")),
+    // A phone that asks every request for credentials, X's BYE too, complained that X had not ended the session.
+    ("calls", include_bytes!("../found/calls-bye-without-credentials")),
 ];
 
 /// Seeds of a target; of an unknown one none.

@@ -421,6 +421,9 @@ impl Phone {
     fn collides(&mut self, now: Duration, request: &Received) -> Option<u16> {
         request.sdp.as_ref()?;
         let refused = self.config.script.refuses_offers;
+        if refused.is_some() {
+            self.note_refusal(request);
+        }
         let mut early = None;
         let dialog = self.call.dialog_mut()?;
         if dialog.barred_until.is_some_and(|until| now < until) {
