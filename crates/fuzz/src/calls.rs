@@ -15,7 +15,7 @@ use std::time::Duration;
 use b2bua::outcome::Cause;
 use b2bua::settings::Settings;
 use numbering::{Axb, Binding};
-use testbed::{A, Act, B, Harm, OnWire, PhoneId, Setup, State, World, ms};
+use testbed::{A, Act, B, Harm, OnWire, PhoneId, Script, Setup, State, World, ms};
 
 use crate::input::Input;
 
@@ -64,6 +64,10 @@ impl Play {
     fn new(setup: Setup) -> Play {
         let reversed = setup.numbers.iter().any(|number| number.trunk.as_deref() == Some("carrier-a"));
         let (caller, callee) = if reversed { (B, A) } else { (A, B) };
+        let who = |is_so: &dyn Fn(&Script) -> bool| {
+            let phones = setup.phones.iter().enumerate().filter(|(_, phone)| is_so(&phone.script));
+            phones.map(|(place, _)| PhoneId(place)).collect()
+        };
         Play {
             caller,
             callee,
@@ -71,8 +75,8 @@ impl Play {
             binding: setup.binding.clone(),
             settings: setup.settings.clone(),
             harm: Harm {
-                heard_for: setup.phones.iter().any(|phone| setting::is_uneven(&phone.script)),
-                cut_off: setup.phones.iter().any(|phone| setting::is_hasty(&phone.script)),
+                uneven: who(&|script| setting::is_uneven(script)),
+                hasty: who(&|script| setting::is_hasty(script)),
                 ..Harm::default()
             },
             shots: 0,
@@ -96,8 +100,8 @@ impl Play {
             }
             7 | 8 => {
                 let (who, act) = (self.who(input), setting::act(input));
-                self.harm.heard_for |= matches!(act, Act::Press(..));
-                self.harm.cut_off |= matches!(act, Act::Bye);
+                self.harm.uneven.extend(matches!(act, Act::Press(..)).then_some(who));
+                self.harm.hasty.extend(matches!(act, Act::Bye).then_some(who));
                 self.world.with_phone(who, |phone, now| phone.act(now, &act));
             }
             9 => self.call(input),
@@ -107,7 +111,7 @@ impl Play {
                 if matches!(self.world.phone(who).state(), State::Idle | State::Ended) {
                     // The oracle asks the last script why a phone was in no call; it may have been the one before.
                     self.harm.cut_off = true;
-                    self.harm.heard_for |= setting::is_uneven(&script);
+                    self.harm.uneven.extend(setting::is_uneven(&script).then_some(who));
                     self.world.with_phone(who, |phone, _| phone.set_script(script));
                 }
             }
@@ -201,6 +205,9 @@ impl Play {
         };
         let length = usize::from(input.byte());
         bytes.extend_from_slice(input.take(length));
+        if self.world.says_aloud(&bytes) {
+            return;
+        }
         self.world.inject_rtp(source, port, &bytes);
     }
 

@@ -16,6 +16,8 @@ const FOUND: &[(&str, &[u8])] = &[
     ("message", include_bytes!("../found/message-open-quote-in-via")),
     // A phone that asks every request for credentials, X's BYE too, complained that X had not ended the session.
     ("calls", include_bytes!("../found/calls-bye-without-credentials")),
+    // Audio that spells a number goes through as it is: no program says one.
+    ("calls", include_bytes!("../found/calls-number-said-as-audio")),
 ];
 
 /// Seeds of a target; of an unknown one none.
