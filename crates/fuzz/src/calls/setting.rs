@@ -152,12 +152,14 @@ fn link(byte: u8) -> Link {
     }
 }
 
-/// Limits so small that a program reaches them. Those of a message are left: a phone is right to complain where it is not heard.
+/// Limits so small that a program reaches them; what a phone says is still within them, else it is right to complain.
 fn limits(setup: &mut Setup, input: &mut Input<'_>) {
     let limits = &mut setup.settings.limits;
     limits.calls = input.pick(&[100, 1, 2, 3, 0]);
     limits.calls_per_number = input.pick(&[0, 1, 2]);
     limits.transactions = input.pick(&[1_000, 4, 8, 16, 0]);
+    limits.message.max_message = input.pick(&[65_535, 6_000, 9_000]);
+    limits.message.max_headers = input.pick(&[256, 100, 120]);
     limits.retry_after = input.pick(&[5, 0, 1]);
     setup.app().no_answer = ms(input.pick(&[60_000, 500, 3_000, 0]));
     let ports = input.pick(&[32_u16, 1, 2, 3, 4]);
