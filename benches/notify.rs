@@ -163,7 +163,7 @@ fn backlog(count: u64) {
     for number in 0..count {
         house.post(usize::try_from(number).unwrap_or(0) % APPS, number / APPS as u64, &mut posted);
     }
-    let in_table = || house.queue.counts().posted[0].load(Relaxed) == count;
+    let in_table = || house.outbox.counters().posted[0].load(Relaxed) == count;
     wait("all are in the table", in_table);
     let begin = Instant::now();
     let deliverer = house.deliver();

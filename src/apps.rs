@@ -14,7 +14,7 @@ mod signature;
 
 pub use settings::{
     AppSettings, BLOCK_TIMEOUT, BlockDefault, COOL_OFF, LONGEST_BLOCK, REQUESTS_PER_SECOND, ROLES, SettingsFault, Sms,
-    is_party, second_call,
+    is_party, prompts_by_role, second_call,
 };
 pub use signature::{Generation, digest};
 
@@ -80,6 +80,8 @@ pub struct Urls {
     pub number_url: Option<Arc<str>>,
     /// How what it is told is signed.
     pub signature: Generation,
+    /// It is told the words of text messages too.
+    pub sms_content: bool,
 }
 
 impl Account {

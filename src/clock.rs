@@ -64,6 +64,12 @@ impl Clock {
         self.unix_at_epoch.saturating_add(at)
     }
 
+    /// The same in milliseconds.
+    #[must_use]
+    pub fn unix_ms(&self, at: Duration) -> u64 {
+        millis(self.unix(at))
+    }
+
     /// UTC at `at`, as the customers' API spells times: `2026-11-23 20:36:05`.
     #[must_use]
     pub fn utc(&self, at: Duration) -> String {
@@ -77,10 +83,22 @@ impl Clock {
     }
 }
 
+/// Whole milliseconds.
+#[must_use]
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A time since 1970 as the customers' API spells it: `2026-11-23 20:36:05`.
 #[must_use]
 pub fn utc(unix: Duration) -> String {
     timestamp(unix).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A time since 1970 as a signature has it (`Created`), in RFC 3339: `2026-11-23T20:36:05Z`.
+#[must_use]
+pub fn created(unix: Duration) -> String {
+    timestamp(unix).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// A time since 1970 in RFC 3339 with milliseconds.

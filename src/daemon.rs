@@ -132,6 +132,7 @@ pub struct Daemon {
     tls: Tls,
     clock: Clock,
     keep_notices: Duration,
+    hep: Option<hep::Config>,
 }
 
 impl Daemon {
@@ -268,6 +269,7 @@ impl Daemon {
             tls,
             clock,
             keep_notices: limits.keep,
+            hep: config_hep,
         })
     }
 
@@ -311,6 +313,9 @@ impl Daemon {
         let api_settings = config.api.clone();
         if config.notify.keep != self.keep_notices {
             tracing::warn!("keep of [notify] takes effect with the next start only");
+        }
+        if config.hep != self.hep {
+            tracing::warn!("[hep] takes effect with the next start only");
         }
         let deliver = config.notify.deliver(config.dns.clone());
         let (tls, dns, settings) = (config.tls.clone(), config.dns.clone(), Arc::new(config.settings.clone()));
@@ -374,11 +379,12 @@ impl Daemon {
     }
 }
 
-/// The sockets and the timers of SIP stay until the next start; a trunk's `from` names the places of our listeners, not of those
+/// The sockets, the timers of SIP and the collector stay until the next start; a trunk's `from` names the places of our listeners, not of those
 /// in the new file.
 fn keep_bound(old: &Settings, new: &mut Settings) {
     new.media.clone_from(&old.media);
     new.timers.sip.clone_from(&old.timers.sip);
+    new.correlates = old.correlates;
     let listeners = std::mem::replace(&mut new.listeners, old.listeners.clone());
     let place_of = |place: &u16| {
         let named = listeners.get(usize::from(*place))?;
@@ -460,7 +466,7 @@ fn open_hep(config: Option<&hep::Config>, settings: &Settings) -> io::Result<Opt
     let Some(config) = config else { return Ok(None) };
     let known = |listener: &Listener| listener.advertised.parse().unwrap_or(listener.bind);
     let addresses = settings.listeners.iter().map(known).collect();
-    hep::Exporter::open(config, settings.limits.message.clone(), addresses).map(Some)
+    hep::Exporter::open(config, addresses).map(Some)
 }
 
 /// 64 bits that nobody outside can guess: tags, branches and Call-IDs are drawn from them.

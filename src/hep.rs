@@ -18,8 +18,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sip::limits::Limits;
-use sip::message::Message;
 use sip::transaction::{Flow, Transport};
 
 /// Second legs that are remembered: more than there are calls.
@@ -64,7 +62,6 @@ pub struct Exporter {
     socket: UdpSocket,
     agent: u32,
     password: Box<[u8]>,
-    limits: Limits,
     /// Ours, by listener.
     addresses: Vec<SocketAddr>,
     legs: Legs,
@@ -85,7 +82,7 @@ impl Exporter {
     ///
     /// # Errors
     /// The system has none.
-    pub fn open(config: &Config, limits: Limits, addresses: Vec<SocketAddr>) -> io::Result<Exporter> {
+    pub fn open(config: &Config, addresses: Vec<SocketAddr>) -> io::Result<Exporter> {
         let any: SocketAddr =
             if config.collector.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
         let socket = UdpSocket::bind(any)?;
@@ -95,7 +92,6 @@ impl Exporter {
             socket,
             agent: config.agent,
             password: config.password.clone(),
-            limits,
             addresses,
             legs: Legs::default(),
             packet: Vec::new(),
@@ -128,9 +124,7 @@ impl Exporter {
 
     fn export(&mut self, seen: &Seen<'_>) {
         let sent = seen.bytes.len() <= MAX_MESSAGE && {
-            let message = Message::parse(seen.bytes.clone(), &self.limits);
-            let call_id = message.as_ref().map(Message::call_id).unwrap_or_default();
-            let correlation = self.legs.caller_of(call_id);
+            let correlation = self.legs.caller_of(call_id_of(seen.bytes));
             write(&mut self.packet, seen, self.agent, &self.password, correlation);
             self.socket.send(&self.packet).is_ok()
         };
@@ -155,6 +149,17 @@ impl Legs {
     fn caller_of<'a>(&'a self, call_id: &'a [u8]) -> &'a [u8] {
         self.callers.get(call_id).map_or(call_id, |caller| caller)
     }
+}
+
+/// The Call-ID of a message, which is read in full elsewhere; empty where none is found.
+fn call_id_of(message: &[u8]) -> &[u8] {
+    let mut lines = message.split(|byte| *byte == b'\n').skip(1).take_while(|line| !line.trim_ascii().is_empty());
+    let value = lines.find_map(|line| {
+        let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+        let name = name.trim_ascii_end();
+        (name.eq_ignore_ascii_case(b"Call-ID") || name.eq_ignore_ascii_case(b"i")).then(|| value[1..].trim_ascii())
+    });
+    value.unwrap_or_default()
 }
 
 fn write(packet: &mut Vec<u8>, seen: &Seen<'_>, agent: u32, password: &[u8], correlation: &[u8]) {
@@ -221,7 +226,7 @@ mod tests {
         let collector = UdpSocket::bind("127.0.0.1:0").unwrap();
         let config =
             Config { collector: collector.local_addr().unwrap(), agent: 2_001, password: b"secret".as_slice().into() };
-        let mut exporter = Exporter::open(&config, Limits::default(), vec![to.parse().unwrap()]).unwrap();
+        let mut exporter = Exporter::open(&config, vec![to.parse().unwrap()]).unwrap();
         exporter.correlate(b"ours@x".as_slice().into(), b"the caller's".as_slice().into());
         let bytes = Bytes::from_static(MESSAGE.as_bytes());
         let at = Duration::new(1_700_000_000, 123_456_000);
@@ -257,6 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn the_call_id_is_the_one_that_is_read_elsewhere() {
+        let request = |fields: &str| {
+            format!(
+                "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP i:5060;branch=z9hG4bK1\r\nSubject: Call-ID: not this\r\n\
+                 From: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n{fields}CSeq: 2 OPTIONS\r\nMax-Forwards: 70\r\n\r\ni: body\r\n"
+            )
+        };
+        for fields in ["Call-ID: a@b\r\n", "i:a@b\r\n", "CALL-id \t:  a@b \r\n", "I : a:b\r\n", "call-id:x\r\n"] {
+            let text = Bytes::from(request(fields));
+            let message = sip::message::Message::parse(text.clone(), &sip::limits::Limits::default()).unwrap();
+            assert_eq!(call_id_of(&text), message.call_id(), "{fields}");
+        }
+        for without in ["", "i: a", "\n", "x\r\n\r\ni: body", &request("")] {
+            assert_eq!(call_id_of(without.as_bytes()), b"", "{without}");
+        }
+    }
+
+    #[test]
     fn version_6_and_streams_have_their_own_codes() {
         let found = exported("[2001:db8::1]:5061", "[2001:db8::2]:5061", Transport::Tls);
         let get = |kind| found.iter().find(|(found, _)| *found == kind).map(|(_, value)| value.clone());
@@ -268,7 +291,7 @@ mod tests {
     fn what_cannot_be_sent_is_counted_and_what_is_remembered_has_a_limit() {
         let config = Config { collector: "127.0.0.1:9".parse().unwrap(), agent: 1, password: Box::default() };
         let address: SocketAddr = "127.0.0.1:5060".parse().unwrap();
-        let mut exporter = Exporter::open(&config, Limits::default(), vec![address]).unwrap();
+        let mut exporter = Exporter::open(&config, vec![address]).unwrap();
         let bytes = Bytes::from(vec![b'x'; MAX_MESSAGE + 1]);
         exporter.sent(Duration::ZERO, &Flow::to(Transport::Udp, 0, address), &bytes);
         assert_eq!(exporter.counters().lost.load(Relaxed), 1);

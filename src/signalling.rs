@@ -20,6 +20,7 @@ use b2bua::routes::{Change, RouteState};
 use b2bua::settings::Settings;
 use b2bua::text::{TextResult, Verdict};
 use b2bua::{Core, Output};
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Side;
 use mio::{Events, Poll, Token};
@@ -31,11 +32,11 @@ use crate::cdr::Cdrs;
 use crate::clock::Clock;
 use crate::hep;
 use crate::metrics::Metrics;
+use crate::notify::Outbox;
 use crate::notify::deliver::Asker;
-use crate::notify::{Outbox, message};
 use crate::registry::Callers;
 use crate::relay::Relay;
-use crate::smsc::Smscs;
+use crate::smsc::{Outgoing, Smscs};
 use crate::texts;
 use crate::transport::resolve::Found;
 use crate::transport::tcp::Tcp;
@@ -353,10 +354,7 @@ impl Loop {
         for _ in 0..BATCHES {
             let received = udp.recv_batch(clock, |peer, age, bytes| {
                 let flow = Flow::to(Transport::Udp, place, peer);
-                if let Some(hep) = hep {
-                    hep.received(clock.unix(now), &flow, &bytes);
-                }
-                core.take_in(now, age, flow, bytes);
+                take_in(core, hep.as_mut(), clock, now, age, flow, bytes);
             });
             match received {
                 Ok(Received::Some) => {}
@@ -379,10 +377,8 @@ impl Loop {
         for _ in 0..TELLINGS {
             match self.parts.tcp.poll() {
                 Some(Inbound::Message { flow, bytes }) => {
-                    if let Some(hep) = &mut self.parts.hep {
-                        hep.received(self.parts.clock.unix(now), &flow, &bytes);
-                    }
-                    self.parts.core.take_in(now, Duration::ZERO, flow, bytes);
+                    let Parts { core, clock, hep, .. } = &mut self.parts;
+                    take_in(core, hep.as_mut(), clock, now, Duration::ZERO, flow, bytes);
                 }
                 Some(Inbound::Failure { flow }) => self.parts.core.handle_transport_failure(now, flow),
                 None => break,
@@ -467,7 +463,7 @@ impl Loop {
                 self.parts.cdrs.write(cdr);
             }
             Output::Reached { binding, a, caller } => {
-                let at = u64::try_from(self.parts.clock.unix(now).as_millis()).unwrap_or(u64::MAX);
+                let at = self.parts.clock.unix_ms(now);
                 self.parts.callers.note(binding, a, LastCaller { number: caller, at });
             }
             Output::Correlated { call_id, caller } => {
@@ -479,7 +475,7 @@ impl Loop {
             Output::Told(event) => self.parts.outbox.post_event(&event),
             Output::Text(event) => self.parts.outbox.post_sms(&texts::notice(&event, &self.parts.clock)),
             Output::AskText { key, text } => {
-                let body = message::sms_body(&texts::question(&text, &self.parts.clock));
+                let body = texts::question(&text, &self.parts.clock);
                 let line = self.line.clone();
                 self.parts.asker.ask(&text.app, body, move |answer| {
                     let verdict = answer.map_or(Verdict::Unanswered, |(status, body)| texts::verdict(status, &body));
@@ -487,20 +483,22 @@ impl Loop {
                     let _ = line.tell(move |core, now| core.handle_text_verdict(now, key, verdict));
                 });
             }
-            Output::SendText { key, trunk, from, to, content } => {
-                if let Err(outcome) = self.parts.smscs.send(&trunk, key, from, to, content) {
+            Output::SendText { key, trunk, from, to, content, until } => {
+                if let Err(outcome) = self.parts.smscs.send(&trunk, Outgoing { key, from, to, content, until }) {
                     self.parts.core.handle_text_result(now, key, TextResult::Failed(outcome));
                 }
             }
-            Output::AnswerText { trunk, reply, outcome } => self.parts.smscs.answer(&trunk, reply, outcome),
+            Output::AnswerText { reply, outcome } => self.parts.smscs.answer(reply, outcome),
             Output::Log(line) => log(&line),
         }
     }
 
     fn send(&mut self, now: Duration, transmit: Transmit) {
         let flow = transmit.flow;
-        if let Some(hep) = &mut self.parts.hep {
-            hep.sent(self.parts.clock.unix(now), &flow, &transmit.bytes);
+        let Parts { hep, core, clock, .. } = &mut self.parts;
+        // Our refusals of strangers are as many as their requests.
+        if let Some(hep) = hep.as_mut().filter(|_| core.is_peer(now, flow.peer.ip())) {
+            hep.sent(clock.unix(now), &flow, &transmit.bytes);
         }
         match flow.transport {
             Transport::Udp => {
@@ -542,6 +540,23 @@ impl Loop {
         let datagrams: Vec<UdpCounters> = udp.iter().flatten().map(Udp::counters).collect();
         metrics.set_transports(&datagrams, tcp.counters());
     }
+}
+
+/// Copies what has come, and hands it over. What strangers send is not copied: nobody reads it, and it would be a flood elsewhere
+/// too.
+fn take_in(
+    core: &mut Core,
+    hep: Option<&mut hep::Exporter>,
+    clock: &Clock,
+    now: Duration,
+    age: Duration,
+    flow: Flow,
+    bytes: Bytes,
+) {
+    if let Some(hep) = hep.filter(|_| core.is_peer(now, flow.peer.ip())) {
+        hep.received(clock.unix(now), &flow, &bytes);
+    }
+    core.take_in(now, age, flow, bytes);
 }
 
 /// One structured line an event, one a call at level `info`; numbers print masked.

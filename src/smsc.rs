@@ -6,9 +6,10 @@
 //!       └──────── take_in_text, result ────────┘
 //! ```
 //!
-//! The link decides everything; a task only carries. Nobody waits for it: what it cannot take is refused at once.
+//! The link decides everything; a task only carries. Nobody waits for it: what it cannot take is refused at once. A task whose trunk is
+//! gone, or has another SMSC, ends in its own time, and hears until then what became of the texts that it brought.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,8 +27,7 @@ use smpp::{Answer, Event, Failure, Link, Loss, Output, Reply, Submit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -39,20 +39,24 @@ use crate::transport::tls::Rule;
 
 /// Orders that may wait for one task.
 const ORDERS: usize = 1_024;
-/// For how long a text is of use to the core once it has been handed over: less than the sender's patience of 24 s.
-const LIFE: Duration = Duration::from_secs(20);
+/// Answers that may wait for one task: as many as the texts that a link lets wait for one.
+const ANSWERS: usize = 250;
+/// When the calls' thread is told again what it had no room for.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long a connection may take, with its look-up and its handshake.
 const CONNECT: Duration = Duration::from_secs(8);
 /// Octets that may wait to be written; a peer that reads none of them is soon found not to answer either.
-const MAX_QUEUED: usize = 1 << 20;
+const MAX_QUEUED: usize = 8 << 20;
 /// With more than that nothing is read: each request would be answered.
 const MUCH_QUEUED: usize = 1 << 16;
 /// Octets read at a time.
 const READ: usize = 16 * 1024;
-/// The longest that the ends of all sessions may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// The longest that a session waits for the one before it, of the same trunk, to end.
-const HANDOVER: Duration = Duration::from_secs(5);
+/// The longest that the ends of all sessions may take: their answers are there by then, or will not come.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long what has been said may take to leave.
+const LINGER: Duration = Duration::from_secs(1);
+/// The longest that a session waits for those before it, of the same account, to end. Then both are there.
+const HANDOVER: Duration = Duration::from_secs(20);
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 8;
 
@@ -81,7 +85,8 @@ pub struct Counters {
     sent: [AtomicU64; Counters::SENT.len()],
     received: [AtomicU64; Counters::RECEIVED.len()],
     lost: AtomicU64,
-    bound: Mutex<BTreeMap<Arc<str>, bool>>,
+    /// Whose session it is that says so.
+    bound: Mutex<BTreeMap<Arc<str>, (u64, bool)>>,
 }
 
 impl Counters {
@@ -110,16 +115,21 @@ impl Counters {
 
     /// Each trunk that has an SMSC, and whether texts flow.
     #[must_use]
-    pub fn bound(&self) -> BTreeMap<Arc<str>, bool> {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn bound(&self) -> Vec<(Arc<str>, bool)> {
+        let known = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(trunk, (_, bound))| (Arc::clone(trunk), *bound)).collect()
     }
 
-    fn set_bound(&self, trunk: &Arc<str>, bound: Option<bool>) {
+    /// What a session says of its trunk; an older one than the last has nothing to say.
+    fn set_bound(&self, trunk: &Arc<str>, session: u64, bound: Option<bool>) {
         let mut known = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(trunk).is_some_and(|(last, _)| *last > session) {
+            return;
+        }
         match bound {
-            Some(bound) => known.insert(Arc::clone(trunk), bound),
-            None => known.remove(trunk),
-        };
+            Some(bound) => _ = known.insert(Arc::clone(trunk), (session, bound)),
+            None => _ = known.remove(trunk),
+        }
     }
 
     fn add(&self, before: &smpp::Counters, now: &smpp::Counters) {
@@ -156,17 +166,36 @@ impl Counters {
     }
 }
 
-/// What the calls' thread wants of a trunk's task.
-enum Order {
-    Send { key: TextKey, from: Number, to: Number, content: Arc<str> },
-    Answer { reply: u64, outcome: Outcome },
+/// A text that is to be sent.
+pub(crate) struct Outgoing {
+    /// Which.
+    pub(crate) key: TextKey,
+    /// Who is shown.
+    pub(crate) from: Number,
+    /// Who gets it.
+    pub(crate) to: Number,
+    /// The words.
+    pub(crate) content: Arc<str>,
+    /// What has not left by then is not to leave.
+    pub(crate) until: Duration,
 }
+
+/// What became of a text that a task brought.
+type Heard = (Reply, Outcome);
 
 /// Reaches the tasks; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Smscs {
-    tasks: Arc<ArcSwap<HashMap<Arc<str>, mpsc::Sender<Order>>>>,
+    lines: Arc<ArcSwap<Lines>>,
     counters: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Lines {
+    /// By the trunk's name.
+    sends: HashMap<Arc<str>, mpsc::Sender<Outgoing>>,
+    /// By the session: those that are ending too.
+    answers: HashMap<u64, mpsc::Sender<Heard>>,
 }
 
 impl Smscs {
@@ -180,27 +209,20 @@ impl Smscs {
     ///
     /// # Errors
     /// What has come of it already.
-    pub(crate) fn send(
-        &self,
-        trunk: &str,
-        key: TextKey,
-        from: Number,
-        to: Number,
-        content: Arc<str>,
-    ) -> Result<(), Outcome> {
-        let tasks = self.tasks.load();
-        let task = tasks.get(trunk).ok_or(Outcome::NoRoute)?;
-        task.try_send(Order::Send { key, from, to, content }).map_err(|error| match error {
+    pub(crate) fn send(&self, trunk: &str, text: Outgoing) -> Result<(), Outcome> {
+        let lines = self.lines.load();
+        let line = lines.sends.get(trunk).ok_or(Outcome::NoRoute)?;
+        line.try_send(text).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Outcome::Full,
             mpsc::error::TrySendError::Closed(_) => Outcome::NoRoute,
         })
     }
 
-    /// Says what became of a text that came. Where the task takes no more orders it is lost: the link forgets the text in a
-    /// while, and the SMSC says it again.
-    pub(crate) fn answer(&self, trunk: &str, reply: u64, outcome: Outcome) {
-        if let Some(task) = self.tasks.load().get(trunk) {
-            let _ = task.try_send(Order::Answer { reply, outcome });
+    /// Says what became of a text that came. There is room for the answers to all that may wait; a session that is gone says
+    /// nothing to anybody.
+    pub(crate) fn answer(&self, reply: u64, outcome: Outcome) {
+        if let Some(line) = self.lines.load().answers.get(&(reply >> REPLY_BITS)) {
+            let _ = line.try_send((Reply::from_u64(reply & REPLY_MASK), outcome));
         }
     }
 }
@@ -211,85 +233,117 @@ pub(crate) struct Keeper {
     runtime: Handle,
     line: Line,
     clock: Clock,
-    running: HashMap<Arc<str>, Running>,
+    /// And how texts are given to them.
+    running: Vec<(Session, mpsc::Sender<Outgoing>)>,
+    /// Those that have been told to end.
+    ending: Vec<Session>,
     /// Sessions that there have been: a reply of one is not for another.
     sessions: u64,
 }
 
-struct Running {
+struct Session {
+    number: u64,
     settings: Settings,
     dns: Dns,
-    task: JoinHandle<()>,
+    answers: mpsc::Sender<Heard>,
+    /// Its other end is gone when the task is.
+    ended: watch::Receiver<()>,
+}
+
+impl Session {
+    /// It is what is wanted, and lives.
+    fn serves(&self, settings: &Settings, dns: &Dns) -> bool {
+        let is_found_alike = self.dns == *dns || matches!(settings.host, Host::Address(_));
+        self.settings == *settings && is_found_alike && !self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.has_changed().is_err()
+    }
+
+    /// Two of the same account may be one too many for its SMSC.
+    fn is_of_account(&self, settings: &Settings) -> bool {
+        let account = |settings: &Settings| (settings.host.clone(), settings.port, settings.link.system_id.clone());
+        account(&self.settings) == account(settings)
+    }
 }
 
 impl Keeper {
     pub(crate) fn new(smscs: Smscs, runtime: Handle, line: Line, clock: Clock) -> Keeper {
-        Keeper { smscs, runtime, line, clock, running: HashMap::new(), sessions: 0 }
+        Keeper { smscs, runtime, line, clock, running: Vec::new(), ending: Vec::new(), sessions: 0 }
     }
 
     /// Takes a configuration: a trunk whose SMSC is the same keeps its session.
     pub(crate) fn serve(&mut self, wanted: &[Settings], dns: &Dns) {
-        let mut lines = HashMap::new();
-        let mut running = HashMap::new();
+        let before = std::mem::take(&mut self.running);
+        let (kept, ending): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|(old, _)| wanted.iter().any(|settings| old.serves(settings, dns)));
+        // A task to which nothing can be sent any more says good-bye.
+        self.ending.extend(ending.into_iter().map(|(old, _)| old));
+        self.ending.retain(|old| !old.has_ended());
+        self.running = kept;
         for settings in wanted {
-            let name = Arc::clone(&settings.trunk);
-            let old = self.running.remove(&name);
-            let line = self.smscs.tasks.load().get(&name).cloned();
-            let (line, task) = match (old, line) {
-                (Some(old), Some(line)) if old.settings == *settings && old.dns == *dns => (line, old.task),
-                (old, _) => self.begin(settings.clone(), dns.clone(), old.map(|old| old.task)),
-            };
-            lines.insert(Arc::clone(&name), line);
-            running.insert(name, Running { settings: settings.clone(), dns: dns.clone(), task });
+            if !self.running.iter().any(|(old, _)| old.settings == *settings) {
+                let begun = self.begin(settings.clone(), dns);
+                self.running.push(begun);
+            }
         }
-        // A task whose sender is dropped says good-bye and ends.
-        self.smscs.tasks.store(Arc::new(lines));
-        self.running = running;
+        let all = self.running.iter().map(|(one, _)| one).chain(&self.ending);
+        self.smscs.lines.store(Arc::new(Lines {
+            sends: self.running.iter().map(|(one, sends)| (Arc::clone(&one.settings.trunk), sends.clone())).collect(),
+            answers: all.map(|one| (one.number, one.answers.clone())).collect(),
+        }));
     }
 
-    fn begin(
-        &mut self,
-        settings: Settings,
-        dns: Dns,
-        before: Option<JoinHandle<()>>,
-    ) -> (mpsc::Sender<Order>, JoinHandle<()>) {
-        let (sender, orders) = mpsc::channel(ORDERS);
+    fn begin(&mut self, settings: Settings, dns: &Dns) -> (Session, mpsc::Sender<Outgoing>) {
+        let ((sends, texts), (answers, heard)) = (mpsc::channel(ORDERS), mpsc::channel(ANSWERS));
+        let (alive, ended) = watch::channel(());
         self.sessions += 1;
+        let number = self.sessions;
+        // Not what the last process began with.
+        let reference = u16::try_from(self.clock.unix(Duration::ZERO).as_secs() & 0xffff).unwrap_or_default();
         let task = Task {
-            session: self.sessions,
-            link: Link::new(settings.link.clone()),
-            settings,
-            dns,
+            session: number,
+            link: Link::new(settings.link.clone(), reference),
+            settings: settings.clone(),
+            dns: dns.clone(),
             line: self.line.clone(),
             clock: self.clock,
             counters: Arc::clone(&self.smscs.counters),
             seen: smpp::Counters::default(),
+            untold: VecDeque::new(),
             out: BytesMut::new(),
             is_unflushed: false,
             connection: Connection::None,
         };
-        let task = self.runtime.spawn(async move {
-            if let Some(before) = before {
-                // Two sessions of one account may be one too many.
-                let _ = timeout(HANDOVER, before).await;
-            }
-            task.run(orders).await;
+        let before: Vec<_> =
+            self.ending.iter().filter(|old| old.is_of_account(&settings)).map(|old| old.ended.clone()).collect();
+        self.runtime.spawn(async move {
+            let all = async {
+                for mut one in before {
+                    let _ = one.changed().await;
+                }
+            };
+            let _ = timeout(HANDOVER, all).await;
+            task.run(texts, heard).await;
+            drop(alive);
         });
-        (sender, task)
+        (Session { number, settings, dns: dns.clone(), answers, ended }, sends)
     }
 
     /// Ends every session, and waits for it a little.
-    pub(crate) fn finish(self) {
-        self.smscs.tasks.store(Arc::default());
-        let Keeper { runtime, running, .. } = self;
+    pub(crate) fn finish(mut self) {
+        self.serve(&[], &Dns { servers: Vec::new(), timeout: Duration::ZERO });
+        let Keeper { smscs, runtime, ending, .. } = self;
         runtime.block_on(async {
             let all = async {
-                for (_, one) in running {
-                    let _ = one.task.await;
+                for mut one in ending {
+                    let _ = one.ended.changed().await;
                 }
             };
             let _ = timeout(LAST_WORDS, all).await;
         });
+        smscs.lines.store(Arc::default());
     }
 }
 
@@ -318,6 +372,8 @@ struct Task {
     counters: Arc<Counters>,
     /// What has been added to the counters.
     seen: smpp::Counters,
+    /// What the calls' thread had no room for.
+    untold: VecDeque<(TextKey, TextResult)>,
     out: BytesMut,
     /// TLS keeps what it has taken until it is told to let it go.
     is_unflushed: bool,
@@ -326,7 +382,8 @@ struct Task {
 
 /// What a task is woken for.
 enum Wake {
-    Order(Option<Order>),
+    Send(Option<Outgoing>),
+    Answer(Heard),
     Opened(io::Result<Box<dyn Stream>>),
     Read(io::Result<usize>),
     Written(io::Result<usize>),
@@ -335,8 +392,8 @@ enum Wake {
 }
 
 impl Task {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        self.counters.set_bound(&self.settings.trunk, Some(false));
+    async fn run(mut self, mut texts: mpsc::Receiver<Outgoing>, mut heard: mpsc::Receiver<Heard>) {
+        self.counters.set_bound(&self.settings.trunk, self.session, Some(false));
         let mut buffer = vec![0; READ];
         let mut is_wanted = true;
         self.link.handle_timeout(self.clock.now());
@@ -345,19 +402,22 @@ impl Task {
             if self.link.has_ended() && matches!(self.connection, Connection::None) {
                 break;
             }
-            let due = self.link.poll_timeout();
+            let again = (!self.untold.is_empty()).then(|| self.clock.now() + AGAIN);
+            let due = self.link.poll_timeout().into_iter().chain(again).min();
             let wake = tokio::select! {
-                order = orders.recv(), if is_wanted => Wake::Order(order),
+                text = texts.recv(), if is_wanted => Wake::Send(text),
+                Some(answer) = heard.recv() => Wake::Answer(answer),
                 wake = turn(&mut self.connection, &self.out, self.is_unflushed, &mut buffer) => wake,
                 () = until(&self.clock, due) => Wake::Time,
             };
             let now = self.clock.now();
             match wake {
-                Wake::Order(Some(order)) => self.on_order(now, order),
-                Wake::Order(None) => {
+                Wake::Send(Some(text)) => self.submit(now, text),
+                Wake::Send(None) => {
                     is_wanted = false;
                     self.link.unbind(now);
                 }
+                Wake::Answer((reply, outcome)) => self.link.answer(now, reply, answer_of(outcome)),
                 Wake::Opened(Ok(stream)) => {
                     self.connection = Connection::Open(stream);
                     self.link.handle_connected(now);
@@ -377,7 +437,7 @@ impl Task {
             // A deadline and an event may come together.
             self.link.handle_timeout(self.clock.now());
         }
-        self.counters.set_bound(&self.settings.trunk, None);
+        self.counters.set_bound(&self.settings.trunk, self.session, None);
     }
 
     fn drop_connection(&mut self) {
@@ -386,18 +446,10 @@ impl Task {
         self.is_unflushed = false;
     }
 
-    fn on_order(&mut self, now: Duration, order: Order) {
-        match order {
-            Order::Send { key, from, to, content } => {
-                let (source, destination) = (self.spell(from), self.spell(to));
-                self.link.submit(now, &Submit { key, source, destination, content, until: now + LIFE });
-            }
-            Order::Answer { reply, outcome } => {
-                if reply >> REPLY_BITS == self.session {
-                    self.link.answer(now, Reply::from_u64(reply & REPLY_MASK), answer_of(outcome));
-                }
-            }
-        }
+    fn submit(&mut self, now: Duration, text: Outgoing) {
+        let Outgoing { key, from, to, content, until } = text;
+        let (source, destination) = (self.spell(from), self.spell(to));
+        self.link.submit(now, &Submit { key, source, destination, content, until });
     }
 
     /// As the trunk wants it, for the wire.
@@ -435,10 +487,16 @@ impl Task {
                         Ok(parts) => TextResult::Accepted { parts },
                         Err(failure) => TextResult::Failed(outcome_of(failure)),
                     };
-                    self.line.tell(move |core, now| core.handle_text_result(now, key, result));
+                    self.untold.push_back((key, result));
                 }
                 Output::Event(event) => self.on_event(event),
             }
+        }
+        while let Some((key, result)) = self.untold.front().copied() {
+            if !self.line.tell(move |core, now| core.handle_text_result(now, key, result)) {
+                break;
+            }
+            self.untold.pop_front();
         }
         let counters = self.link.counters();
         self.counters.add(&self.seen, &counters);
@@ -461,16 +519,21 @@ impl Task {
 
     fn on_event(&self, event: Event) {
         let trunk = &self.settings.trunk;
-        self.counters.set_bound(trunk, Some(event == Event::Bound));
+        self.counters.set_bound(trunk, self.session, Some(event == Event::Bound));
         match event {
             Event::Bound => tracing::info!(%trunk, "the SMSC takes texts"),
             Event::Lost(Loss::Closed) => tracing::warn!(%trunk, "no connection with the SMSC; it is tried again"),
             Event::Lost(Loss::Silent) => tracing::warn!(%trunk, "the SMSC does not respond; it is tried again"),
             Event::Lost(Loss::Unbound) => tracing::warn!(%trunk, "the SMSC has ended the session; it is tried again"),
             Event::Lost(Loss::Garbage) => tracing::warn!(%trunk, "what the SMSC says is no SMPP; it is tried again"),
-            Event::Lost(Loss::Refused(status)) => {
-                let status = format_args!("{status:#010x}");
+            // ESME_RBINDFAIL, ESME_RINVPASWD, ESME_RINVSYSID, ESME_RINVSYSTYP
+            Event::Lost(Loss::Refused(status @ (0x0d | 0x0e | 0x0f | 0x53))) => {
+                let status = format_args!("{status:#04x}");
                 tracing::warn!(%trunk, %status, "the SMSC refuses us: check smpp.system_id, smpp.password, smpp.system_type");
+            }
+            Event::Lost(Loss::Refused(status)) => {
+                let status = format_args!("{status:#04x}");
+                tracing::warn!(%trunk, %status, "the SMSC refuses a session; it is tried again");
             }
         }
     }
@@ -495,7 +558,7 @@ async fn turn(connection: &mut Connection, out: &BytesMut, is_unflushed: bool, b
     tokio::select! {
         read = reader.read(buffer), if is_open && out.len() < MUCH_QUEUED => Wake::Read(read),
         wake = writing, if !out.is_empty() || is_unflushed || !is_open => wake,
-        () = sleep(LAST_WORDS), if !is_open => Wake::Written(Ok(0)),
+        () = sleep(LINGER), if !is_open => Wake::Written(Ok(0)),
     }
 }
 
@@ -578,9 +641,10 @@ const fn answer_of(outcome: Outcome) -> Answer {
 const fn outcome_of(failure: Failure) -> Outcome {
     match failure {
         Failure::Unbound => Outcome::NoRoute,
-        Failure::Full => Outcome::Full,
+        // What has not left may be tried again.
+        Failure::Full | Failure::Late => Outcome::Full,
         Failure::Unwritable => Outcome::NotTaken,
-        Failure::Silent | Failure::Late => Outcome::NoResponse,
+        Failure::Silent => Outcome::NoResponse,
         Failure::Throttled => Outcome::FarFailure,
         Failure::Refused(status) => match status {
             // ESME_RINVDSTADR, ESME_RINVDSTTON, ESME_RINVDSTNPI

@@ -6,12 +6,13 @@ use numbering::{Number, Party};
 use serde::Deserialize;
 
 use crate::clock::Clock;
-use crate::notify::{Sms, SmsMode};
+use crate::notify::{Sms, SmsMode, message};
 
 /// `sendResult` of a text that the customer is asked about: nothing has been sent.
 const NOT_SENT: i32 = 0;
 
-/// What the customer is told of a text that went on, or did not.
+/// What the customer is told of a text that went on, or did not; of its words only where it wants them
+/// ([`crate::notify::Outbox::post_sms`]).
 pub(crate) fn notice(event: &TextEvent, clock: &Clock) -> Sms {
     let told = of(&event.text, clock);
     Sms {
@@ -22,9 +23,9 @@ pub(crate) fn notice(event: &TextEvent, clock: &Clock) -> Sms {
     }
 }
 
-/// What the customer is asked of a text: its words too, since it is to decide by them.
-pub(crate) fn question(text: &Text, clock: &Clock) -> Sms {
-    Sms { mode: SmsMode::Block, content: Some((*text.content).into()), result: NOT_SENT, ..of(text, clock) }
+/// What the customer is asked of a text, as JSON: with its words, since it is to decide by them.
+pub(crate) fn question(text: &Text, clock: &Clock) -> String {
+    message::sms_body(&Sms { mode: SmsMode::Block, result: NOT_SENT, ..of(text, clock) }, true)
 }
 
 fn of(text: &Text, clock: &Clock) -> Sms {
@@ -35,9 +36,9 @@ fn of(text: &Text, clock: &Clock) -> Sms {
         calling: text.calling,
         called: None,
         x: text.x,
-        at: u64::try_from(clock.unix(text.at).as_millis()).unwrap_or(u64::MAX),
+        at: clock.unix_ms(text.at),
         binding: text.binding,
-        content: None,
+        content: std::sync::Arc::clone(&text.content),
         result: NOT_SENT,
         split: 0,
         direction: match text.sender_is {

@@ -23,7 +23,7 @@ use axbridge::transport::credentials::Authorities;
 use b2bua::event::{CallEvent, What};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use numbering::AppId;
+use numbering::{AppId, Number};
 use rusqlite::OpenFlags;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -412,7 +412,7 @@ impl House {
     }
 
     fn counts(&self) -> &Counters {
-        self.queue.counts()
+        self.outbox.counters()
     }
 
     /// Fails where a message has failed: it would be due again in a minute, which nobody waits for.
@@ -526,6 +526,34 @@ fn records_are_merged_and_each_stands_in_one_message() {
         told.extend(records.iter().map(|record| record["sessionId"].as_str().unwrap().to_owned()));
     }
     assert_eq!(told.len(), 120);
+    house.close();
+}
+
+#[test]
+fn states_of_x_are_merged_and_keep_their_order() {
+    let receiver = Receiver::start(|_| Act::ok());
+    let dir = TempDir::new().unwrap();
+    let urls = Urls { number_url: Some(receiver.url("/numbers").into()), ..Urls::default() };
+    let mut house = House::open(dir.path(), vec![account(0, "a", urls)]);
+    let xs: Vec<String> = (0..250).map(|last| format!("+8675512340{last:03}")).collect();
+    for x in &xs {
+        house.outbox.post_numbers(&"a".into(), house.clock.now(), &[(Number::parse(x).unwrap(), None)]);
+    }
+    // Nobody sends yet: all of them wait.
+    until("all are in the database", || (house.posted() == 250).then_some(()));
+    house.deliver(settings());
+    until("all have come and are known to have", || {
+        house.assert_no_failure();
+        (house.delivered() == 250).then_some(())
+    });
+    let hits = receiver.hits();
+    assert_eq!(hits.iter().map(|hit| hit.ids().len()).collect::<Vec<_>>(), [100, 100, 50]);
+    let told = hits.iter().flat_map(|hit| {
+        let body: Value = serde_json::from_slice(&hit.body).unwrap();
+        let states = body["numInfo"].as_array().unwrap().clone();
+        states.into_iter().map(|state| state["number"].as_str().unwrap().to_owned())
+    });
+    assert_eq!(told.collect::<Vec<_>>(), xs);
     house.close();
 }
 
@@ -660,6 +688,9 @@ fn a_question_is_answered_or_not() {
     let many: Vec<_> = many.iter().map(|answer| answer.recv().unwrap()).collect();
     assert_eq!(many.iter().filter(|answer| **answer == Err(NoAnswer::Busy)).count(), 100 - 32);
     assert_eq!(many.iter().filter(|answer| **answer == Err(NoAnswer::Failed(Failure::Timeout))).count(), 32);
+    let counters = Arc::clone(house.deliverer.as_ref().unwrap().counters());
+    let counted = counters.questions.each_ref().map(|counter| counter.load(Relaxed));
+    assert_eq!(counted, [2, 2, 100 - 32, 1 + 32], "{:?}", deliver::QUESTIONS);
     house.close();
 }
 

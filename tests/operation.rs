@@ -1,7 +1,8 @@
 //! What an operator relies on: check, reload, drain, limits, figures, records, and a daemon that cannot be talked to death.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -284,7 +285,7 @@ fn spellings_of(number: &str) -> Vec<String> {
 }
 
 /// The families that operators' dashboards and alerts may name, and their types.
-const FAMILIES: [(&str, &str); 67] = [
+const FAMILIES: [(&str, &str); 71] = [
     ("axbridge_answer_delay_seconds", "histogram"),
     ("axbridge_api_answers_total", "counter"),
     ("axbridge_api_gate_total", "counter"),
@@ -292,9 +293,9 @@ const FAMILIES: [(&str, &str); 67] = [
     ("axbridge_bindings_expired_total", "counter"),
     ("axbridge_build_info", "gauge"),
     ("axbridge_call_duration_seconds", "histogram"),
+    ("axbridge_callers_total", "counter"),
     ("axbridge_calls_active", "gauge"),
     ("axbridge_calls_begun_total", "counter"),
-    ("axbridge_callers_total", "counter"),
     ("axbridge_calls_total", "counter"),
     ("axbridge_calls_waiting", "gauge"),
     ("axbridge_cdr_store_total", "counter"),
@@ -341,9 +342,13 @@ const FAMILIES: [(&str, &str); 67] = [
     ("axbridge_sip_requests_total", "counter"),
     ("axbridge_sip_responses_total", "counter"),
     ("axbridge_sip_sent_total", "counter"),
+    ("axbridge_smpp_received_total", "counter"),
+    ("axbridge_smpp_sent_total", "counter"),
+    ("axbridge_smpp_sessions_lost_total", "counter"),
     ("axbridge_store_rows_left_out", "gauge"),
     ("axbridge_tcp_connections", "gauge"),
     ("axbridge_tcp_events_total", "counter"),
+    ("axbridge_text_questions_total", "counter"),
     ("axbridge_texts_active", "gauge"),
     ("axbridge_texts_total", "counter"),
     ("axbridge_timer_lateness_seconds", "histogram"),
@@ -506,6 +511,80 @@ fn a_stranger_gets_403_and_no_call() {
     let log = daemon.terminate();
     assert!(log.contains("address of no trunk") && log.contains("127.0.0.1"), "{log}");
     assert_eq!(site.cdrs(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn a_collector_gets_what_peers_say_and_nothing_of_strangers() {
+    let collector = Collector::new();
+    let site = Site::new();
+    let mut setup = Setup::new();
+    setup.trunk("elsewhere", "127.0.0.2/32", Some((HOME_OF_B, 9).into()), "");
+    setup.sections = collector.section();
+    site.write(&setup);
+    let daemon = site.start();
+    assert_eq!(Peer::at(HOME_OF_A, daemon.udp).ask("OPTIONS", A, X).status(), 403);
+    assert_eq!(Peer::at(HOME_OF_B, daemon.udp).ask("OPTIONS", A, X).status(), 200);
+    // What is answered has been copied before.
+    let lines: Vec<String> = collector.copies().iter().map(first_line).collect();
+    let asked = format!("OPTIONS sip:{X}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with(&asked) && lines[1].contains(" 200 "), "{lines:?}");
+    daemon.terminate();
+}
+
+#[test]
+fn a_collector_waits_for_the_next_start_and_goes_on_telling_which_legs_are_of_one_call() {
+    let collector = Collector::new();
+    let mut talk = Talk::new(|setup| setup.sections.push_str(&collector.section()), |_| {}, |_| {});
+    let text = fs::read_to_string(talk.site.file()).unwrap();
+    talk.site.write_text(&text.replace(&collector.section(), ""));
+    talk.daemon.signal("HUP");
+    talk.daemon.wait_for_log("[hep] takes effect with the next start only");
+    talk.daemon.wait_for_log("configuration taken");
+    talk.call();
+    talk.hang_up();
+    talk.cdr();
+    let copies = collector.copies();
+    let invites = copies.iter().filter(|copy| first_line(copy).starts_with("INVITE "));
+    let correlations: Vec<&Vec<u8>> = invites.map(|copy| &copy[&17]).collect();
+    assert!(correlations.len() >= 2 && correlations.iter().all(|one| *one == correlations[0]), "{correlations:?}");
+    talk.daemon.terminate();
+}
+
+/// Takes copies of SIP messages by HEP version 3.
+struct Collector(UdpSocket);
+
+impl Collector {
+    fn new() -> Collector {
+        let socket = UdpSocket::bind((HOME_OF_A, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Collector(socket)
+    }
+
+    fn section(&self) -> String {
+        format!("\n[hep]\ncollector = \"{}\"\n", self.0.local_addr().unwrap())
+    }
+
+    /// The chunks of each that has come, by their kind.
+    fn copies(&self) -> Vec<BTreeMap<u16, Vec<u8>>> {
+        let mut packet = [0; 65_536];
+        let mut copies = Vec::new();
+        while let Ok(length) = self.0.recv(&mut packet) {
+            let mut rest = packet[..length].strip_prefix(b"HEP3").unwrap().get(2..).unwrap();
+            let mut chunks = BTreeMap::new();
+            while !rest.is_empty() {
+                let [kind, end] = [2, 4].map(|at| u16::from_be_bytes([rest[at], rest[at + 1]]));
+                chunks.insert(kind, rest[6..usize::from(end)].to_vec());
+                rest = &rest[usize::from(end)..];
+            }
+            copies.push(chunks);
+        }
+        copies
+    }
+}
+
+fn first_line(copy: &BTreeMap<u16, Vec<u8>>) -> String {
+    String::from_utf8_lossy(&copy[&15]).lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use support::centre::Centre;
 use support::daemon::Daemon;
+use support::dns::{self, Dns};
 use support::pki::Authority;
 use support::setup::{Setup, Site};
 use support::sip::{Answer, Peer, header, response};
@@ -64,6 +65,12 @@ impl Carriers {
 
     /// A writes to X; what X answers.
     fn write(&mut self, words: &str) -> Answer {
+        let wanted = self.begin_to_write(words);
+        self.answer_to(&wanted)
+    }
+
+    /// A writes to X; the Call-ID.
+    fn begin_to_write(&mut self, words: &str) -> String {
         self.texts += 1;
         let (n, a, server) = (self.texts, self.a.local(), self.daemon.udp);
         let message = format!(
@@ -73,10 +80,14 @@ impl Carriers {
             words.len(),
         );
         self.a.send(message.as_bytes());
-        let wanted = format!("text-{n}");
+        format!("text-{n}")
+    }
+
+    fn answer_to(&self, call_id: &str) -> Answer {
         loop {
             let answer = self.a.receive();
-            if answer.header("Call-ID") == Some(&wanted) && answer.status() >= 200 {
+            let is_it = answer.0.starts_with("SIP/2.0 ") && answer.header("Call-ID") == Some(call_id);
+            if is_it && answer.status() >= 200 {
                 return answer;
             }
         }
@@ -84,13 +95,28 @@ impl Carriers {
 
     /// A's carrier gets a MESSAGE and answers it.
     fn receive(&self, status: &str) -> String {
+        let message = self.begin_to_receive();
+        self.a.send(response(&message, status, "", "").as_bytes());
+        message
+    }
+
+    fn begin_to_receive(&self) -> String {
         loop {
             let message = self.a.receive().0;
             if message.starts_with("MESSAGE ") {
-                self.a.send(response(&message, status, "", "").as_bytes());
                 return message;
             }
         }
+    }
+
+    /// The same file but for this.
+    fn reload(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.site.file()).unwrap();
+        assert!(text.contains(from), "{from} is in the file");
+        self.site.write_text(&text.replace(from, to));
+        let before = self.daemon.log().matches("configuration taken").count();
+        self.daemon.signal("HUP");
+        until("a reload", || (self.daemon.log().matches("configuration taken").count() > before).then_some(()));
     }
 }
 
@@ -288,6 +314,57 @@ fn a_session_comes_back_and_follows_the_configuration() {
     site.centre.wait_for_bind();
     let log = site.daemon.terminate();
     assert_eq!(site.centre.unbinds(), 3, "{log}");
+}
+
+#[test]
+fn texts_that_are_under_way_outlive_their_session() {
+    // The SMSC answers nothing for a while, and A's carrier neither.
+    let mut site = Carriers::start(false, "smpp.response_timeout = \"20s\"");
+    site.centre.hold();
+    let written = site.begin_to_write("under way");
+    site.centre.take(1);
+    let sequence = site.centre.deliver(&ShortMessage::ucs2(digits(B), digits(X_BY_SIP), WORDS));
+    let message = site.begin_to_receive();
+    site.reload("system_id = \"axbridge\"", "system_id = \"newname\"");
+    assert_eq!((site.centre.binds().len(), site.centre.unbinds()), (1, 0), "it waits");
+    site.centre.release();
+    assert_eq!(site.answer_to(&written).status(), 202);
+    site.a.send(response(&message, "200 OK", "", "").as_bytes());
+    assert_eq!(site.centre.status_of(sequence), 0);
+    until("it binds by the new name", || (site.centre.binds().len() == 2).then_some(()));
+    assert_eq!(site.centre.unbinds(), 1);
+
+    // A connection that goes amid a text: the text is said again, and forwarded once.
+    site.centre.wait_for_bind();
+    let text = ShortMessage::ucs2(digits(B), digits(X_BY_SIP), "once");
+    site.centre.deliver(&text);
+    let message = site.begin_to_receive();
+    site.centre.hang_up();
+    until("it binds again", || (site.centre.binds().len() == 3).then_some(()));
+    site.centre.wait_for_bind();
+    site.a.send(response(&message, "200 OK", "", "").as_bytes());
+    site.daemon.wait_for_metric("axbridge_texts_total", &[("outcome", "delivered")], 2.0);
+    let sequence = site.centre.deliver(&text);
+    assert_eq!(site.centre.status_of(sequence), 0);
+    site.daemon.wait_for_metric("axbridge_smpp_received_total", &[("kind", "repeated")], 1.0);
+    assert_eq!(site.daemon.metric("axbridge_texts_total", &[("outcome", "delivered")]), 2.0);
+}
+
+#[test]
+fn an_smsc_has_a_name_and_need_not_say_good_bye() {
+    let dns = Dns::start(vec![dns::a("smsc.example", Ipv4Addr::LOCALHOST)]);
+    let mut site = Carriers::start(false, "smpp.response_timeout = \"1s\"\nsmpp.window = 7");
+    site.centre.ignore_unbinds();
+    let address = format!("\"{}\"", site.centre.address);
+    let named = format!("\"smsc.example:{}\"\n", site.centre.address.port());
+    let servers = format!("[dns]\nservers = [\"{}\"]\n\n[[trunk]]", dns.address);
+    let text = fs::read_to_string(site.site.file()).unwrap();
+    site.site.write_text(&text.replace(&address, &named).replacen("[[trunk]]", &servers, 1));
+    site.reload("smpp.window", "smpp.window");
+    until("it binds again", || (site.centre.binds().len() == 2).then_some(()));
+    site.daemon.wait_for_metric("axbridge_smpp_bound", &[("trunk", "carrier-b")], 1.0);
+    assert_eq!(site.write("by name").status(), 202);
+    site.daemon.terminate();
 }
 
 #[test]

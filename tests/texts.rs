@@ -1,5 +1,5 @@
-//! Text messages of an app that is asked first (Block mode), through the built daemon: SIP over UDP on both sides, the customer's
-//! system by script.
+//! Text messages of an app that is asked first (Block mode), and of one that is told their words, through the built daemon: SIP over
+//! UDP on both sides, the customer's system by script.
 //!
 //! ```text
 //!   A ── MESSAGE ──▶ X ── what is to become of it? ──▶ the customer: /control
@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::daemon::Daemon;
+use support::http::{AXB, Admin, App, Scheme};
 use support::receiver::{Act, Hit, Receiver};
-use support::setup::{Setup, Site};
+use support::setup::{FULL, READ, SECRET, Setup, Site};
 use support::sip::{self, Peer, header};
 use support::talk::{HOME_OF_A, HOME_OF_B};
 use support::{A, B, until};
@@ -136,24 +137,12 @@ impl World {
 
     /// A writes to X: the status of the answer.
     fn write(&self, x: &str, words: &str) -> u16 {
-        let bare = sip::request("MESSAGE", "UDP", A, self.a.local(), x, self.daemon.udp);
-        let (head, _) = bare.split_once("Content-Length:").unwrap();
-        let more = format!(
-            "Subject: secret-of-a\r\nContent-Type: text/plain;charset=UTF-8\r\nContent-Length: {}",
-            words.len()
-        );
-        self.a.send(format!("{head}{more}\r\n\r\n{words}").as_bytes());
-        let answer = self.a.receive();
-        assert_eq!(answer.header("Call-ID"), header(&bare, "Call-ID"));
-        for of_b in [&B[1..], &C[1..], "127.0.0.2"] {
-            assert!(!answer.0.contains(of_b), "{of_b} at A: {answer:?}");
-        }
-        answer.status()
+        write(&self.a, &self.daemon, x, words)
     }
 
     /// What came to a path of the customer's.
     fn told(&self, path: &str) -> Vec<Hit> {
-        self.customer.hits().into_iter().filter(|hit| hit.target == path).collect()
+        told(&self.customer, path)
     }
 
     /// Ends it: what B's network got, who was shown to whom.
@@ -162,6 +151,26 @@ impl World {
         self.daemon.terminate();
         self.b.finish(self.a.local())
     }
+}
+
+/// A writes to X: the status of the answer.
+fn write(a: &Peer, daemon: &Daemon, x: &str, words: &str) -> u16 {
+    let bare = sip::request("MESSAGE", "UDP", A, a.local(), x, daemon.udp);
+    let (head, _) = bare.split_once("Content-Length:").unwrap();
+    let more =
+        format!("Subject: secret-of-a\r\nContent-Type: text/plain;charset=UTF-8\r\nContent-Length: {}", words.len());
+    a.send(format!("{head}{more}\r\n\r\n{words}").as_bytes());
+    let answer = a.receive();
+    assert_eq!(answer.header("Call-ID"), header(&bare, "Call-ID"));
+    for of_b in [&B[1..], &C[1..], "127.0.0.2"] {
+        assert!(!answer.0.contains(of_b), "{of_b} at A: {answer:?}");
+    }
+    answer.status()
+}
+
+/// What came to a path of the customer's.
+fn told(customer: &Receiver, path: &str) -> Vec<Hit> {
+    customer.hits().into_iter().filter(|hit| hit.target == path).collect()
 }
 
 /// What the customer is asked or told.
@@ -295,4 +304,77 @@ fn an_answer_that_comes_after_its_time_changes_nothing() {
         let expected: Vec<_> = late.into_iter().chain([got(other, C, "in time")]).collect();
         assert_eq!(world.end(), expected);
     }
+}
+
+/// Nobody writes this but A.
+const WORDS: &str = "钥匙在门垫下面";
+
+#[test]
+fn an_app_is_told_the_words_from_the_moment_that_it_wants_them_and_nobody_else_ever_is() {
+    let b = Network::start();
+    let customer = Receiver::start(|_| Act::ok());
+    let mut setup = Setup::new();
+    setup.log = "level = \"trace\"";
+    setup.trunk("carrier-a", "127.0.0.1", None, "write = { form = \"global\" }");
+    setup.trunk("carrier-b", "127.0.0.2", Some(b.address), "write = { form = \"global\" }");
+    setup.serve_api();
+    setup.sections.push_str(&format!(
+        "\n[notify]\nallow = [\"127.0.0.0/8\"]\n\n[[number]]\nx = \"{ANOTHER}\"\napp = \"filed\"\ntrunk = \"carrier-b\"\n\
+         \n[[binding]]\nx = \"{ANOTHER}\"\na = \"{A}\"\nb = \"{B}\"\n"
+    ));
+    setup.app("filed", "axb");
+    setup.sections.push_str(&format!("sms = \"notify\"\nnotify.sms_url = \"{}\"\n", customer.url("/sms")));
+    let site = Site::new();
+    site.write(&setup);
+    let daemon = site.start();
+    let a = Peer::at(HOME_OF_A, daemon.udp);
+    let api = daemon.http.expect("the API is served");
+    let admin = Admin::new(api, FULL);
+    // An app of the admin API beside that of the file.
+    let kiosk =
+        json!({"name": "kiosk", "mode": "axb", "secret": SECRET, "sms": "notify", "sms_url": customer.url("/sms")});
+    let made = admin.ask("POST", "/apps", &[], Some(&kiosk)).success();
+    assert_eq!(made["sms_content"], false, "nobody has asked for it");
+    let number = json!([{"x": DISCARDING, "app": "kiosk", "trunk": "carrier-b"}]);
+    admin.ask("POST", "/numbers", &[], Some(&number)).success();
+    let pair = json!({"relationNum": DISCARDING, "callerNum": A, "calleeNum": B});
+    App::new(api, "kiosk", SECRET, Scheme::Aksk).post(AXB, &pair).success();
+
+    let mut written = 0;
+    for wants in [false, true, false] {
+        let changed = admin.ask("PATCH", "/apps/kiosk", &[], Some(&json!({"sms_content": wants}))).success();
+        assert_eq!(changed["sms_content"], wants);
+        let mut filed = setup.clone();
+        filed.sections.push_str(&format!("sms_content = {wants}\n"));
+        site.write(&filed);
+        let reloads = || daemon.log().matches("configuration taken").count();
+        let before = reloads();
+        daemon.signal("HUP");
+        until("the file is taken", || (reloads() > before).then_some(()));
+        for x in [DISCARDING, ANOTHER] {
+            written += 1;
+            let words = format!("{WORDS} {written}");
+            assert_eq!(write(&a, &daemon, x, &words), 200);
+            let told = until("the customer is told", || told(&customer, "/sms").into_iter().nth(written - 1));
+            let event = event(&told);
+            assert_eq!((&event["virtualNumber"], &event["sendResult"]), (&json!(x), &json!(0)), "{event}");
+            assert_eq!((&event["notificationMode"], &event["called"]), (&json!("Notify"), &json!(B)), "{event}");
+            assert_eq!(event.get("smsContent"), wants.then(|| json!(words)).as_ref(), "{event}");
+        }
+    }
+    // Who may only look at deliveries sees no message; who may do everything sees what was told, and no more.
+    let seen = |token: &str| -> Vec<bool> {
+        let all = Admin::new(api, token).list("/deliveries", &[("channel", "sms")]);
+        all.iter().rev().map(|delivery| delivery.to_string().contains(WORDS)).collect()
+    };
+    assert_eq!(seen(FULL), [false, false, true, true, false, false]);
+    assert_eq!(seen(READ), [false; 6]);
+    assert!(!Admin::new(api, READ).get("/audit", &[]).to_string().contains(WORDS));
+    let scraped: Vec<String> = daemon.scrape().samples().map(|sample| format!("{sample:?}")).collect();
+    assert!(!scraped.is_empty() && !scraped.concat().contains(WORDS), "{scraped:?}");
+    drop(customer);
+    let log = daemon.terminate();
+    assert!(log.contains("text_id") && !log.contains(WORDS), "{log}");
+    let got: Vec<_> = b.finish(a.local()).into_iter().map(|(_, _, words)| words).collect();
+    assert_eq!(got, (1..=6).map(|place| format!("{WORDS} {place}")).collect::<Vec<_>>());
 }

@@ -2,19 +2,17 @@
 //! their stores.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use b2bua::core::inquiry::{self, LiveCall, Which, WouldBe};
 use b2bua::outcome::Cause;
 use numbering::{AppId, Number};
 
 use super::admin::{
-    AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, DeliveryFilter, DeliveryView, Hooks, Listed,
-    Whole, Why,
+    AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, DeliveryView, Hooks, Listed, Whole, Why,
 };
 use crate::cdr;
 use crate::clock::Clock;
-use crate::notify::{self, Queue};
+use crate::notify::{self, LogQuery, Queue};
 use crate::registry::{Registry, Unavailable};
 use crate::signalling::Line;
 use crate::store::{AuditQuery, Reader};
@@ -121,14 +119,10 @@ impl Sources {
             trunk_in: call.trunk_in.to_string(),
             trunk_out: call.trunk_out.map(|trunk| trunk.to_string()),
             state: state.to_owned(),
-            began: self.unix_ms(call.call_in),
-            answered: call.answered.map(|at| self.unix_ms(at)),
+            began: self.clock.unix_ms(call.call_in),
+            answered: call.answered.map(|at| self.clock.unix_ms(at)),
             recording: call.is_recorded,
         }
-    }
-
-    fn unix_ms(&self, at: Duration) -> u64 {
-        u64::try_from(self.clock.unix(at).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn cdrs(&self, filter: &CdrFilter) -> Result<Listed<CdrView>, Unavailable> {
@@ -157,26 +151,15 @@ impl Sources {
     }
 
     fn now(&self) -> u64 {
-        self.unix_ms(self.clock.now())
+        self.clock.unix_ms(self.clock.now())
     }
 
-    fn deliveries(&self, filter: &DeliveryFilter) -> Result<Listed<DeliveryView>, Unavailable> {
-        let query = notify::LogQuery {
-            app: filter.app.clone(),
-            channel: filter.channel,
-            state: filter.state,
-            session: filter.session.clone(),
-            notice_id: None,
-            from: filter.from,
-            to: filter.to,
-            after: filter.after,
-            limit: u32::try_from(filter.limit).unwrap_or(notify::PAGE),
-        };
-        let found = self.queue.log(&query).map_err(|error| {
+    fn deliveries(&self, query: &LogQuery) -> Result<Listed<DeliveryView>, Unavailable> {
+        let found = self.queue.log(query).map_err(|error| {
             tracing::error!(%error, "the log of notices cannot be read");
             Unavailable
         })?;
-        let last = found.last().map(notify::Delivery::cursor).filter(|_| found.len() >= filter.limit);
+        let last = found.last().map(notify::Delivery::cursor).filter(|_| found.len() >= query.limit as usize);
         Ok(Listed {
             items: found.into_iter().map(delivery).collect(),
             next_cursor: last.map(|last| format!("{}-{}", last.created, last.id)),
@@ -309,17 +292,19 @@ fn delivery(found: notify::Delivery) -> DeliveryView {
         id: found.id,
         notice_id: found.notice_id,
         app: found.app,
-        channel: found.channel.into(),
+        channel: found.channel,
         session: found.session,
         created: found.created,
-        state: found.state.into(),
+        state: found.state,
         due: found.due,
         attempts: found.attempts,
         status: found.last_status,
         error: found.last_error.map(|error| error.as_str().to_owned()),
         settled: found.settled,
-        body: Some(notify::message::whole(found.channel, &[&found.body]))
-            .map(|body| serde_json::from_str(&body).unwrap_or_default()),
+        body: found.body.map(|body| {
+            let whole = notify::message::whole(found.channel, &[&body]);
+            serde_json::from_str(&whole).unwrap_or_default()
+        }),
     }
 }
 

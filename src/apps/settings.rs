@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppTexts, SecondCall, Unanswered};
+use b2bua::settings::{App, AppPrompts, AppTexts, SecondCall, Unanswered};
+use media::Prompt;
 use numbering::{AppId, Area, Kind, Mode, Number, Rules};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -60,6 +62,24 @@ pub const ROLES: [&str; 11] = [
     "no_callee",
     "no_call_back",
 ];
+
+/// Every role's prompt.
+#[must_use]
+pub fn prompts_by_role(mut prompt: impl FnMut(&'static str) -> Option<Arc<Prompt>>) -> AppPrompts {
+    AppPrompts {
+        ringback: prompt("ringback"),
+        busy: prompt("busy"),
+        no_permission: prompt("no_permission"),
+        no_binding: prompt("no_binding"),
+        service_fault: prompt("service_fault"),
+        last_minute: prompt("last_minute"),
+        enter_extension: prompt("enter_extension"),
+        wrong_extension: prompt("wrong_extension"),
+        empty_extension: prompt("empty_extension"),
+        no_callee: prompt("no_callee"),
+        no_call_back: prompt("no_call_back"),
+    }
+}
 
 /// What becomes of a call to an A who is in another already, unless an app says something else. One user's X is busy like
 /// any telephone; behind extensions stand desks, where a second caller may wait.
@@ -132,10 +152,11 @@ pub struct AppSettings {
     /// Where it is told the states of X.
     pub number_url: Option<String>,
     /// How what it is told is signed.
-    #[serde(with = "generation")]
     pub signature: Generation,
     /// What becomes of text messages.
     pub sms: Sms,
+    /// It is told their words too.
+    pub sms_content: bool,
     /// How long the customer's answer to a text is waited for.
     pub block_timeout_seconds: u32,
     /// What becomes of a text without one.
@@ -196,6 +217,7 @@ impl AppSettings {
             number_url: None,
             signature: Generation::default(),
             sms: Sms::default(),
+            sms_content: false,
             block_timeout_seconds: BLOCK_TIMEOUT,
             block_default: BlockDefault::default(),
             is_configured: false,
@@ -220,12 +242,11 @@ impl AppSettings {
             ("no_callee", &prompts.no_callee),
             ("no_call_back", &prompts.no_call_back),
         ];
-        let name_of = |prompt: &Option<std::sync::Arc<media::Prompt>>| {
-            prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string())
-        };
+        let name_of =
+            |prompt: &Option<Arc<Prompt>>| prompt.as_ref().map_or_else(String::new, |prompt| prompt.name.to_string());
         let prompts: BTreeMap<_, _> = roles.map(|(role, prompt)| (role.to_owned(), name_of(prompt))).into();
         let urls = &account.notify;
-        let url = |url: &Option<std::sync::Arc<str>>| url.as_deref().map(str::to_owned);
+        let url = |url: &Option<Arc<str>>| url.as_deref().map(str::to_owned);
         let (sms, block_timeout_seconds, block_default) = match app.texts {
             AppTexts::Off => (Sms::Off, BLOCK_TIMEOUT, BlockDefault::default()),
             AppTexts::Notify => (Sms::Notify, BLOCK_TIMEOUT, BlockDefault::default()),
@@ -265,6 +286,7 @@ impl AppSettings {
             number_url: url(&urls.number_url),
             signature: urls.signature,
             sms,
+            sms_content: urls.sms_content,
             block_timeout_seconds,
             block_default,
             is_configured: true,
@@ -317,6 +339,7 @@ impl AppSettings {
                 sms_control_url: url(&self.sms_control_url),
                 number_url: url(&self.number_url),
                 signature: self.signature,
+                sms_content: self.sms_content,
             },
             is_configured: self.is_configured,
         }
@@ -469,23 +492,6 @@ mod second_call_word {
     }
 }
 
-mod generation {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::apps::Generation;
-
-    pub(super) fn serialize<S: Serializer>(signature: &Generation, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(signature.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Generation, D::Error> {
-        let word = String::deserialize(from)?;
-        let known = Generation::ALL.into_iter().find(|known| known.as_str() == word);
-        known.ok_or_else(|| D::Error::custom("aksk or wsse"))
-    }
-}
-
 mod secret {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -518,6 +524,7 @@ mod tests {
         settings.check().unwrap();
         settings.status_url = Some("https://shop.example.com/status".to_owned());
         settings.signature = Generation::Wsse;
+        settings.sms_content = true;
         let text = serde_json::to_string(&settings).unwrap();
         let mut back: AppSettings = serde_json::from_str(&text).unwrap();
         back.name = "shop".to_owned();
@@ -544,10 +551,14 @@ mod tests {
         settings.fee_url = Some("https://shop.example.com/fee".to_owned());
         settings.number_url = Some("http://127.0.0.1/num".to_owned());
         settings.signature = Generation::Wsse;
+        settings.sms_content = true;
         let told = settings.account(AppId(0)).notify;
         let fee_url = Some("https://shop.example.com/fee".into());
         let number_url = Some("http://127.0.0.1/num".into());
-        assert_eq!(told, Urls { fee_url, number_url, signature: Generation::Wsse, ..Urls::default() });
+        assert_eq!(
+            told,
+            Urls { fee_url, number_url, signature: Generation::Wsse, sms_content: true, ..Urls::default() }
+        );
         let refused = settings.check_urls(&Guard::default());
         assert!(matches!(refused, Err(("number_url", UrlError::Forbidden(..)))), "{refused:?}");
         assert_eq!(settings.check_urls(&Guard::new(vec!["127.0.0.0/8".parse().unwrap()])), Ok(()));

@@ -1,32 +1,21 @@
 //! What both sides of a signed request compute, whichever of them signs.
 
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::Secret;
 
 /// How a request is signed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Generation {
     /// Until about 2024: SHA-256 over Nonce, Created and secret.
     Wsse,
     /// Since then: HMAC-SHA-256 over Nonce and Created.
     #[default]
     Aksk,
-}
-
-impl Generation {
-    /// Both.
-    pub const ALL: [Generation; 2] = [Generation::Wsse, Generation::Aksk];
-
-    /// `wsse`, `aksk`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Generation::Wsse => "wsse",
-            Generation::Aksk => "aksk",
-        }
-    }
 }
 
 /// The digest of a request.

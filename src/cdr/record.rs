@@ -14,7 +14,7 @@ use numbering::{Mode, Number, Party};
 use serde::{Deserialize, Serialize};
 
 use super::Kept;
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, millis};
 use crate::notify::Fee;
 
 /// What is known of a call.
@@ -94,7 +94,7 @@ type Media = (u64, u64, u64, u64, u32);
 impl<'a> Record<'a> {
     pub(super) fn of(cdr: &'a Cdr, clock: &Clock) -> Record<'a> {
         let row = cdr.cause.row();
-        let time = |at: Duration| millis(clock.unix(at));
+        let time = |at: Duration| clock.unix_ms(at);
         let media = |totals: &LegTotals| (totals.received, totals.sent, totals.lost, totals.refused, totals.jitter_us);
         Record {
             session_id: Cow::Borrowed(&cdr.session_id),
@@ -308,8 +308,4 @@ impl MediaLine {
     fn of(leg: &'static str, (received, sent, lost, refused, jitter_us): Media) -> MediaLine {
         MediaLine { leg, received, sent, lost, refused, jitter_us }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

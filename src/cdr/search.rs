@@ -13,6 +13,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::ledger::FILE;
+use crate::store::filter::Filter;
 use crate::store::{StoreError, sqlite};
 
 /// The most records of a page.
@@ -179,23 +180,23 @@ fn page(
     let mut filter = Filter::default();
     // The first that is given picks the index: they stand in the order of how few records they leave.
     if let Some(session_id) = &query.session_id {
-        filter.equal("session_id", text(session_id));
+        filter.pick("session_id = ?", [text(session_id)]);
     }
     if let Some(recording) = &query.recording {
-        filter.equal("session_id", text(session_of(recording)));
-        filter.equal("recording", text(recording));
+        filter.pick("session_id = ?", [text(session_of(recording))]);
+        filter.pick("recording = ?", [text(recording)]);
     }
     if let Some((column, number)) = party {
-        filter.equal(column, integer(number.as_u64()));
+        filter.pick(&format!("{column} = ?"), [integer(number.as_u64())]);
     }
     if let Some(x) = query.x {
-        filter.equal("x", integer(x.as_u64()));
+        filter.pick("x = ?", [integer(x.as_u64())]);
     }
     if let Some(app) = &query.app {
-        filter.equal("app", text(app));
+        filter.pick("app = ?", [text(app)]);
     }
     if let Some(cause) = &query.cause {
-        filter.equal("cause", text(cause));
+        filter.pick("cause = ?", [text(cause)]);
     }
     if let Some(from) = query.from {
         filter.and("ended >= ?", [integer(from)]);
@@ -215,26 +216,4 @@ fn page(
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(filter.values), Found::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// A WHERE clause in the making.
-#[derive(Default)]
-struct Filter {
-    clause: String,
-    values: Vec<Value>,
-    has_index: bool,
-}
-
-impl Filter {
-    fn equal(&mut self, column: &'static str, value: Value) {
-        // A plus keeps the database from using an index (https://www.sqlite.org/optoverview.html, §1).
-        let plus = if std::mem::replace(&mut self.has_index, true) { "+" } else { "" };
-        self.and(&format!("{plus}{column} = ?"), [value]);
-    }
-
-    fn and<const N: usize>(&mut self, condition: &str, values: [Value; N]) {
-        self.clause.push_str(if self.clause.is_empty() { "WHERE " } else { " AND " });
-        self.clause.push_str(condition);
-        self.values.extend(values);
-    }
 }

@@ -369,8 +369,9 @@ fn a_record_of_the_spool_that_cannot_be_read_does_not_stand_in_the_way() {
 
 /// What apps are told, the oldest first.
 fn fees(queue: &notify::Queue) -> Vec<(String, serde_json::Value)> {
-    let log = queue.log(&notify::LogQuery { limit: notify::PAGE, ..notify::LogQuery::default() }).unwrap();
-    let read = |fee: notify::Delivery| (fee.notice_id, serde_json::from_str(&fee.body).unwrap());
+    let log =
+        queue.log(&notify::LogQuery { limit: notify::PAGE, has_bodies: true, ..notify::LogQuery::default() }).unwrap();
+    let read = |fee: notify::Delivery| (fee.notice_id, serde_json::from_str(&fee.body.unwrap()).unwrap());
     log.into_iter().rev().map(read).collect()
 }
 

@@ -11,7 +11,7 @@ use super::ledger::{Entry, Ledger, SWEEP};
 use super::lines::Lines;
 use super::record::Record;
 use super::{Counters, Kept, Order, QUEUE};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::notify::Outbox;
 use crate::spool::{Leftover, Mark};
 
@@ -277,7 +277,7 @@ impl Writer {
     /// Deletes some of the records whose time has come.
     fn sweep(&mut self, now: Duration) {
         let unix = self.clock.unix(now).saturating_sub(self.keep);
-        let swept = self.ledger.sweep(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
+        let swept = self.ledger.sweep(millis(unix));
         let pause = match swept {
             Ok(SWEEP..) => PACE,
             Ok(_) => SWEEP_EVERY,

@@ -16,6 +16,7 @@ use super::names::Names;
 use super::section::Section;
 use super::{credentials, number, signalling, value};
 use crate::apps::{self, Account, Generation, Secret, Urls};
+use crate::clock::millis;
 use crate::notify::guard::Guard;
 use crate::prompts::{DEFAULTS, Library, PromptError};
 
@@ -39,6 +40,7 @@ pub(super) const KEYS: &[&str] = &[
     "mobile_areas",
     "notify",
     "sms",
+    "sms_content",
     "block_timeout",
     "block_default",
 ];
@@ -125,7 +127,7 @@ fn account(
         secret: secret.map(|secret| Secret::new(&secret)),
         rules: Rules {
             mode,
-            cool_off: u64::try_from(cool_off.as_millis()).unwrap_or(u64::MAX),
+            cool_off: millis(cool_off),
             extension_width: section.or("extension_width", 4, value::whole(1..=4), report),
             call_back: call_back(section, mode, report),
         },
@@ -137,7 +139,10 @@ fn account(
             report,
         ),
         mobile_areas: section.list("mobile_areas", mobile_area, report).into_iter().flatten().collect(),
-        notify: urls(section, guard, report),
+        notify: Urls {
+            sms_content: section.or("sms_content", false, value::boolean, report),
+            ..urls(section, guard, report)
+        },
         is_configured: true,
     }
 }
@@ -164,6 +169,7 @@ fn urls(app: &Section<'_>, guard: &Guard, report: &mut Report<'_>) -> Urls {
         sms_control_url: url("sms_control_url"),
         number_url: url("number_url"),
         signature: section.or("signature", Generation::default(), value::word(GENERATIONS), report),
+        sms_content: false,
     }
 }
 
@@ -244,7 +250,7 @@ fn texts(section: &Section<'_>, report: &mut Report<'_>) -> AppTexts {
 
 fn prompts(section: &Section<'_>, language: &str, library: &mut Library, report: &mut Report<'_>) -> AppPrompts {
     let own = section.section("prompts", PROMPTS, report);
-    let mut one = |key: &'static str| {
+    apps::prompts_by_role(|key| {
         if let Some(own) = own.as_ref().filter(|own| own.has(key)) {
             return named_prompt(own, key, library, report);
         }
@@ -252,20 +258,7 @@ fn prompts(section: &Section<'_>, language: &str, library: &mut Library, report:
         let default = if key == "ringback" { "ringback.wav".to_owned() } else { format!("{language}/{key}.wav") };
         let path = section.own_path();
         find(&default, &section.own_span(), path.key("prompts").key(key), library, report)
-    };
-    AppPrompts {
-        ringback: one("ringback"),
-        busy: one("busy"),
-        no_permission: one("no_permission"),
-        no_binding: one("no_binding"),
-        service_fault: one("service_fault"),
-        last_minute: one("last_minute"),
-        enter_extension: one("enter_extension"),
-        wrong_extension: one("wrong_extension"),
-        empty_extension: one("empty_extension"),
-        no_callee: one("no_callee"),
-        no_call_back: one("no_call_back"),
-    }
+    })
 }
 
 /// The prompt that a key names; none for `""` and for an absent key.

@@ -1,6 +1,7 @@
 //! `[trunk.smpp]`: the trunk's short message service centre.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::complaint::{Fault, Report};
 use super::section::Section;
 use super::{credentials, value};
 use crate::smsc::Settings;
-use crate::transport::credentials::{Authorities, Client};
+use crate::transport::credentials::Authorities;
 use crate::transport::tls::Rule;
 
 pub(super) const KEYS: &[&str] = &[
@@ -27,6 +28,7 @@ pub(super) const KEYS: &[&str] = &[
     "alphabet",
     "long",
     "window",
+    "per_second",
     "enquire_every",
     "response_timeout",
 ];
@@ -62,6 +64,7 @@ pub(super) fn read(
     let alphabet = smpp.or("alphabet", DefaultAlphabet::Gsm, value::word(ALPHABETS), report);
     let long = smpp.or("long", Long::Udh, value::word(LONG), report);
     let window = smpp.or("window", 10, value::whole(1..=1_000), report);
+    let per_second = NonZeroU32::new(smpp.or("per_second", 0, value::whole(0..=10_000), report));
     let time = |from, to| value::duration(Duration::from_secs(from)..=Duration::from_secs(to));
     let enquire_every = smpp.or("enquire_every", Duration::from_secs(30), time(1, 3_600), report);
     let response_timeout = smpp.or("response_timeout", Duration::from_secs(10), time(1, 20), report);
@@ -80,6 +83,7 @@ pub(super) fn read(
             alphabet,
             long,
             window,
+            per_second,
             enquire_every,
             response_timeout,
         },
@@ -100,7 +104,7 @@ fn verified(smpp: &Section<'_>, rule: &Rule, report: &mut Report<'_>) -> Option<
         smpp.complain("tls", Fault::new(problem, mend), report);
         return None;
     }
-    Some(Rule { client: Arc::new(Client::new(system, None)), server_name: rule.server_name.clone() })
+    Some(Rule { client: Arc::new(rule.client.believing(system)), server_name: rule.server_name.clone() })
 }
 
 fn address(value: &DeValue<'_>) -> Result<(Host, u16), Fault> {

@@ -226,7 +226,7 @@ fn an_app_is_told_what_happens_where_the_file_says() {
     let text = app(
         "told",
         "notify.status_url = \"https://shop.example.com/status\"\nnotify.number_url = \"http://10.0.0.1/num\"\n\
-         notify.sms_url = \"\"\nnotify.signature = \"wsse\"\n[notify]\nallow = [\"10.0.0.0/8\"]\n\
+         notify.sms_url = \"\"\nnotify.signature = \"wsse\"\nsms_content = true\n[notify]\nallow = [\"10.0.0.0/8\"]\n\
          proxy = \"http://me:password@10.0.0.2:3128\"\ntimeout = \"3s\"\nconnections_per_app = 2\nkeep = \"2d\"\n",
     );
     let config = parse(&text, Path::new("c.toml")).unwrap();
@@ -234,7 +234,7 @@ fn an_app_is_told_what_happens_where_the_file_says() {
     assert_eq!(told.notify.status_url.as_deref(), Some("https://shop.example.com/status"));
     assert_eq!(told.notify.number_url.as_deref(), Some("http://10.0.0.1/num"));
     assert_eq!((&told.notify.sms_url, &told.notify.fee_url), (&None, &None));
-    assert_eq!(told.notify.signature, crate::apps::Generation::Wsse);
+    assert_eq!((told.notify.signature, told.notify.sms_content), (crate::apps::Generation::Wsse, true));
     let is_told: Vec<bool> = config.settings.apps.iter().map(|app| app.is_told).collect();
     assert!(is_told.last() == Some(&true) && is_told.iter().filter(|is_told| **is_told).count() == 1);
     let notify = &config.notify;
@@ -242,12 +242,18 @@ fn an_app_is_told_what_happens_where_the_file_says() {
     assert_eq!(notify.limits().keep, Duration::from_secs(2 * 86_400));
     assert!(notify.proxy.is_some() && !format!("{notify:?}").contains("password"));
 
+    // Whether it wants the words does not hang on the other keys.
+    let alone = parse(&app("told", "sms_content = true\n"), Path::new("c.toml")).unwrap();
+    let words = crate::apps::Urls { sms_content: true, ..crate::apps::Urls::default() };
+    assert_eq!(alone.accounts.last().unwrap().notify, words);
+
     for (keys, key, mend) in [
         ("notify.status_url = \"http://10.0.0.1/\"", "notify.status_url", "[notify] allow"),
         ("notify.fee_url = \"shop\"", "notify.fee_url", "e.g."),
         ("notify.sms_control_url = 1", "notify.sms_control_url", "quotation marks"),
         ("notify.signature = \"ask\"", "notify.signature", "aksk"),
         ("notify.url = \"\"", "notify.url", "known here"),
+        ("sms_content = \"true\"", "sms_content", "write true or false"),
         ("[notify]\nallow = [\"10.0.0.1/8\"]", "notify.allow[0]", "10.0.0.0/8"),
         ("[notify]\nproxy = \"https://me:password@proxy\"", "notify.proxy", "http://"),
         ("[notify]\nca = \"none.pem\"", "notify.ca", "PEM"),

@@ -17,7 +17,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::apps::{Generation, Secret, digest};
+use crate::api::compat::authentication::Token;
+use crate::apps::{Secret, digest};
 use crate::clock::Clock;
 
 /// A message that has come.
@@ -26,8 +27,8 @@ pub(super) struct Notification {
     pub(super) at: Duration,
     /// The whole message.
     body: Value,
-    /// `X-AKSK`.
-    signature: String,
+    /// With the signature.
+    headers: HeaderMap,
 }
 
 /// Listens on the loopback until it is dropped.
@@ -45,9 +46,8 @@ impl Customer {
         let address = listener.local_addr()?;
         let (sender, arrived) = bounded(1_024);
         let take = async move |headers: HeaderMap, body: Bytes| {
-            let signature = headers.get("x-aksk").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            let notification = Notification { at: clock.now(), body, signature: signature.to_owned() };
+            let notification = Notification { at: clock.now(), body, headers };
             // Far more room than one call needs; were it full, a promise of the demo would not be kept.
             let _ = sender.try_send(notification);
         };
@@ -90,14 +90,10 @@ impl Notification {
 
     /// It bears the digest that only who knows the secret can make.
     pub(super) fn is_signed(&self, secret: &Secret) -> bool {
-        let part = |name: &str| {
-            let (_, rest) = self.signature.split_once(&format!("{name}=\""))?;
-            Some(rest.split_once('"')?.0)
+        let is_made_by = |token: Token<'_>| {
+            BASE64_STANDARD.encode(digest(token.generation, secret, token.nonce, token.created)) == token.digest
         };
-        let (Some(nonce), Some(created), Some(made)) = (part("Nonce"), part("Created"), part("PasswordDigest")) else {
-            return false;
-        };
-        BASE64_STANDARD.encode(digest(Generation::Aksk, secret, nonce, created)) == made
+        Token::read(&self.headers).is_ok_and(is_made_by)
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) struct Platform {
     log: IntGauge,
     failures: Vec<IntCounter>,
     receivers: Vec<IntCounter>,
+    questions: Vec<IntCounter>,
     in_flight: IntGauge,
     resting: IntGauge,
     answers: Vec<IntCounter>,
@@ -91,6 +92,7 @@ impl Platform {
             log: made.gauge("axbridge_notices_kept", "Rows of the outbox, those that have been delivered among them"),
             failures: made.counters("axbridge_notices_messages_failed_total", "Messages to customers' systems that were not taken, by why", "error", FailedBy::ALL.map(FailedBy::as_str)),
             receivers: made.counters("axbridge_notices_receivers_total", "Customers' systems that take nothing and are left alone for a while; messages that this system itself kept from being sent", "event", RECEIVERS),
+            questions: made.counters("axbridge_text_questions_total", "Questions to customers' systems of what is to become of a text message: answered, nobody to ask, too many waited, not answered", "result", deliver::QUESTIONS),
             in_flight: made.gauge("axbridge_notices_messages_in_flight", "Messages to customers' systems that are on their way"),
             resting: made.gauge("axbridge_notices_receivers_resting", "Customers' systems that are left alone, since they take nothing"),
             answers: made.counters("axbridge_api_answers_total", "Answers of the customers' API", "code", Code::ALL.iter().map(|code| code.number())),
@@ -144,6 +146,7 @@ impl Platform {
         let deliveries = &watched.deliveries;
         raise_all(&self.failures, deliveries.failed.iter().map(read));
         raise_all(&self.receivers, [&deliveries.rests, &deliveries.kept].map(read));
+        raise_all(&self.questions, deliveries.questions.iter().map(read));
         set(&self.in_flight, usize::try_from(read(&deliveries.in_flight)).unwrap_or(usize::MAX));
         set(&self.resting, usize::try_from(read(&deliveries.resting)).unwrap_or(usize::MAX));
         let Some((compat, server)) = &watched.api else { return };

@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -116,7 +117,7 @@ pub struct Settings {
     pub proxy: Option<Proxy>,
     /// Who vouches for receivers.
     pub authorities: Authorities,
-    /// From the first step to the end of an answer's head.
+    /// From the first step to the end of an answer's head; of an answer that is wanted, to its own end.
     pub timeout: Duration,
     /// Who knows names.
     pub dns: Dns,
@@ -179,32 +180,6 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// As a word, for logs and the label of a metric.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Failure::Url(error) => error.as_str(),
-            Failure::Forbidden(_) => "forbidden_address",
-            Failure::NoAddress => "no_address",
-            Failure::Refused => "refused",
-            Failure::Unreachable => "unreachable",
-            Failure::ConnectTimeout => "connect_timeout",
-            Failure::Proxy(_) => "proxy",
-            Failure::TlsName => "tls_name",
-            Failure::TlsIssuer => "tls_issuer",
-            Failure::TlsExpired => "tls_expired",
-            Failure::TlsCertificate => "tls_certificate",
-            Failure::TlsProtocol => "tls_protocol",
-            Failure::Timeout => "timeout",
-            Failure::Closed => "closed",
-            Failure::Garbage => "garbage",
-            Failure::Redirect(_) => "redirect",
-            Failure::Status(_) => "status",
-            Failure::Answer => "answer",
-            Failure::System => "system",
-        }
-    }
-
     /// The status that was answered, if one was.
     #[must_use]
     pub const fn status(self) -> Option<u16> {
@@ -269,9 +244,37 @@ pub struct Client {
 struct Inner {
     settings: Settings,
     tls: Arc<ClientConfig>,
-    names: OnceLock<Option<TokioResolver>>,
+    names: Names,
     nonces: Nonces,
     clock: Clock,
+}
+
+/// Who knows names, from the first time on that the system says whom to ask.
+#[derive(Default)]
+struct Names {
+    resolver: OnceLock<TokioResolver>,
+    /// Nobody can be asked; that has been said.
+    is_missing: AtomicBool,
+}
+
+impl Names {
+    fn get_or_make<E: fmt::Display>(
+        &self,
+        make: impl FnOnce() -> Result<TokioResolver, E>,
+    ) -> Result<&TokioResolver, Failure> {
+        if let Some(resolver) = self.resolver.get() {
+            return Ok(resolver);
+        }
+        match make() {
+            Ok(resolver) => Ok(self.resolver.get_or_init(|| resolver)),
+            Err(error) => {
+                if !self.is_missing.swap(true, Relaxed) {
+                    tracing::error!(%error, "the system names no DNS server: customers' systems that have a name are told nothing");
+                }
+                Err(Failure::System)
+            }
+        }
+    }
 }
 
 /// An open connection that waits for its next request. It is closed where it is dropped.
@@ -327,7 +330,7 @@ impl Client {
     /// The system has no randomness.
     pub fn new(settings: Settings, clock: Clock) -> io::Result<Client> {
         let tls = TlsClient::new(settings.authorities.clone(), None).config();
-        let inner = Inner { settings, tls, names: OnceLock::new(), nonces: Nonces::open()?, clock };
+        let inner = Inner { settings, tls, names: Names::default(), nonces: Nonces::open()?, clock };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -373,7 +376,7 @@ impl Client {
         line: Option<Line>,
         deadline: Instant,
     ) -> Result<(Line, Response<Incoming>), Failure> {
-        // Settings may have changed since the URL was taken.
+        // A URL may have been read by somebody who did not ask the guard.
         self.inner.settings.guard.admit_host(&message.url.host).map_err(Failure::Url)?;
         if let Some(mut line) = line.filter(|line| line.is_fresh() && line.leads_to(&message.url)) {
             match self.request(&mut line, message, deadline).await {
@@ -449,10 +452,8 @@ impl Client {
             };
         };
         let through = async { connect(&self.addresses(&proxy.url, None).await?).await };
-        let socket = through.await.map_err(|failure| match failure {
-            Failure::System => Failure::System,
-            _ => Failure::Proxy(None),
-        })?;
+        let of_proxy = |failure| if failure == Failure::System { failure } else { Failure::Proxy(None) };
+        let socket = through.await.map_err(of_proxy)?;
         if !url.is_https {
             return shake(socket, url).await;
         }
@@ -478,8 +479,7 @@ impl Client {
 
     async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Failure> {
         let dns = &self.inner.settings.dns;
-        let names = self.inner.names.get_or_init(|| resolve::of_receivers(dns, NAMES, NAME_LIFE).ok());
-        let resolver = names.as_ref().ok_or(Failure::NoAddress)?;
+        let resolver = self.inner.names.get_or_make(|| resolve::of_receivers(dns, NAMES, NAME_LIFE))?;
         // The dot keeps search domains away.
         let looked = timeout(dns.timeout, resolver.lookup_ip(format!("{name}."))).await;
         let found = looked.map_err(|_| Failure::NoAddress)?.map_err(|_| Failure::NoAddress)?;
@@ -594,15 +594,13 @@ fn broken(error: &hyper::Error) -> Broken {
     Broken { failure: Failure::Closed, is_stale: true }
 }
 
-const fn is_redirection(status: u16) -> bool {
-    status >= 300 && status < 400
-}
-
 fn judge(status: StatusCode) -> Result<u16, Failure> {
-    match status.as_u16() {
-        status @ 200..300 => Ok(status),
-        status if is_redirection(status) => Err(Failure::Redirect(status)),
-        status => Err(Failure::Status(status)),
+    if status.is_success() {
+        Ok(status.as_u16())
+    } else if status.is_redirection() {
+        Err(Failure::Redirect(status.as_u16()))
+    } else {
+        Err(Failure::Status(status.as_u16()))
     }
 }
 
@@ -632,4 +630,22 @@ async fn collect(body: Incoming) -> Option<Vec<u8>> {
         }
     }
     Some(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_names_no_dns_server_is_asked_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let names = Names::default();
+        for _ in 0..2 {
+            assert!(matches!(names.get_or_make(|| Err("no /etc/resolv.conf")), Err(Failure::System)));
+        }
+        let dns = Dns { servers: vec!["127.0.0.1:9".parse().unwrap()], timeout: Duration::from_secs(1) };
+        assert!(names.get_or_make(|| resolve::of_receivers(&dns, NAMES, NAME_LIFE)).is_ok());
+        assert!(names.get_or_make(|| Err("it is there, and not made again")).is_ok());
+    }
 }

@@ -17,7 +17,7 @@ use hyper::Uri;
 use ipnet::IpNet;
 
 /// The longest URL, in bytes.
-pub const MAX_URL: usize = 1_024;
+const MAX_URL: usize = 1_024;
 /// The longest name in a URL (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 
@@ -109,7 +109,7 @@ const GLOBAL_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3
 
 /// What an address is, unless it is a public one.
 #[must_use]
-pub fn kind_of(ip: IpAddr) -> Option<Kind> {
+fn kind_of(ip: IpAddr) -> Option<Kind> {
     match ip {
         IpAddr::V4(ip) => kind_of_v4(ip),
         IpAddr::V6(ip) => {
@@ -200,7 +200,7 @@ impl Guard {
 /// What is wrong with a receiver's URL.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UrlError {
-    /// More than [`MAX_URL`] bytes.
+    /// More than 1,024 bytes.
     TooLong,
     /// It is no URL.
     Syntax,
@@ -219,21 +219,6 @@ pub enum UrlError {
 }
 
 impl UrlError {
-    /// As a word, for labels.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            UrlError::TooLong => "url_too_long",
-            UrlError::Syntax => "url_syntax",
-            UrlError::Scheme => "url_scheme",
-            UrlError::UserInfo => "url_user",
-            UrlError::Host => "url_host",
-            UrlError::OddAddress => "url_odd_address",
-            UrlError::Port => "url_port",
-            UrlError::Forbidden(..) => "url_forbidden",
-        }
-    }
-
     /// What mends it.
     #[must_use]
     pub const fn mend(self) -> &'static str {

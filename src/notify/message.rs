@@ -22,6 +22,7 @@
 //! | `recordDomain`, `recordBucketName` | ours, and `sp-` with the app's name: the API's link to a recording takes any |
 //! | `mptyId` | as `subscriptionId` |
 //! | `serviceType` | 003 AX, 004 AXB as described; AXE: ours |
+//! | `smsContent` of a notice | as the sender wrote it, with the `@<number>` of an A–X; left out unless the app wants it |
 //! | `areaCode`, `callDuration` | left out: no description has them |
 //! | `status`, `cause` of an X | integers; 10 has cause 1 where X has been taken from the app, and 3 where it does not serve |
 //! | an X that an app gets | is not told as a change |
@@ -35,7 +36,7 @@ use b2bua::event::{CallEvent, OnwardCall, What};
 use numbering::{Mode, Number, NumberState, SubscriptionId};
 use serde::{Serialize, Serializer};
 
-use super::{Channel, Notice, millis};
+use super::{Channel, Notice};
 use crate::clock::{self, Clock};
 
 /// What stands for a number that is withheld.
@@ -171,7 +172,7 @@ pub(super) fn event(event: &CallEvent, clock: &Clock) -> Notice {
             user_data: event.user_text.as_deref().filter(|_| !is_unasked),
         },
     };
-    let created = millis(clock.unix(event.at));
+    let created = clock.unix_ms(event.at);
     Notice {
         id: format!("{}-{event_type}-{created}", event.session_id),
         app: Arc::clone(&event.app),
@@ -377,8 +378,8 @@ pub struct Sms {
     pub at: u64,
     /// The binding, where there was one.
     pub binding: Option<SubscriptionId>,
-    /// Its words, where the app is to know them.
-    pub content: Option<Box<str>>,
+    /// Its words.
+    pub content: Arc<str>,
     /// `sendResult`.
     pub result: i32,
     /// `splitNum`: into how many it was split.
@@ -439,9 +440,9 @@ struct ExtPara {
     value: String,
 }
 
-/// The JSON of a text message: of the notice, and of the question to the control URL.
+/// The JSON of a text message: of the notice, and of the question to the control URL; with its words (`smsContent`) or without.
 #[must_use]
-pub fn sms_body(sms: &Sms) -> String {
+pub fn sms_body(sms: &Sms, has_words: bool) -> String {
     body(&SmsMessage {
         app_key: &sms.app,
         sms_event: SmsEvent {
@@ -457,7 +458,7 @@ pub fn sms_body(sms: &Sms) -> String {
             event: "Text SMS ",
             time_stamp: clock::rfc3339(Duration::from_millis(sms.at)),
             subscription_id: sms.binding,
-            sms_content: sms.content.as_deref(),
+            sms_content: has_words.then_some(&*sms.content),
             send_result: sms.result,
             ext_info: ExtInfo {
                 ext_paras: [
@@ -470,15 +471,15 @@ pub fn sms_body(sms: &Sms) -> String {
     })
 }
 
-/// What became of a text message.
-pub(super) fn sms(sms: &Sms) -> Notice {
+/// What became of a text message, told with its words or without.
+pub(super) fn sms(sms: &Sms, has_words: bool) -> Notice {
     Notice {
         id: format!("{}-sms-{}", sms.id, sms.at),
         app: Arc::clone(&sms.app),
         channel: Channel::Sms,
         session: sms.id.to_string(),
         created: sms.at,
-        body: sms_body(sms),
+        body: sms_body(sms, has_words),
     }
 }
 
@@ -486,6 +487,12 @@ pub(super) fn sms(sms: &Sms) -> Notice {
 
 /// The most X of a message.
 pub(super) const NUMBERS: usize = 100;
+
+/// How many X the body of a notice has.
+pub(super) fn count_numbers(body: &str) -> usize {
+    // What stands within is digits and short words.
+    body.bytes().filter(|byte| *byte == b'{').count()
+}
 
 /// What all notices of an app's X belong to.
 const SESSION: &str = "numbers";

@@ -27,25 +27,31 @@ use arc_swap::ArcSwap;
 use b2bua::event::CallEvent;
 use crossbeam_channel::{Sender, bounded};
 use numbering::{Number, NumberState};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 use crate::apps::{Account, Accounts};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::spool::{self, Spool};
 use crate::store::{StoreError, sqlite};
 
 pub mod client;
 pub mod deliver;
 pub mod guard;
+mod log;
 pub mod message;
 mod queue;
+mod rows;
 pub mod sign;
 #[cfg(test)]
 pub(crate) mod tests;
 mod writer;
 
+pub use log::{Cursor, Delivery, FailedBy, LogQuery, PAGE, State};
 pub use message::{Fee, Sms, SmsMode};
-pub use queue::{Cursor, Delivery, FailedBy, LogQuery, Outcome, PAGE, Pending, Queue, RETRIES, State};
+pub use queue::{Outcome, Pending, Queue};
+pub use rows::RETRIES;
 
 /// Notices that may wait for the thread.
 const QUEUE: usize = 32_768;
@@ -57,15 +63,16 @@ const SPOOLS: [spool::Kind; 2] = [
 ];
 
 /// What kind of thing is told. Each has a URL of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Channel {
-    /// What happens to a call.
+    /// What happens to calls: `status_url`.
     Status,
-    /// The record of a call.
+    /// Records of calls: `fee_url`.
     Fee,
-    /// A text message.
+    /// Text messages: `sms_url`.
     Sms,
-    /// The state of an X.
+    /// States of X: `number_url`.
     Number,
 }
 
@@ -233,10 +240,10 @@ impl Outbox {
         sqlite::make_folder(dir)?;
         let [calls, others] = [Spool::open(dir, &SPOOLS[0])?, Spool::open(dir, &SPOOLS[1])?];
         let counters = Arc::new(Counters::default());
-        let rows = queue::Rows::open(dir, limits, Arc::clone(&counters))?;
+        let rows = rows::Rows::open(dir, limits, Arc::clone(&counters))?;
         let (orders, inbox) = bounded(QUEUE);
-        let queue = Queue::open(dir, &rows, orders.clone(), Arc::clone(&counters))?;
-        let mut writer = writer::Writer::new(rows, queue.shared(), [calls.1, others.1], clock, Arc::clone(&counters));
+        let queue = Queue::open(dir, &rows, orders.clone())?;
+        let mut writer = writer::Writer::new(rows, [calls.1, others.1], clock, Arc::clone(&counters));
         writer.restore([calls.2, others.2]);
         let thread = std::thread::Builder::new()
             .name("outbox".into())
@@ -260,9 +267,9 @@ impl Outbox {
         self.post_for(&event.app, Channel::Status, Lane::Calls, |_| message::event(event, &self.clock));
     }
 
-    /// A text message was forwarded, or was not; of the signalling loop.
+    /// A text message was forwarded, or was not; of the signalling loop. Only an app that wants its words is told them.
     pub fn post_sms(&self, sms: &Sms) {
-        self.post_for(&sms.app, Channel::Sms, Lane::Calls, |_| message::sms(sms));
+        self.post_for(&sms.app, Channel::Sms, Lane::Calls, |account| message::sms(sms, account.notify.sms_content));
     }
 
     /// A call has ended, and its record is kept.
@@ -272,12 +279,22 @@ impl Outbox {
 
     /// The states of some X of an app are others now; `None`: X has been taken from it.
     pub fn post_numbers(&self, app: &Arc<str>, at: Duration, numbers: &[(Number, Option<NumberState>)]) {
-        let at = millis(self.clock.unix(at));
-        for numbers in numbers.chunks(message::NUMBERS) {
-            self.post_for(app, Channel::Number, Lane::Others, |_| {
-                message::numbers(app, numbers, at, self.numbered.fetch_add(1, Relaxed))
-            });
+        if self.wants(app, Channel::Number) {
+            self.of_numbers(app, at, numbers).into_iter().for_each(|notice| self.post_noted(notice));
         }
+    }
+
+    /// The same to be written down first, and then to be posted.
+    #[must_use]
+    pub fn of_numbers(&self, app: &Arc<str>, at: Duration, numbers: &[(Number, Option<NumberState>)]) -> Vec<Notice> {
+        let at = self.clock.unix_ms(at);
+        let place = || self.numbered.fetch_add(1, Relaxed);
+        numbers.chunks(message::NUMBERS).map(|numbers| message::numbers(app, numbers, at, place())).collect()
+    }
+
+    /// Posts what has been written down, whether its app has a URL for it or not. What was posted before is kept once.
+    pub fn post_noted(&self, notice: Notice) {
+        self.post(notice, Lane::Others);
     }
 
     /// Whether an app has a URL for it.
@@ -324,8 +341,4 @@ impl Outbox {
             self.is_losing.store(false, Relaxed);
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use jiff::Timestamp;
 
 use crate::apps::{Generation, Secret, digest};
+use crate::clock;
 
 /// Whose signature, and how it is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,7 +58,7 @@ impl Signer {
     /// Puts both headers in, for a request that is made so long after 1970. `nonce` is 1-128 letters and digits, and never
     /// used again.
     pub fn sign(&self, headers: &mut HeaderMap, nonce: &str, unix: Duration) {
-        let created = created(unix);
+        let created = clock::created(unix);
         let digest = BASE64_STANDARD.encode(digest(self.generation, &self.secret, nonce, &created));
         let (authorization, name) = match self.generation {
             Generation::Wsse => (r#"WSSE realm="SDP",profile="UsernameToken",type="Appkey""#, "x-wsse"),
@@ -74,12 +74,6 @@ impl Signer {
             headers.insert(HeaderName::from_static(name), token);
         }
     }
-}
-
-/// `2018-02-12T15:30:20Z`.
-fn created(unix: Duration) -> String {
-    let seconds = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]

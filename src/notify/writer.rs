@@ -11,10 +11,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, after};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::queue::{Cursor, Outcome, Rows, Shared};
-use super::{Channel, Counters, Lane, Notice, Order, QUEUE, millis};
+use super::log::Cursor;
+use super::queue::{Outcome, Shared};
+use super::rows::Rows;
+use super::{Channel, Counters, Lane, Notice, Order, QUEUE};
 use crate::clock::Clock;
 use crate::spool::{Leftover, Mark};
+use crate::store::StoreError;
 
 /// How long the first thing that comes waits for others.
 const LINGER: Duration = Duration::from_millis(5);
@@ -93,17 +96,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        rows: Rows,
-        shared: Arc<Shared>,
-        marks: [Mark; 2],
-        clock: Clock,
-        counters: Arc<Counters>,
-    ) -> Writer {
+    pub(super) fn new(rows: Rows, marks: [Mark; 2], clock: Clock, counters: Arc<Counters>) -> Writer {
         let now = clock.now();
         Writer {
+            shared: rows.shared(),
             rows,
-            shared,
             marks,
             clock,
             counters,
@@ -191,13 +188,15 @@ impl Writer {
         for order in orders {
             match order {
                 Order::Post(notice, lane, number) => self.wait(*notice, lane, number),
-                Order::Replay(now, id, answer) => {
-                    if let Ok(is_done) = self.rows.replay(now, id) {
+                Order::Replay(now, id, answer) => match self.rows.replay(now, id) {
+                    Ok(is_done) => {
                         self.shared.ring();
                         // Whoever asked may have gone.
                         let _ = answer.send(is_done);
                     }
-                }
+                    // The answer is dropped, which says that it was not done.
+                    Err(error) => self.on_no_replay(&error),
+                },
                 Order::ReplaySince { now, app, channel, since, answer } => {
                     // Beyond the limit the answer is dropped, which says that it was not done.
                     if self.replays.len() < REPLAYS {
@@ -227,7 +226,7 @@ impl Writer {
         let now = self.clock.now();
         let count = self.waiting.len().min(BATCH);
         let notices = self.waiting.iter().take(count).map(|(notice, _, _)| notice);
-        match self.rows.write(millis(self.clock.unix(now)), notices, &self.outcomes) {
+        match self.rows.write(self.clock.unix_ms(now), notices, &self.outcomes) {
             Ok(()) => {
                 let mut done = [None; 2];
                 for (_, lane, number) in self.waiting.drain(..count) {
@@ -282,15 +281,20 @@ impl Writer {
                 self.commit_at = self.clock.now();
             }
             Err(error) => {
-                tracing::warn!(%error, "notices cannot be replayed");
                 self.replays.pop_front();
+                self.on_no_replay(&error);
             }
         }
     }
 
+    fn on_no_replay(&self, error: &StoreError) {
+        self.counters.refused.fetch_add(1, Relaxed);
+        tracing::warn!(%error, "notices cannot be replayed");
+    }
+
     /// Gives up and deletes some of what has stood too long.
     fn sweep(&mut self, now: Duration) {
-        let pause = match self.rows.sweep(millis(self.clock.unix(now))) {
+        let pause = match self.rows.sweep(self.clock.unix_ms(now)) {
             Ok(true) => PACE,
             Ok(false) => SWEEP_EVERY,
             Err(error) => {

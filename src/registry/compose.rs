@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use b2bua::settings::{App, AppPrompts, Settings};
+use b2bua::settings::{App, Settings};
 use media::Prompt;
 
-use crate::apps::{Account, AppSettings};
+use crate::apps::{Account, AppSettings, prompts_by_role};
 use crate::notify::guard::Guard;
 use crate::prompts::Library;
 
@@ -58,7 +58,7 @@ pub(super) fn with_uploaded(app: &App, approved: impl Iterator<Item = (Arc<str>,
 pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap<Arc<str>, Arc<Prompt>>) -> App {
     let seconds = |value: u32| Duration::from_secs(u64::from(value));
     let named = |name: &str| approved.get(name).or_else(|| base.prompts.get(name)).cloned();
-    let role = |role: &str| match settings.prompts.get(role) {
+    let role = |role| match settings.prompts.get(role) {
         Some(name) => named(name),
         // Ringback has no words.
         None if role == "ringback" => base.prompts.get("ringback.wav").cloned(),
@@ -74,19 +74,7 @@ pub(super) fn of_settings(settings: &AppSettings, base: &Base, approved: HashMap
         second_call: settings.second_call(),
         is_told: settings.status_url.is_some(),
         texts: settings.texts(),
-        prompts: AppPrompts {
-            ringback: role("ringback"),
-            busy: role("busy"),
-            no_permission: role("no_permission"),
-            no_binding: role("no_binding"),
-            service_fault: role("service_fault"),
-            last_minute: role("last_minute"),
-            enter_extension: role("enter_extension"),
-            wrong_extension: role("wrong_extension"),
-            empty_extension: role("empty_extension"),
-            no_callee: role("no_callee"),
-            no_call_back: role("no_call_back"),
-        },
+        prompts: prompts_by_role(role),
         named: approved,
     }
 }

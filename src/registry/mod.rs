@@ -13,6 +13,9 @@
 //! What runs out ends at its time, whatever the disk says: its row is deleted with a later commit, and is passed over when the
 //! store is read. Likewise whoever calls A by an extension is remembered at once ([`Callers`]), and written down with the commit
 //! of that turn or, where the disk does not take it, of a later one; nobody's work is refused for that.
+//!
+//! What a customer is to be told of its X is written down with what has become of them, and forgotten with a later commit, when
+//! the outbox has it: after a crash between the two it is told at the next start, under the same id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,13 +34,14 @@ use tokio::sync::oneshot;
 
 use crate::apps::{Accounts, AppSettings};
 use crate::clock::Clock;
-use crate::notify::Outbox;
+use crate::notify::{Channel, Notice, Outbox};
 use crate::store::{Change, Store, StoreError};
 
 mod books;
 mod callers;
 mod compose;
 
+use books::Moved;
 pub use books::{AppError, Books};
 use callers::Called;
 pub use callers::Callers;
@@ -304,6 +308,10 @@ pub struct Opened {
     counters: Arc<Counters>,
     accounts: Arc<ArcSwap<Accounts>>,
     outbox: Option<Outbox>,
+    /// What a crash may have kept from being told.
+    untold: Vec<Notice>,
+    /// What of that is told, and not deleted from the store yet.
+    owed: Vec<Change>,
     /// What comes before the thread is there waits in it.
     orders: Sender<Order>,
     inbox: Receiver<Order>,
@@ -325,11 +333,13 @@ impl Opened {
     ) -> Result<Opened, OpenError> {
         let counters = Arc::new(Counters::default());
         let mut books = Books::new(bindings, file.base.clone(), id_seed);
-        books.bindings.handle_time(millis(clock.unix(clock.now())));
+        books.bindings.handle_time(clock.unix_ms(clock.now()));
         let File { numbers, mut bindings, .. } = books.placed(file);
         let accuse = |(_, error)| OpenError::Bindings(error);
         books.bindings.replace_all(numbers.clone(), Vec::new()).map_err(accuse)?;
         books.restore(&mut store, &counters)?;
+        let untold = store.load_untold()?;
+        counters.parked.fetch_add(untold.bad as u64, Relaxed);
         // What the API has acknowledged stands; a binding of the file that is in its way waits until that is unbound.
         while let Err((place, error)) = books.bindings.replace_all(numbers.clone(), bindings.clone()) {
             let place = place.checked_sub(numbers.len()).filter(|place| *place < bindings.len());
@@ -341,7 +351,8 @@ impl Opened {
         let settings = books.renewed_settings(&[]).expect("new books have everything to tell");
         let accounts = Arc::new(ArcSwap::new(Arc::clone(books.accounts())));
         let (orders, inbox) = bounded(QUEUE);
-        Ok(Opened { books, store, counters, accounts, outbox: None, orders, inbox, settings })
+        let (untold, owed) = (untold.rows, Vec::new());
+        Ok(Opened { books, store, counters, accounts, outbox: None, untold, owed, orders, inbox, settings })
     }
 
     /// Every application, as it is at any time.
@@ -350,8 +361,15 @@ impl Opened {
         Arc::clone(&self.accounts)
     }
 
-    /// Customers are told by it of what becomes of their X.
+    /// Customers are told by it of what becomes of their X; and at once of what a crash may have kept from them.
     pub fn tell(&mut self, outbox: Outbox) {
+        for notice in std::mem::take(&mut self.untold) {
+            self.owed.push(Change::Told(notice.id.clone()));
+            // Its app may be gone, or have no URL any more.
+            if outbox.wants(&notice.app, notice.channel) {
+                outbox.post_noted(notice);
+            }
+        }
         self.outbox = Some(outbox);
     }
 
@@ -379,7 +397,8 @@ impl Opened {
             counters: self.counters,
             clock,
             apply,
-            owed: Vec::new(),
+            untold: Vec::new(),
+            owed: self.owed,
             unwritten: BTreeSet::new(),
             is_behind: false,
             retry_at: Duration::ZERO,
@@ -474,7 +493,9 @@ struct Owner {
     counters: Arc<Counters>,
     clock: Clock,
     apply: Apply,
-    /// What has run out and is not deleted from the store yet.
+    /// What the disk has as to be told, and nobody has been told yet.
+    untold: Vec<Notice>,
+    /// What has run out or is told, and is not deleted from the store yet.
     owed: Vec<Change>,
     /// Bindings whose last caller the store does not have yet.
     unwritten: BTreeSet<SubscriptionId>,
@@ -556,7 +577,7 @@ impl Owner {
 
     /// What has run out ends.
     fn on_time(&mut self) {
-        let ended = self.books.bindings.handle_time(millis(self.clock.unix(self.clock.now())));
+        let ended = self.books.bindings.handle_time(self.clock.unix_ms(self.clock.now()));
         self.counters.expired.fetch_add(ended.len() as u64, Relaxed);
         let (run_out, _) = self.books.take_changes();
         let room = OWED.saturating_sub(self.owed.len());
@@ -592,7 +613,7 @@ impl Owner {
         let now = self.clock.now();
         let due = self.books.bindings.next_due().map(|due| {
             // Not a moment early: a millisecond that has begun is over with the next.
-            Duration::from_millis(due.saturating_sub(millis(self.clock.unix(now)))) + Duration::from_millis(1)
+            Duration::from_millis(due.saturating_sub(self.clock.unix_ms(now))) + Duration::from_millis(1)
         });
         let retry = self.is_owing().then(|| self.retry_at.saturating_sub(now));
         [due, retry].into_iter().flatten().min().unwrap_or(COMPLAIN_EVERY).min(COMPLAIN_EVERY)
@@ -611,12 +632,15 @@ impl Owner {
         for work in batch {
             done.extend(self.work(work, &mut changes));
         }
+        let notices = self.notices(now, &done);
+        changes.extend(notices.iter().cloned().map(Change::Tell));
         if !self.keep(now, changes) {
             self.undo(done);
             return;
         }
+        self.untold.extend(notices);
         if self.is_behind && self.owed.is_empty() {
-            let unix = millis(self.clock.unix(now));
+            let unix = self.clock.unix_ms(now);
             self.is_behind = self.store.delete_ended(unix).is_err();
         }
         if let Some(settings) = self.books.renewed_settings(&self.settings.apps) {
@@ -624,28 +648,39 @@ impl Owner {
             self.accounts.store(Arc::clone(self.books.accounts()));
             (self.apply)(Arc::clone(&self.settings));
         }
-        self.tell(now, &done);
+        self.tell(now);
         for Done { answer, .. } in done {
             answer(true);
         }
     }
 
-    /// Customers learn what has become of their X: it is on the disk, and nobody who asked has heard of it yet.
-    fn tell(&mut self, now: Duration, done: &[Done]) {
-        let of_file = self.books.take_moved();
-        let Some(outbox) = &self.outbox else { return };
-        let of_api = done.iter().flat_map(|done| &done.entries).filter_map(|entry| match entry {
+    /// What customers are to be told of what the API has done to their X.
+    fn notices(&self, now: Duration, done: &[Done]) -> Vec<Notice> {
+        let Some(outbox) = &self.outbox else { return Vec::new() };
+        let moved = done.iter().flat_map(|done| &done.entries).filter_map(|entry| match entry {
             Entry::Number { was, is } => books::moved(was.as_deref()?, is.as_deref()),
             Entry::Binding { .. } | Entry::Rest { .. } => None,
         });
-        let mut told: BTreeMap<AppId, Vec<(Number, Option<NumberState>)>> = BTreeMap::new();
-        for (app, x, state) in of_file.into_iter().chain(of_api) {
-            told.entry(app).or_default().push((x, state));
-        }
-        for (app, states) in told {
+        let of_app = |(app, states): (AppId, Vec<_>)| {
+            let account = self.books.account(app).filter(|account| Channel::Number.url(account).is_some())?;
+            Some(outbox.of_numbers(&account.name, now, &states))
+        };
+        by_app(moved).into_iter().filter_map(of_app).flatten().collect()
+    }
+
+    /// Customers learn what has become of their X: it is on the disk, and nobody who asked has heard of it yet. What the operator's
+    /// file says is on no disk of ours, and is not written down to be told either.
+    fn tell(&mut self, now: Duration) {
+        let of_file = self.books.take_moved();
+        let Some(outbox) = &self.outbox else { return };
+        for (app, states) in by_app(of_file) {
             if let Some(app) = self.books.name_of(app) {
                 outbox.post_numbers(app, now, &states);
             }
+        }
+        for notice in self.untold.drain(..) {
+            self.owed.push(Change::Told(notice.id.clone()));
+            outbox.post_noted(notice);
         }
     }
 
@@ -726,8 +761,12 @@ impl Owner {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn by_app(moved: impl IntoIterator<Item = Moved>) -> BTreeMap<AppId, Vec<(Number, Option<NumberState>)>> {
+    let mut apps: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (app, x, state) in moved {
+        apps.entry(app).or_default().push((x, state));
+    }
+    apps
 }
 
 #[cfg(test)]

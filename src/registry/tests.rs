@@ -10,7 +10,7 @@ use numbering::{
 
 use super::*;
 use crate::config;
-use crate::store::{PromptRow, PromptState};
+use crate::store::{PromptRow, PromptState, sqlite};
 
 const FILE: &str = r#"
 [sip]
@@ -702,8 +702,10 @@ fn customers_are_told_what_becomes_of_their_x() {
             }
             let _ = crossbeam_channel::after(Duration::from_millis(5)).recv();
         }
-        let log = queue.log(&notify::LogQuery { limit: notify::PAGE, ..notify::LogQuery::default() }).unwrap();
-        log.into_iter().rev().map(|delivery| delivery.body).collect()
+        let log = queue
+            .log(&notify::LogQuery { limit: notify::PAGE, has_bodies: true, ..notify::LogQuery::default() })
+            .unwrap();
+        log.into_iter().rev().map(|delivery| delivery.body.unwrap()).collect()
     };
     let with = |state| VirtualNumber { state, ..VirtualNumber::new(x(3), AppId(0), None) };
     // What an app gets it is not told of; nor is what stays as it is.
@@ -734,4 +736,142 @@ fn customers_are_told_what_becomes_of_their_x() {
     keeper.finish();
     drop((outbox, queue));
     thread.join().unwrap();
+}
+
+/// A registry that tells.
+struct Telling {
+    registry: Registry,
+    keeper: Keeper,
+    outbox: Outbox,
+    thread: JoinHandle<()>,
+}
+
+impl Telling {
+    fn start(store: &Path, outbox: &Path, file: File, apply: Apply) -> Telling {
+        let (clock, (bindings, _)) = (Clock::start(), Bindings::new(numbering::Limits::default()));
+        let mut opened = Opened::read(Store::open(store).unwrap(), file, bindings, clock, 7).unwrap();
+        let limits = crate::notify::Limits::default();
+        let (outbox, _, thread) = Outbox::open(outbox, clock, opened.accounts(), limits).unwrap();
+        opened.tell(outbox.clone());
+        let (registry, keeper) = opened.spawn(clock, apply).unwrap();
+        Telling { registry, keeper, outbox, thread }
+    }
+
+    fn end(self) {
+        let Telling { registry, keeper, outbox, thread } = self;
+        drop(registry);
+        keeper.finish();
+        drop(outbox);
+        thread.join().unwrap();
+    }
+}
+
+/// The shop is told what becomes of its X.
+fn file_with_url() -> File {
+    let mut file = file(FILE);
+    file.base.accounts[0].notify.number_url = Some("http://127.0.0.1:9/num".into());
+    file
+}
+
+/// An X of the API's in the shop.
+fn of_shop(books: &Books, state: NumberState) -> VirtualNumber {
+    let shop = books.app_id("shop").unwrap();
+    VirtualNumber { state, ..VirtualNumber::new(x(3), shop, None) }
+}
+
+/// All that an outbox has ever been given: ids and bodies, in their order.
+fn told_in(outbox: &Path) -> Vec<(String, String)> {
+    let connection = sqlite::open_to_read(&outbox.join("outbox.db")).unwrap();
+    let mut rows = connection.prepare("SELECT notice_id, body FROM notices ORDER BY id").unwrap();
+    let all = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    all.map(Result::unwrap).collect()
+}
+
+fn untold_in(store: &Path) -> Vec<(String, String)> {
+    let rows = Store::open(store).unwrap().load_untold().unwrap().rows;
+    rows.into_iter().map(|notice| (notice.id, notice.body)).collect()
+}
+
+/// What a crash would leave of a store now.
+fn copy(from: &Path, to: &Path) {
+    for name in ["axbridge.db", "axbridge.db-wal"].into_iter().filter(|name| from.join(name).exists()) {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn what_a_crash_keeps_from_being_told_is_told_at_the_next_start_and_once() {
+    let folders: [_; 7] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let [store, outbox, crashed, second, third, fourth, other_outbox] = folders.each_ref().map(|dir| dir.path());
+    // Calls hear of a new app when the disk has the turn that made it, and before anybody is told what else happened in it.
+    let (from, to) = (store.to_owned(), crashed.to_owned());
+    let telling = Telling::start(store, outbox, file_with_url(), Box::new(move |_| copy(&from, &to)));
+    let added = telling.registry.transact_blocking(|books| {
+        let number = of_shop(books, NumberState::Normal);
+        books.bindings.add_number(number)
+    });
+    assert_eq!(added, Ok(Ok(())));
+    let frozen = telling.registry.transact_blocking(|books| {
+        books.put_app(AppSettings::new("new".to_owned(), Mode::Axb)).unwrap();
+        let number = of_shop(books, NumberState::Frozen);
+        books.bindings.change_number(number)
+    });
+    assert_eq!(frozen, Ok(Ok(())));
+    // It goes from the store by itself: nothing else has to happen.
+    let reader = sqlite::open_to_read(&store.join("axbridge.db")).unwrap();
+    let untold = || reader.query_row("SELECT count(*) FROM untold", [], |row| row.get::<_, u32>(0)).unwrap();
+    for _ in 0..2_000 {
+        if untold() == 0 {
+            break;
+        }
+        let _ = crossbeam_channel::after(Duration::from_millis(5)).recv();
+    }
+    assert_eq!(untold(), 0);
+    telling.end();
+    let told = told_in(outbox);
+    let bodies: Vec<&str> = told.iter().map(|(_, body)| &**body).collect();
+    assert_eq!(bodies, [r#"{"number":"+8675512340003","status":11}"#]);
+
+    for copied in [second, third, fourth] {
+        copy(crashed, copied);
+    }
+    assert_eq!(untold_in(crashed), told, "written down with what it tells, under the same id");
+    // The outbox of one that crashed before it told, and crashed so again; and that of one that crashed right afterwards.
+    for (store, outbox) in [(crashed, other_outbox), (second, other_outbox), (third, outbox)] {
+        Telling::start(store, outbox, file_with_url(), Box::new(|_| {})).end();
+        assert_eq!(told_in(outbox), told);
+        assert_eq!(untold_in(store), []);
+    }
+    // An app that has no URL any more is told nothing, neither now nor later.
+    for file in [file(FILE), file_with_url()] {
+        let empty = tempfile::tempdir().unwrap();
+        Telling::start(fourth, empty.path(), file, Box::new(|_| {})).end();
+        assert_eq!((told_in(empty.path()), untold_in(fourth)), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn what_a_panic_keeps_from_being_told_is_told_with_the_next_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let telling = Telling::start(dir.path(), dir.path(), file_with_url(), Box::new(|_| panic!("as a test wants it")));
+    let added = telling.registry.transact_blocking(|books| {
+        let number = of_shop(books, NumberState::Normal);
+        books.bindings.add_number(number)
+    });
+    assert_eq!(added, Ok(Ok(())));
+    let lost = telling.registry.transact_blocking(|books| {
+        books.put_app(AppSettings::new("new".to_owned(), Mode::Axb)).unwrap();
+        let number = of_shop(books, NumberState::Frozen);
+        books.bindings.change_number(number)
+    });
+    assert_eq!(lost, Err(Unavailable), "the disk has it, but the turn has not come to its end");
+    let more = telling.registry.transact_blocking(|books| {
+        let number = of_shop(books, NumberState::Normal);
+        books.bindings.change_number(number)
+    });
+    assert_eq!(more, Ok(Ok(())));
+    telling.end();
+    let bodies: Vec<String> = told_in(dir.path()).into_iter().map(|(_, body)| body).collect();
+    let expected = [11, 5].map(|status| format!(r#"{{"number":"+8675512340003","status":{status}}}"#));
+    assert_eq!((bodies, untold_in(dir.path())), (expected.to_vec(), vec![]));
 }

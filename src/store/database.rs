@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::rows::{self, Names};
 use super::{AppRow, Change, PromptRow, PromptState, StoreError, audit, sqlite};
+use crate::notify::{Channel, Notice};
 
 /// The database's file.
 pub(super) const FILE: &str = "axbridge.db";
@@ -18,7 +19,9 @@ pub(super) const FILE: &str = "axbridge.db";
 /// Who holds the lock on this file has the store.
 const LOCK: &str = "lock";
 
-const MIGRATIONS: [&str; 1] = ["
+/// What stands in `untold` is told in the order of its places.
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE bindings (
         id BLOB PRIMARY KEY, app INTEGER NOT NULL REFERENCES names, mode INTEGER NOT NULL, x INTEGER NOT NULL,
@@ -38,7 +41,14 @@ const MIGRATIONS: [&str; 1] = ["
         status INTEGER NOT NULL, detail TEXT NOT NULL
     ) STRICT;
     CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-"];
+    ",
+    "
+    CREATE TABLE untold (
+        place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, app TEXT NOT NULL, channel TEXT NOT NULL,
+        session TEXT NOT NULL, created INTEGER NOT NULL, body TEXT NOT NULL
+    ) STRICT;
+    ",
+];
 
 /// Rows of a table that were read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -155,6 +165,25 @@ impl Store {
                 remark: text(row, 3)?.to_owned(),
                 alaw: alaw.ok_or_else(|| format!("prompt {app}/{name}: samples"))?.into(),
                 changed: rows::integer(row, 5)?.cast_unsigned(),
+            })
+        })
+    }
+
+    /// What customers were to be told, in its order, and of which it is not known that the outbox has it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn load_untold(&mut self) -> Result<Loaded<Notice>, StoreError> {
+        self.load("untold", "SELECT id, app, channel, session, created, body FROM untold ORDER BY place", |row| {
+            let (id, channel) = (text(row, 0)?, text(row, 2)?);
+            let channel = Channel::ALL.into_iter().find(|known| known.as_str() == channel);
+            Ok(Notice {
+                id: id.to_owned(),
+                app: text(row, 1)?.into(),
+                channel: channel.ok_or_else(|| format!("notice {id}: channel"))?,
+                session: text(row, 3)?.to_owned(),
+                created: rows::integer(row, 4)?.cast_unsigned(),
+                body: text(row, 5)?.to_owned(),
             })
         })
     }
@@ -303,6 +332,14 @@ impl Writer<'_> {
                 transaction.prepare_cached("DELETE FROM prompts WHERE app = ?1 AND name = ?2")?.execute([app, name])?;
             }
             Change::Audit(row) => audit::insert(transaction, row)?,
+            Change::Tell(Notice { id, app, channel, session, created, body }) => {
+                let sql = "REPLACE INTO untold (id, app, channel, session, created, body) VALUES (?, ?, ?, ?, ?, ?)";
+                let values = params![id, app, channel.as_str(), session, sqlite::clamped(*created), body];
+                transaction.prepare_cached(sql)?.execute(values)?;
+            }
+            Change::Told(id) => {
+                transaction.prepare_cached("DELETE FROM untold WHERE id = ?1")?.execute([id])?;
+            }
         }
         Ok(())
     }

@@ -12,8 +12,11 @@ use std::sync::Arc;
 
 use numbering::{Binding, Number, SubscriptionId, VirtualNumber};
 
+use crate::notify::Notice;
+
 mod audit;
 mod database;
+pub(crate) mod filter;
 mod rows;
 pub(crate) mod sqlite;
 #[cfg(test)]
@@ -66,6 +69,10 @@ pub enum Change {
     },
     /// Somebody did something.
     Audit(AuditRow),
+    /// A customer is to be told of what is written down with this.
+    Tell(Notice),
+    /// The outbox has the notice of this id: it sees to the rest.
+    Told(String),
 }
 
 /// An application of the admin API.

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Clock;
+use crate::notify::Channel;
 
 const NOBODY: AppId = AppId(u32::MAX);
 
@@ -534,11 +535,38 @@ fn two_cannot_have_it_and_a_lock_of_the_dead_does_not_matter() {
 fn a_store_of_a_newer_axbridge_is_left_alone() {
     let folder = TempDir::new().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    store.connection().pragma_update(None, "user_version", 2).unwrap();
+    store.connection().pragma_update(None, "user_version", 3).unwrap();
     drop(store);
     let before = fs::read(folder.path().join(FILE)).unwrap();
-    assert!(matches!(Store::open(folder.path()), Err(StoreError::TooNew(2))));
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::TooNew(3))));
     assert_eq!(fs::read(folder.path().join(FILE)).unwrap(), before);
+}
+
+#[test]
+fn what_is_to_be_told_is_kept_in_its_order_until_it_is_told_also_in_a_store_of_an_older_axbridge() {
+    let folder = TempDir::new().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    store.commit(&[put("food", pair(1))]).unwrap();
+    store.connection().execute_batch("DROP TABLE untold; PRAGMA user_version = 1").unwrap();
+    drop(store);
+    let notice = |place: u64, channel| Notice {
+        id: format!("numbers-7-{place}"),
+        app: "food".into(),
+        channel,
+        session: "numbers".to_owned(),
+        created: place,
+        body: format!("{{\"number\":\"{place}\"}}"),
+    };
+    let all = [notice(9, Channel::Number), notice(8, Channel::Status), notice(10, Channel::Number)];
+    let mut store = Store::open(folder.path()).unwrap();
+    store.commit(&all.clone().map(Change::Tell)).unwrap();
+    drop(store);
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(state(&mut store).bindings.len(), 1);
+    assert_eq!(store.load_untold().unwrap(), Loaded { rows: all.to_vec(), bad: 0 });
+    store.commit(&[Change::Told(all[0].id.clone()), Change::Told("numbers-7-11".to_owned())]).unwrap();
+    store.connection().execute("UPDATE untold SET channel = 'drum' WHERE created = 8", []).unwrap();
+    assert_eq!(store.load_untold().unwrap(), Loaded { rows: all[2..].to_vec(), bad: 1 });
 }
 
 #[test]

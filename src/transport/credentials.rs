@@ -265,6 +265,12 @@ impl Client {
         Client { authorities, identity, config: Arc::new(config) }
     }
 
+    /// One that shows the same, and trusts these.
+    #[must_use]
+    pub fn believing(&self, authorities: Authorities) -> Client {
+        Client::new(authorities, self.identity.clone())
+    }
+
     /// Whom it trusts.
     #[must_use]
     pub fn authorities(&self) -> &Authorities {

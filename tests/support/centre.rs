@@ -34,6 +34,10 @@ struct State {
     unbinds: usize,
     is_bound: bool,
     next_sequence: u32,
+    /// Responses to `submit_sm` wait, and those that do.
+    holds: bool,
+    held: Vec<Pdu>,
+    ignores_unbind: bool,
     /// The connection, or everything, is to end.
     hangs_up: bool,
     ends: bool,
@@ -111,6 +115,22 @@ impl Centre {
         until("a short message is answered", || {
             self.state().responses.iter().find(|(of, _)| *of == sequence).map(|(_, status)| *status)
         })
+    }
+
+    /// Answers no short message until it is told to.
+    pub(crate) fn hold(&self) {
+        self.state().holds = true;
+    }
+
+    pub(crate) fn release(&self) {
+        let mut state = self.state();
+        state.holds = false;
+        let held = std::mem::take(&mut state.held);
+        state.queue.extend(held);
+    }
+
+    pub(crate) fn ignore_unbinds(&self) {
+        self.state().ignores_unbind = true;
     }
 
     pub(crate) fn hang_up(&self) {
@@ -192,11 +212,19 @@ impl State {
             id::SUBMIT_SM => {
                 let status = self.submit_statuses.pop_front().unwrap_or(0);
                 self.submitted.push(ShortMessage::read(&pdu.body));
-                Some(pdu.response(status))
+                let response = pdu.response(status);
+                if self.holds {
+                    self.held.push(response);
+                    return None;
+                }
+                Some(response)
             }
             id::ENQUIRE_LINK => Some(pdu.response(0)),
             id::UNBIND => {
                 self.unbinds += 1;
+                if self.ignores_unbind {
+                    return None;
+                }
                 self.is_bound = false;
                 Some(pdu.response(0))
             }

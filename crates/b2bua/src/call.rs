@@ -31,7 +31,7 @@ use crate::settings::{App, Settings, TrunkId};
 mod asking;
 
 use asking::Stage;
-pub(crate) use asking::{Asking, Typed, Way};
+pub(crate) use asking::{Asking, Way};
 
 /// A prompt that should have ended by now and has not is not waited for any longer than this.
 const PROMPT_GRACE: Duration = Duration::from_secs(5);
@@ -56,7 +56,6 @@ pub(crate) struct Plan {
     /// Length from the answer, and what its end is called.
     pub(crate) longest: (Duration, Cause),
     pub(crate) record: bool,
-    pub(crate) max_forwards: u8,
 }
 
 /// Why nobody is called.
@@ -97,6 +96,7 @@ pub(crate) struct Arrival {
     pub(crate) leg: Leg,
     /// Where something will be heard.
     pub(crate) media: Option<MediaPorts>,
+    pub(crate) max_forwards: u8,
     pub(crate) cdr: Box<Cdr>,
 }
 
@@ -183,6 +183,8 @@ pub(crate) struct Call {
     /// Where B's INVITE went, and whether anything has answered it.
     pub(crate) route: Option<(RouteId, Answered)>,
     media: Option<MediaPorts>,
+    /// How many hops the caller's INVITE leaves to ours.
+    max_forwards: u8,
     phase: Phase,
     pub(crate) cdr: Box<Cdr>,
     /// The deadline that the core has been told.
@@ -192,9 +194,10 @@ pub(crate) struct Call {
 impl Call {
     /// Calls B, or refuses the caller: after a prompt where there is one and media to play it.
     pub(crate) fn begin(cx: &mut Context<'_>, arrival: Arrival, verdict: Result<Way, TurnedAway>) -> Call {
-        let Arrival { key, settings, leg, media, cdr } = arrival;
+        let Arrival { key, settings, leg: a, media, max_forwards, cdr } = arrival;
         let phase = Phase::Over { media_open: false };
-        let mut call = Call { key, settings, a: leg, b: None, route: None, media: None, phase, cdr, armed: None };
+        let (b, route, armed) = (None, None, None);
+        let mut call = Call { key, settings, a, b, route, media: None, max_forwards, phase, cdr, armed };
         if let Some(media) = media {
             call.open_media(cx, media);
         }
@@ -300,7 +303,14 @@ impl Call {
                 self.tell(cx, Command::SetRemote { side, remote: media });
                 self.on_media_known(cx, side, media);
             }
-            LegEvent::Digit { digit, ms } => self.on_digit(cx, side, digit, ms),
+            LegEvent::Digit { digit, ms } => match self.phase {
+                Phase::Asking { .. } => self.on_typed_by_info(cx, digit, ms),
+                Phase::Refusing { .. }
+                | Phase::Dialling { .. }
+                | Phase::Greeting { .. }
+                | Phase::Talking { .. }
+                | Phase::Over { .. } => self.on_digit(cx, side, digit, ms),
+            },
             LegEvent::Redirected { status, to } => self.on_redirected(cx, status, &to),
             LegEvent::Refused { status, q850 } => self.on_refused(cx, status, q850),
             LegEvent::Released { q850 } => self.on_released(cx, side, q850),
@@ -439,11 +449,11 @@ impl Call {
     fn on_digit(&mut self, cx: &mut Context<'_>, side: Side, digit: Digit, ms: u16) {
         match self.phase {
             Phase::Talking { .. } => {}
-            Phase::Asking { .. } => {
-                self.on_typed_by_info(cx, digit, ms);
-                return;
-            }
-            Phase::Refusing { .. } | Phase::Dialling { .. } | Phase::Greeting { .. } | Phase::Over { .. } => return,
+            Phase::Refusing { .. }
+            | Phase::Asking { .. }
+            | Phase::Dialling { .. }
+            | Phase::Greeting { .. }
+            | Phase::Over { .. } => return,
         }
         let settings = Arc::clone(&self.settings);
         let to = side.other();
@@ -728,7 +738,7 @@ impl Call {
             callee,
             host: candidate.route.host_port(),
             number: plan.callee,
-            max_forwards: plan.max_forwards,
+            max_forwards: self.max_forwards,
             local_tag: cx.local_tag(self.key, Side::B),
             call_id: cx.call_id(),
         };

@@ -23,7 +23,7 @@ const INTER_DIGIT: Duration = Duration::from_secs(3);
 const TOTAL: Duration = Duration::from_secs(20);
 
 /// Extensions that may be typed.
-pub(crate) const TRIES: u8 = 3;
+const TRIES: u8 = 3;
 
 /// How much later than another way one may tell of the same press, from its release. An INFO may have been lost once or twice.
 const SAME_PRESS: Duration = Duration::from_secs(2);
@@ -70,8 +70,6 @@ pub(crate) struct Collect {
     tries_left: u8,
     state: State,
     presses: VecDeque<Press>,
-    /// Ways in which a key is down.
-    held: u8,
     /// An extension that was complete by its width may be followed by the `#` of somebody who does not know that.
     takes_hash: bool,
 }
@@ -83,8 +81,8 @@ enum State {
     /// Since the prompt is over, or since the first digit.
     Typing {
         since: Duration,
-        /// The last digit was let go then.
-        last: Option<Duration>,
+        /// The last digit was let go then; before there is one, the same.
+        last: Duration,
     },
     /// Typed, and not yet judged.
     Done,
@@ -111,7 +109,6 @@ impl Collect {
             tries_left: TRIES,
             state: State::Prompting { until },
             presses: VecDeque::new(),
-            held: 0,
             takes_hash: false,
         }
     }
@@ -133,8 +130,9 @@ impl Collect {
         match self.state {
             State::Prompting { until } => Some(until),
             State::Typing { since, last } => {
-                let pause = last.filter(|_| self.held == 0 && !self.digits.is_empty()).map(|last| last + INTER_DIGIT);
-                Some(pause.map_or(since + TOTAL, |pause| pause.min(since + TOTAL)))
+                let is_held = self.presses.iter().any(|press| press.held != 0);
+                let all = since + TOTAL;
+                Some(if is_held || self.digits.is_empty() { all } else { all.min(last + INTER_DIGIT) })
             }
             State::Done => None,
         }
@@ -157,25 +155,20 @@ impl Collect {
     /// The prompt has been heard to its end.
     pub(crate) fn on_prompt_over(&mut self, now: Duration) {
         if matches!(self.state, State::Prompting { .. }) {
-            self.state = State::Typing { since: now, last: None };
+            self.state = State::Typing { since: now, last: now };
         }
     }
 
     /// A key went down.
     pub(crate) fn on_pressed(&mut self, now: Duration, digit: Digit, way: Way) -> Step {
-        self.held |= way.bit();
         self.on_press(now, now, digit, way)
     }
 
     /// The key that went down last in this way is up.
     pub(crate) fn on_released(&mut self, now: Duration, way: Way) {
-        self.held &= !way.bit();
-        if let Some(press) = self.presses.iter_mut().rev().find(|press| press.told & way.bit() != 0) {
-            press.held &= !way.bit();
-            press.until = press.until.max(now + SAME_PRESS);
-        }
+        self.let_go(now, way);
         if let State::Typing { last, .. } = &mut self.state {
-            *last = Some(now);
+            *last = now;
         }
     }
 
@@ -192,9 +185,9 @@ impl Collect {
             return Step::Wait;
         }
         let takes_hash = std::mem::take(&mut self.takes_hash);
-        let was_prompting = match self.state {
-            State::Prompting { .. } => true,
-            State::Typing { .. } => false,
+        let (since, was_prompting) = match self.state {
+            State::Prompting { .. } => (now, true),
+            State::Typing { since, .. } => (since, false),
             State::Done => return Step::Wait,
         };
         let key = digit.reveal();
@@ -203,11 +196,7 @@ impl Collect {
             'A'..='D' => return Step::Wait,
             _ => {}
         }
-        let since = match self.state {
-            State::Typing { since, .. } => since,
-            State::Prompting { .. } | State::Done => now,
-        };
-        self.state = State::Typing { since, last: Some(now) };
+        self.state = State::Typing { since, last: now };
         match key {
             '#' => return self.typed(),
             '*' => self.digits.clear(),
@@ -225,20 +214,28 @@ impl Collect {
         Step::Typed(self.digits.as_str().into())
     }
 
+    fn let_go(&mut self, now: Duration, way: Way) {
+        if let Some(press) = self.presses.iter_mut().find(|press| press.held & way.bit() != 0) {
+            press.held &= !way.bit();
+            press.until = press.until.max(now + SAME_PRESS);
+        }
+    }
+
     /// Whether this is a press that no other way has told.
     fn is_new(&mut self, began: Duration, now: Duration, digit: Digit, way: Way) -> bool {
         let after = self.presses.iter().rposition(|press| press.told & way.bit() != 0).map_or(0, |place| place + 1);
         let is_same = |press: &Press| press.digit == digit && (press.held != 0 || began <= press.until);
-        let held = if way == Way::Info { 0 } else { way.bit() };
+        // One key at a time is down in a way: the release of the one before was lost.
+        self.let_go(now, way);
         if let Some(press) = self.presses.iter_mut().skip(after).find(|press| is_same(press)) {
             press.told |= way.bit();
-            press.held |= held;
+            press.held |= way.bit();
             return false;
         }
         if self.presses.len() == MAX_PRESSES {
             self.presses.pop_front();
         }
-        self.presses.push_back(Press { digit, until: now + SAME_PRESS, told: way.bit(), held });
+        self.presses.push_back(Press { digit, until: now + SAME_PRESS, told: way.bit(), held: way.bit() });
         true
     }
 }
@@ -418,6 +415,16 @@ mod tests {
         collect.on_pressed(ms(300), digit('3'), Way::Tone);
         collect.on_pressed(ms(320), digit('3'), Way::Event);
         assert_eq!(press(&mut collect, Way::Event, &[(700, '#')]), [typed("33")]);
+    }
+
+    #[test]
+    fn a_lost_release_holds_nothing_up() {
+        let mut collect = Collect::begin(4, PROMPT);
+        collect.on_pressed(ms(0), digit('1'), Way::Event);
+        assert_eq!(collect.deadline(), Some(TOTAL), "it is down");
+        collect.on_pressed(ms(500), digit('2'), Way::Event);
+        collect.on_released(ms(600), Way::Event);
+        assert_eq!(collect.deadline(), Some(ms(600) + INTER_DIGIT));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use media::Side;
 use media::ports::Ports;
-use numbering::{Number, SubscriptionId, Table};
+use numbering::{Extension, Number, SubscriptionId, Table};
 use sip::deadlines::Deadlines;
 use sip::digest::{Authenticator, Verdict};
 use sip::message::{Message, Method, ParseError};
@@ -26,7 +26,7 @@ use slab::Slab;
 
 use self::admission::NewCall;
 use self::texts::Texts;
-use crate::call::{Call, Typed};
+use crate::call::Call;
 use crate::cdr::Cdr;
 use crate::event::CallEvent;
 use crate::intake::{Complaint, check, check_extensions};
@@ -37,7 +37,7 @@ use crate::outcome::Cause;
 use crate::overload::{Change, Refused, Room};
 use crate::routes::{Route, Routes};
 use crate::settings::{Settings, TextBy, Trunk, TrunkId};
-use crate::text::{Outcome, Text, TextEvent, TextKey};
+use crate::text::{Outcome, Text, TextEvent, TextKey, body};
 
 mod admission;
 pub mod inquiry;
@@ -102,7 +102,7 @@ pub enum Output {
         text: Arc<Text>,
     },
     /// Send a text to a trunk that the driver has a protocol for ([`TextBy::Driver`]); [`Core::handle_text_result`] brings what
-    /// came of it. After 24 s (48 · T1) less what has passed it is taken for unanswered.
+    /// came of it.
     SendText {
         /// Which.
         key: TextKey,
@@ -114,11 +114,11 @@ pub enum Output {
         to: Number,
         /// What, in one piece; the driver cuts it as its protocol needs.
         content: Arc<str>,
+        /// What has not left by then is not to leave: 4 s (8 · T1) later the sender is told that nobody answered.
+        until: Duration,
     },
     /// What became of a text that the driver has brought ([`Core::take_in_text`]).
     AnswerText {
-        /// The trunk's name.
-        trunk: Arc<str>,
         /// [`crate::text::TextIn::reply`].
         reply: u64,
         /// For its sender.
@@ -141,8 +141,8 @@ pub struct Core {
     routes: Routes,
     calls: Slab<Call>,
     sessions: HashMap<SessionId, Session>,
-    /// The call that is at work: the one to blame for a panic.
-    current: Option<CallKey>,
+    /// The one to blame for a panic.
+    current: Option<AtWork>,
     deadlines: Deadlines<CallKey>,
     out: VecDeque<Output>,
     counters: Counters,
@@ -164,6 +164,13 @@ pub struct Core {
     next_generation: u32,
     next_session: u64,
     draining: bool,
+}
+
+/// Who is at work.
+#[derive(Clone, Copy, Debug)]
+enum AtWork {
+    Call(CallKey),
+    Text(TextKey),
 }
 
 /// The longest that a hint of a call's deadline lies in the heap.
@@ -194,7 +201,7 @@ pub(crate) struct Context<'a> {
     /// The call ended in this step: it is to be taken off the counts.
     pub(crate) has_ended: bool,
     /// An extension was typed in this step: it is to be looked up.
-    pub(crate) typed: Option<Typed>,
+    pub(crate) typed: Option<Extension>,
 }
 
 impl<'a> Context<'a> {
@@ -470,6 +477,12 @@ impl Core {
         }
     }
 
+    /// Whether what comes from there is read at all: it is an address of a trunk's, or one that a name of its targets leads to.
+    #[must_use]
+    pub fn is_peer(&self, now: Duration, address: IpAddr) -> bool {
+        trunk_of(now, &self.settings, &self.routes, address).is_some()
+    }
+
     fn on_message(&mut self, now: Duration, trunk: TrunkId, flow: Flow, message: Message) {
         if let Some(event) = self.layer.handle_message(now, flow, message) {
             self.on_event(now, Some(trunk), event);
@@ -495,12 +508,18 @@ impl Core {
         self.with_call(now, call, |call, cx| call.on_media_event(cx, event));
     }
 
-    /// After a panic inside the core: ends the call that was at work, without a word to its peers, and counts it. A panic is
-    /// our bug; it costs one call, not the process.
+    /// After a panic inside the core: ends the call or text that was at work, without a word to its peers, and counts it. A
+    /// panic is our bug; it costs one call, not the process.
     pub fn abandon_current(&mut self) {
         self.counters.panics += 1;
-        self.abandon_text();
-        let Some(key) = self.current.take() else { return };
+        match self.current.take() {
+            Some(AtWork::Call(key)) => self.abandon_call(key),
+            Some(AtWork::Text(key)) => self.abandon_text(key),
+            None => {}
+        }
+    }
+
+    fn abandon_call(&mut self, key: CallKey) {
         self.layer.forget(|owner| matches!(owner, Owner::Leg(leg) if leg.call == key));
         let sessions = self.sessions.iter().filter(|(_, session)| session.call == key);
         for session in sessions.map(|(session, _)| *session) {
@@ -561,10 +580,11 @@ impl Core {
                 self.on_heard(now, owner, &message);
                 let owner = match owner {
                     Owner::Leg(owner) => owner,
-                    Owner::Text(key) => {
+                    Owner::Text(key) if message.status() >= 200 => {
                         self.on_text_response(now, key, id, &message);
                         return;
                     }
+                    Owner::Text(_) => return,
                     Owner::Probe(_) => return,
                 };
                 if self.call(owner.call).is_some() {
@@ -579,11 +599,8 @@ impl Core {
             }
             Event::Timeout { id, owner, method } => self.on_unanswered(now, owner, id, method, false),
             Event::Undelivered { id, owner, method } => self.on_unanswered(now, owner, id, method, true),
-            Event::Refused { refusal: Refusal::Merged, flow, message }
-                if message.method() == Method::Message && self.is_known_text(now, None, flow, &message) => {}
-            Event::Refused { refusal: Refusal::Merged, flow, message } => {
-                self.counters.drop(Drop::Merged);
-                self.reply(flow, &message, 482, &[]);
+            Event::Refused { refusal: Refusal::Merged(owner), flow, message } => {
+                self.on_merged(now, owner, flow, &message);
             }
             Event::Refused { refusal: Refusal::Full, flow, message } => {
                 self.counters.drop(Drop::Transactions);
@@ -683,9 +700,9 @@ impl Core {
             self.complain(now, id, flow, &request, complaint);
             return;
         }
-        let (allow, accept): (&[u8], &[u8]) = match self.settings.trunk(trunk).texts.by {
-            TextBy::Sip => (ALLOW_OUTSIDE, b"application/sdp, text/plain, message/cpim"),
-            TextBy::Driver => (ALLOW, b"application/sdp"),
+        let (allow, texts): (&[u8], &[&[u8]]) = match self.settings.trunk(trunk).texts.by {
+            TextBy::Sip => (ALLOW_OUTSIDE, &[b", ", body::ACCEPT]),
+            TextBy::Driver => (ALLOW, &[]),
         };
         match request.method() {
             Method::Invite => {
@@ -694,15 +711,12 @@ impl Core {
                 }
             }
             Method::Message if self.settings.trunk(trunk).texts.by == TextBy::Sip => {
-                if !self.is_known_text(now, Some(id), flow, &request)
-                    && self.is_authentic(now, trunk, id, flow, &request)
-                {
-                    self.on_message_request(now, trunk, id, flow, request);
-                }
+                self.on_message_request(now, trunk, id, flow, request);
             }
             Method::Options => {
+                let accept = [b"application/sdp", &*texts.concat()].concat();
                 let headers: [(&str, &[u8]); 3] =
-                    [("Allow", allow), ("Accept", accept), ("Accept-Encoding", b"identity")];
+                    [("Allow", allow), ("Accept", &accept), ("Accept-Encoding", b"identity")];
                 let status = if self.draining { 503 } else { 200 };
                 self.respond(now, id, flow, &request, status, &headers);
             }
@@ -781,7 +795,7 @@ impl Core {
     /// Lets a call work, then arms its next deadline, or forgets it when nothing is left of it.
     fn with_call(&mut self, now: Duration, key: CallKey, work: impl FnOnce(&mut Call, &mut Context<'_>)) {
         let Some(call) = self.calls.get_mut(key.index as usize).filter(|call| call.key == key) else { return };
-        self.current = Some(key);
+        self.current = Some(AtWork::Call(key));
         let mut cx = Context {
             now,
             layer: &mut self.layer,
@@ -795,11 +809,11 @@ impl Core {
         };
         work(call, &mut cx);
         let (has_ended, typed) = (cx.has_ended, cx.typed);
-        self.current = None;
         self.settle(now, key, has_ended);
         if let Some(typed) = typed {
             self.on_typed(now, key, typed);
         }
+        self.current = None;
     }
 
     /// Lets a leg work, and tells its call what came of it.

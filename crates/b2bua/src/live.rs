@@ -1,4 +1,5 @@
-//! What is in progress, counted for the limits: calls in all, by trunk, by X; and new calls a second.
+//! Calls in progress, counted for the limits: in all, by trunk, by X, by party; and buckets for what may come in a second: calls,
+//! texts, answers to strangers.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -17,7 +17,7 @@
 //! whatever he thinks of OPTIONS.
 //!
 //! **Without probes** one call in a while is the probe: a route that is down comes first again, for one call, after 30 s, then
-//! after 60 s, up to 5 min.
+//! after 60 s, up to 5 min. No text message is one: it is not sent again after silence.
 //!
 //! An INVITE that got no response at all, or could not be sent, takes its route out at once: timer B means seven packets and
 //! 32 s.
@@ -369,9 +369,18 @@ impl Routes {
 
     /// The routes that a new call to the trunk shall try, in this order; none where the trunk has none.
     pub fn order(&mut self, now: Duration, trunk: &str) -> Vec<Candidate> {
+        self.order_of(now, trunk, true)
+    }
+
+    /// The same for what does not go on to another route after silence, and so is no trial.
+    pub fn order_without_trials(&mut self, now: Duration, trunk: &str) -> Vec<Candidate> {
+        self.order_of(now, trunk, false)
+    }
+
+    fn order_of(&mut self, now: Duration, trunk: &str, has_trials: bool) -> Vec<Candidate> {
         let Some(state) = self.trunks.get(trunk) else { return Vec::new() };
         let is_up = |place: &&usize| self.entries[**place].is_up(now);
-        let is_on_trial = |place: &&usize| self.entries[**place].is_on_trial(now);
+        let is_on_trial = |place: &&usize| has_trials && self.entries[**place].is_on_trial(now);
         let mut usable: Vec<usize> = if state.routes.iter().any(|place| is_up(&place)) {
             state.routes.iter().filter(|place| is_up(place) || is_on_trial(place)).copied().collect()
         } else {

@@ -16,16 +16,13 @@ use std::time::Duration;
 
 use numbering::{Mode, Number, Party, SubscriptionId, TextRefusal};
 
-pub mod body;
-pub mod marks;
+pub(crate) mod body;
+pub(crate) mod marks;
 pub(crate) mod recent;
 
 /// A text message in progress; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct TextKey {
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
-}
+pub struct TextKey(pub(crate) u64);
 
 /// The most characters (Unicode scalar values) of a text message.
 pub const MAX_CHARACTERS: usize = 2_000;

@@ -3,8 +3,10 @@
 
 mod story;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use b2bua::SessionId;
 use b2bua::outcome::Cause;
 use b2bua::settings::AskExtension;
 use numbering::{CallBack, LastCaller, Number};
@@ -507,13 +509,59 @@ fn a_missed_call_is_called_back() {
     let setup = setup().a(Script::refuses(ms(500), 480)).b(types(Script::default(), 3_000, "42"));
     let mut world = setup.world();
     world.call(B);
-    world.finish();
-    let last = world.bindings.iter().next().map(|binding| match &*binding {
+    world.run_until(ms(60_000));
+    let cause = |world: &World, call: usize| world.cdrs().get(call).map(|cdr| cdr.cause);
+    assert_eq!(cause(&world, 0), Some(Cause::Unreachable), "{}", world.ladder());
+    let last = world.bindings.iter().next().and_then(|binding| match &*binding {
         numbering::Binding::Axe(axe) => axe.last_caller,
         other => panic!("{other:?}"),
     });
-    let at = last.flatten().expect("B has called").at;
-    assert!(Duration::from_millis(at) <= world.now());
+    let (a, b) = (Number::parse("+8613811112222").unwrap(), Number::parse("+8613933334444").unwrap());
+    assert_eq!(last.map(|last| last.number), Some(b));
+    // B is behind the other carrier.
+    world.bindings.change_number(Setup::new(1).numbers[0].clone()).expect("X may go out by another trunk");
+    world.call(A);
+    world.run_until(world.now() + ms(1_000));
+    assert!(world.ladder().contains("X ─▶ B   INVITE B          From: X"), "{}", world.ladder());
+    world.hang_up(A);
+    world.finish();
+    let back = &world.cdrs()[1];
+    assert_eq!((back.caller, back.callee), (Some(a), Some(b)), "{}", world.ladder());
+}
+
+/// A panic while an extension is looked up is our bug, and costs this call alone.
+#[test]
+fn a_panic_in_the_look_up_ends_the_call() {
+    let mut world = setup().a(Script::answers(ms(500))).b(types(Script::default(), 3_000, "42")).world();
+    world.call(B);
+    world.run_until(ms(3_000));
+    // No time of a call can be told after such an epoch.
+    world.core.set_unix_at_epoch(Duration::MAX);
+    let panicked = catch_unwind(AssertUnwindSafe(|| world.run_until(ms(20_000))));
+    assert!(panicked.is_err(), "{}", world.ladder());
+    world.core.set_unix_at_epoch(Duration::ZERO);
+    world.core.abandon_current();
+    world.run_until(ms(300_000));
+    assert_eq!(world.cdrs().iter().map(|cdr| cdr.cause).collect::<Vec<_>>(), [Cause::Internal]);
+    assert!(world.core.is_idle(), "{:?}", world.core.gauges());
+}
+
+/// The media session tells of a digit that it could not pass on: nobody has typed that.
+#[test]
+fn a_digit_that_is_told_whole_by_the_media_is_not_typed() {
+    let mut world = setup().b(Script::default()).world();
+    world.call(B);
+    world.run_until(ms(3_000));
+    for key in "42".chars() {
+        let digit = media::Digit::from_char(key).expect("a key");
+        let event = media::Event::Digit { side: media::Side::A, digit, ms: 100 };
+        world.core.handle_media_event(world.now(), SessionId(1), event);
+    }
+    world.run_until(ms(4_000));
+    assert!(!world.ladder().contains("INVITE A"), "{}", world.ladder());
+    world.hang_up(B);
+    world.finish();
+    assert_eq!(world.cdrs()[0].digits.as_deref(), None);
 }
 
 /// What was typed, told by each way alone and by all of them together: each digit counts once.

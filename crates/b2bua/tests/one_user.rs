@@ -5,9 +5,9 @@ mod story;
 
 use b2bua::outcome::Cause;
 use b2bua::settings::SecondCall;
-use numbering::{CallDirection, Number, Temporary};
+use numbering::{Binding, CallDirection, Number, SubscriptionId, Temporary};
 use story::story_of;
-use testbed::{A, B, PhoneId, Script, Setup, assert_ladder, expect, ms};
+use testbed::{A, B, PhoneId, Script, Setup, assert_ladder, expect, leaks_of, ms};
 
 const C: PhoneId = PhoneId(2);
 const NUMBER_OF_B: &str = "+8613933334444";
@@ -70,10 +70,15 @@ fn a_may_be_shown_who_calls() {
     setup.last_ax().shows_caller = true;
     for is_allowed in [false, true] {
         setup.settings.trunks[0].shows_caller = is_allowed;
+        // In its From and what says the same to the network, and nowhere else.
+        let leaks = leaks_of(setup.clone(), |world| world.call(B));
+        let is_who_calls = |leak: &String| leak.starts_with("leak to A: Number of B ");
+        assert_eq!(leaks.is_empty(), !is_allowed, "{leaks:?}");
+        assert!(leaks.iter().all(is_who_calls), "{leaks:?}");
         let mut world = setup.clone().world();
         world.call(B);
         assert!(world.run_until_idle(ms(60_000)));
-        let shown = world.ladder().to_string();
+        let shown = world.ladder();
         let from = if is_allowed { "From: B" } else { "From: X" };
         assert!(shown.contains(&format!("X ─▶ A   INVITE A          {from}")), "{shown}");
     }
@@ -143,15 +148,27 @@ fn with_nobody_named_the_prompt_says_so() {
 /// A minute later nobody is named any more; a new one takes the place of the old.
 #[test]
 fn whoever_was_named_is_forgotten_or_replaced() {
-    for (ends, cause) in [(0, Cause::NoTemporaryCallee), (1, Cause::HungUp)] {
-        let mut setup = outward(Some("+8613700000009"));
-        let named = Number::parse(NUMBER_OF_B).unwrap();
-        setup.last_ax().temporary = Some(Temporary { callee: named, ends, user_text: None });
-        let mut world = setup.world();
-        world.call(A);
-        world.finish();
-        assert_eq!(world.cdrs()[0].cause, cause, "{}", world.ladder());
+    let mut world = outward(Some(NUMBER_OF_B)).world();
+    world.run_until(ms(59_000));
+    world.call(A);
+    world.run_until(ms(80_000));
+    world.call(A);
+    world.run_until(ms(90_000));
+    let causes: Vec<Cause> = world.cdrs().iter().map(|cdr| cdr.cause).collect();
+    assert_eq!(causes, [Cause::HungUp, Cause::NoTemporaryCallee], "{}", world.ladder());
+    // Somebody else is named, then B again.
+    for callee in ["+8613700000009", NUMBER_OF_B] {
+        let callee = Number::parse(callee).unwrap();
+        let named = world.bindings.modify(SubscriptionId(2), |binding| match binding {
+            Binding::Ax(ax) => ax.temporary = Some(Temporary { callee, ends: 150_000, user_text: None }),
+            other => panic!("{other:?}"),
+        });
+        named.expect("it may be replaced");
     }
+    world.call(A);
+    world.finish();
+    let last = world.cdrs().last().expect("a third call");
+    assert_eq!((last.cause, last.callee), (Cause::HungUp, Number::parse(NUMBER_OF_B).ok()), "{}", world.ladder());
 }
 
 #[test]

@@ -155,6 +155,30 @@ fn a_call_that_goes_nowhere_uses_up_no_trial() {
     world.finish();
 }
 
+/// A text that met silence is not sent again, so that none is a trial: calls find out.
+#[test]
+fn no_text_goes_by_a_route_on_trial() {
+    let mut world = setup().world();
+    set_routes(&mut world, &[OTHER, GATEWAY]);
+    call(&mut world);
+    world.run_until(s(64));
+    for _ in 0..2 {
+        world.text(A, "words");
+        world.run_until(world.now() + s(1));
+    }
+    assert_eq!(world.text_statuses(A), [200, 200], "{}", world.ladder());
+    assert_eq!(sent(&world, "MESSAGE", OTHER), Vec::<String>::new());
+    call(&mut world);
+    assert_eq!(time_to_ring(&world), s(32) + ms(40), "the trial is left to a call");
+    // Where none is up, a text takes what there is.
+    set_routes(&mut world, &[OTHER]);
+    world.text(A, "words");
+    world.run_until(world.now());
+    assert_eq!(sent(&world, "MESSAGE", OTHER).len(), 1);
+    world.run_until(world.now() + s(60));
+    world.finish();
+}
+
 #[test]
 fn a_route_that_cannot_be_sent_to_is_out_at_once() {
     let mut world = setup().world();

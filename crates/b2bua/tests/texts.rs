@@ -5,7 +5,9 @@ mod hand;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use b2bua::observe::Drop;
 use b2bua::settings::{AppTexts, TextBy, Unanswered};
@@ -199,6 +201,25 @@ fn the_first_piece_that_fails_is_the_last() {
     );
     let [event] = world.texts() else { panic!("one event") };
     assert_eq!((event.parts, event.outcome, event.called), (0, Outcome::Unreachable, None));
+}
+
+#[test]
+fn where_a_piece_has_arrived_nobody_is_told_to_try_the_whole_again() {
+    for (status, expected) in
+        [("503 Service Unavailable", 504), ("480 Temporarily Unavailable", 504), ("404 Not Found", 404)]
+    {
+        let mut setup = hand::setup(Script::default());
+        setup.settings.trunks[1].texts.longest = NonZeroU16::new(2);
+        let mut world = setup.world();
+        write(&mut world, A, "abcd");
+        for (place, status) in ["200 OK", status].into_iter().enumerate() {
+            let request = sent(&world, hand::far()).remove(place);
+            world.inject_sip(hand::far(), &response(&request, status, "far", "", ""));
+        }
+        world.run_until(ms(100));
+        assert_eq!(world.text_statuses(A), [expected], "{status}");
+        assert_eq!((world.texts()[0].parts, world.texts()[0].called), (1, None));
+    }
 }
 
 #[test]
@@ -687,6 +708,30 @@ fn by_a_bad_network_each_text_is_answered_and_arrives_once_at_most() {
     });
 }
 
+/// A panic is our bug. It ends the text that was at work, and nothing is left of it that would keep its repeat from being one.
+#[test]
+fn a_text_that_a_panic_ended_may_come_again() {
+    let mut setup = Setup::new(1);
+    let settings = setup.settings.clone();
+    // No time comes after this one.
+    setup.app().texts = AppTexts::Block { within: Duration::MAX, unanswered: Unanswered::Forward };
+    let mut world = setup.world();
+    world.run_until(ms(10));
+    let give = |world: &mut World, branch: &str| world.inject_sip(hand(), &by_hand(branch, "c", 1, "UDP"));
+    let panicked = catch_unwind(AssertUnwindSafe(|| give(&mut world, "one")));
+    assert!(panicked.is_err());
+    world.core.abandon_current();
+    assert!(world.core.is_idle(), "{:?}", world.core.gauges());
+    assert_eq!((world.core.counters().panics, world.texts().len()), (1, 0));
+    world.reload(settings);
+    give(&mut world, "one");
+    world.run_until(ms(1_000));
+    give(&mut world, "two");
+    assert_eq!(answers_by_branch(&world), pairs(&[("one", "200"), ("two", "200")]));
+    assert_eq!(got(&world, B).len(), 1);
+    assert!(world.run_until_idle(ms(100_000)) && world.core.is_idle());
+}
+
 // ---- trunks ---------------------------------------------------------------------------------------------------
 
 #[test]
@@ -820,7 +865,8 @@ fn shutting_down_ends_what_is_under_way_and_takes_nothing_more() {
     let now = world.now();
     world.core.end_all(now);
     world.finish();
-    assert_eq!(world.text_statuses(A), [503, 503]);
+    // It has left, and may arrive.
+    assert_eq!(world.text_statuses(A), [503, 504]);
     assert!(world.core.has_no_calls());
 }
 

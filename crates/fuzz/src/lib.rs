@@ -8,6 +8,7 @@
 //! | [`rtp`] | a program: packets, reports, commands, time | one SSRC a leg for life, only what was settled goes out, to nobody but the party; the recording is as long as the time; the session comes to rest |
 //! | [`wav`] | a prompt; the head of a recording | what is taken reads back the same; `hound` takes every PCM that we take; a repaired header needs no repair |
 //! | [`calls`] | a world and a program: phones, hostile messages, lost transports, reloads, time | every call ends, both legs agree, nothing is left over, nobody learns who another is |
+//! | [`smpp`] | a configuration and a program: what an SMSC says, texts both ways, lost connections, time | what is said is SMPP; each text has one result, each request one response, each deadline is met; it ends |
 //! | [`number`] | a trunk's rules and a spelling | what was read, written in any form, reads back as the same number; no mask shows it |
 //!
 //! The same functions run under libFuzzer (`targets/`) and, over [`seeds`] and their mutations, in `tests/smoke.rs` on every
@@ -21,6 +22,7 @@ mod number;
 mod rtp;
 mod sdp;
 mod seeds;
+mod smpp;
 mod stream;
 mod wav;
 
@@ -31,6 +33,7 @@ pub use number::number;
 pub use rtp::rtp;
 pub use sdp::sdp;
 pub use seeds::seeds;
+pub use smpp::smpp;
 pub use stream::stream;
 pub use wav::wav;
 
@@ -46,4 +49,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("wav", wav),
     ("number", number),
     ("calls", calls),
+    ("smpp", smpp),
 ];

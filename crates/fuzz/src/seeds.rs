@@ -31,6 +31,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "wav" => files(),
         "number" => spellings(),
         "calls" => stories(),
+        "smpp" => sessions(),
         _ => Vec::new(),
     };
     seeds.extend(FOUND.iter().filter(|(of, _)| *of == target).map(|(_, input)| input.to_vec()));
@@ -178,4 +179,47 @@ fn stories() -> Vec<Vec<u8>> {
         stories.push(story);
     }
     stories
+}
+
+/// Programs of the target `smpp`: five bytes of configuration, then a step and its operands.
+fn sessions() -> Vec<Vec<u8>> {
+    let submit = |words: u8, times: u8| vec![5, words, times, 1, 0];
+    let deliver = |words: u8, times: u8, place: u8| vec![3, 0, words, times, 0, place];
+    let respond = |status: u8| vec![1, status];
+    let (answer, second, hang_up, connect) = (vec![6, 0, 0], vec![7, 2], vec![8], vec![9]);
+    let configured = |config: [u8; 6], steps: &[Vec<u8>]| [config.to_vec(), steps.concat()].concat();
+    vec![
+        configured(
+            [0; 6],
+            &[submit(0, 0), respond(0), submit(1, 200), respond(0), respond(3), second.clone(), respond(0)],
+        ),
+        configured(
+            [0, 1, 1, 0, 0, 0],
+            &[submit(1, 100), respond(0), respond(0), hang_up.clone(), second.clone(), connect.clone()],
+        ),
+        configured([1, 2, 2, 0, 0, 0], &[submit(2, 50), submit(0, 255), respond(5), respond(6)]),
+        configured(
+            [0; 6],
+            &[
+                deliver(0, 3, 0),
+                answer.clone(),
+                deliver(1, 39, 0),
+                deliver(1, 39, 1),
+                deliver(1, 39, 2),
+                answer.clone(),
+            ],
+        ),
+        configured(
+            [0; 6],
+            &[deliver(1, 39, 0), hang_up, second.clone(), connect, deliver(1, 39, 1), deliver(1, 39, 0), vec![7, 5]],
+        ),
+        configured([2, 0, 0, 2, 1, 1], &[submit(1, 60), second.clone(), second, respond(0), vec![7, 4], respond(0)]),
+        configured(
+            [0; 6],
+            &[
+                vec![0, 16, 0, 0, 0, 16, 0, 0, 0, 21, 0, 0, 0, 0, 0, 0, 0, 9],
+                vec![4, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 1, 0],
+            ],
+        ),
+    ]
 }

@@ -68,3 +68,8 @@ fn every_target_is_run_and_nothing_and_a_lot_is_survived() {
         }
     }
 }
+
+#[test]
+fn sessions() {
+    run("smpp");
+}

@@ -190,6 +190,12 @@ impl Number {
         }
     }
 
+    /// It is one of +86, whatever stands behind that.
+    #[must_use]
+    pub fn is_chinese(self) -> bool {
+        self.national().is_some()
+    }
+
     /// A fixed line of +86: it can be called, but may not call X (8023).
     #[must_use]
     pub fn is_fixed_line(self) -> bool {
@@ -476,6 +482,7 @@ mod tests {
         for (text, kind) in rows {
             assert_eq!(number(text).kind(), kind, "{text}");
             assert_eq!(number(text).is_fixed_line(), matches!(kind, Kind::Fixed { .. }), "{text}");
+            assert_eq!(number(text).is_chinese(), text.starts_with("+86"), "{text}");
         }
         assert_eq!(fixed(755), Kind::Fixed { city: Some(city_of_area(755).unwrap()) });
     }

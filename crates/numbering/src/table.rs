@@ -208,9 +208,7 @@ impl Table {
             let extension = Extension::new(self.rules(number.app).extension_width, tail);
             return self.by_extension(&number, extension, caller, now);
         }
-        let found = caller.and_then(|caller| self.binding(x, caller)).or_else(|| self.anyones(x, caller));
-        let found = found.filter(|(binding, _)| is_live(binding, now));
-        let Some((binding, party)) = found else {
+        let Some((binding, party)) = self.bound(x, caller, now) else {
             let rules = self.rules(number.app);
             if rules.mode != Mode::Axe {
                 return refuse(&number, Refusal::NotBound, None);
@@ -329,6 +327,12 @@ impl Table {
         // An A–X stands under its X too, for everybody; its A alone stands under a number.
         let is_by_name = party == Party::A || binding.mode() == Mode::Axb;
         is_by_name.then_some((binding, party))
+    }
+
+    /// By which binding of X somebody is served now: their own, or everybody's.
+    pub(crate) fn bound(&self, x: Number, who: Option<Number>, now: u64) -> Option<(Arc<Binding>, Party)> {
+        let found = who.and_then(|who| self.binding(x, who)).or_else(|| self.anyones(x, who));
+        found.filter(|(binding, _)| is_live(binding, now))
     }
 
     /// The A–X of an X, which is everybody's. The caller is its A all the same where A's key came, or moved, after it was

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::binding::{AppId, Binding, Mode, Party};
 use crate::number::Number;
-use crate::table::{Table, is_live};
+use crate::table::Table;
 
-/// Why a text is refused.
+/// Why a text is refused, in the order in which it is looked for.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum TextRefusal {
     /// The number that it was sent to is not in the pool.
@@ -25,20 +25,6 @@ pub enum TextRefusal {
     FixedLine,
     /// The binding does not let this party send.
     WrongDirection,
-}
-
-impl TextRefusal {
-    /// Every one, in the order in which they are looked for.
-    pub const ALL: [TextRefusal; 8] = [
-        TextRefusal::UnknownX,
-        TextRefusal::NumberUnusable,
-        TextRefusal::Extensions,
-        TextRefusal::NotBound,
-        TextRefusal::SwitchedOff,
-        TextRefusal::Off,
-        TextRefusal::FixedLine,
-        TextRefusal::WrongDirection,
-    ];
 }
 
 /// What becomes of a text to X.
@@ -73,7 +59,7 @@ impl Table {
     /// Who gets a text that `sender` has sent to `x`, at a time in milliseconds of UNIX time. A withheld or unreadable sender is
     /// `None`; it reaches nobody but the A of an A–X.
     ///
-    /// The first that applies decides: [`TextRefusal::ALL`], in that order; then the other party gets it, or, where it comes from
+    /// The first that applies decides: [`TextRefusal`], in that order; then the other party gets it, or, where it comes from
     /// A of an A–X, whom the text names. A number of 15 digits of the 700 segment is an X of its own, or one with extensions.
     #[must_use]
     pub fn decide_text(&self, x: Number, sender: Option<Number>, now: u64) -> TextDecision {
@@ -88,8 +74,7 @@ impl Table {
             return refuse(TextRefusal::Extensions, None);
         }
         let x = number.number;
-        let found = sender.and_then(|sender| self.binding(x, sender)).or_else(|| self.anyones(x, sender));
-        let Some((binding, party)) = found.filter(|(binding, _)| is_live(binding, now)) else {
+        let Some((binding, party)) = self.bound(x, sender, now) else {
             return refuse(TextRefusal::NotBound, None);
         };
         let (is_on, carries, direction, is_party) = match &*binding {

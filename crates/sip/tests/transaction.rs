@@ -711,7 +711,11 @@ fn the_same_request_by_another_way_is_refused_as_merged() {
     let other = VIA.replace("z9hG4bKpeer", "z9hG4bKfork");
     world.receive(Udp, incoming("INVITE", VIA));
     world.receive(Udp, incoming("INVITE", &other));
-    assert_eq!(world.take_happened()[1].1, format!("refused {:?}", Refusal::Merged));
+    assert_eq!(world.take_happened()[1].1, format!("refused {:?}", Refusal::<u32>::Merged(None)));
+    let id = world.last_server.expect("the first has a transaction");
+    world.layer.own(id, 42);
+    world.receive(Udp, incoming("INVITE", &other));
+    assert_eq!(world.take_happened()[0].1, format!("refused {:?}", Refusal::Merged(Some(42))));
     // Another CSeq, another method, or a request inside a dialog is no such thing.
     world.receive(Udp, incoming("INVITE", &other).replace("9 INVITE", "10 INVITE"));
     world.receive(Udp, incoming("OPTIONS", &other));
@@ -773,7 +777,7 @@ fn a_full_layer_takes_no_new_request_but_lets_calls_end() {
         world.receive(Udp, text.replace("Call-ID: call", &format!("Call-ID: call{number}")));
     }
     let happened = world.take_happened();
-    assert_eq!(happened[4].1, format!("refused {:?}", Refusal::Full));
+    assert_eq!(happened[4].1, format!("refused {:?}", Refusal::<u32>::Full));
     assert!(happened[..4].iter().all(|(_, text)| text == "request INVITE"));
     world.receive(Udp, incoming("CANCEL", "UDP 198.51.100.7;branch=z9hG4bK2"));
     assert_eq!(world.take_happened()[0].1, "cancel owner None pending true");

@@ -18,6 +18,7 @@ mod message;
 mod submits;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use alphabet::DefaultAlphabet;
@@ -39,6 +40,8 @@ pub struct Config {
     pub long: Long,
     /// The most `submit_sm` without a response at a time, from 1.
     pub window: u16,
+    /// The most `submit_sm` a second; `None`: as many as it takes.
+    pub per_second: Option<NonZeroU32>,
     /// After so long without a word from it, it is asked whether it is there (`enquire_link`, §4.11).
     pub enquire_every: Duration,
     /// How long a response is waited for (`response_timer`, §7.2).
@@ -64,7 +67,7 @@ pub enum Long {
 }
 
 /// A text that is to be sent.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Submit<K> {
     /// What names it to the caller: [`Output::Submitted`] says it back, once.
     pub key: K,
@@ -79,7 +82,7 @@ pub struct Submit<K> {
 }
 
 /// A text that has come.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Incoming {
     /// What [`Link::answer`] is to be told.
     pub reply: Reply,
@@ -125,7 +128,7 @@ pub enum Failure {
     Unwritable,
     /// The SMSC does not respond, or is gone: it may have taken it.
     Silent,
-    /// The SMSC wanted it later, again and again.
+    /// The SMSC wanted it later for as long as anybody cared.
     Throttled,
     /// It refused: `command_status` (§5.1.3).
     Refused(u32),
@@ -157,8 +160,7 @@ pub enum Event {
     Lost(Loss),
 }
 
-/// What the driver is to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What the driver is to do. It has no `Debug`: octets are numbers, words and a password.
 pub enum Output<K> {
     /// Open a connection; [`Link::handle_connected`] or [`Link::handle_closed`] follows.
     Connect,

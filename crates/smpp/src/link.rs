@@ -1,10 +1,13 @@
 //! The session with an SMSC (§2.2), from one connection to the next.
 //!
 //! ```text
-//!   Resting ── time ─▶ Connecting ── connected ─▶ Binding ── bind_transceiver_resp ─▶ Bound ── unbind() ─▶ Unbinding ─▶ Ended
+//!   Resting ── time ─▶ Connecting ── connected ─▶ Binding ── bind_transceiver_resp ─▶ Bound ── unbind() ─▶ Parting ─▶ Unbinding ─▶ Ended
 //!      ▲                   │ failed                  │ refused, silent                  │ unbind, silent, closed
 //!      └───────────────────┴─────────────────────────┴─────────────────────────────────┘
 //! ```
+//!
+//! Parting waits for the responses and the answers that are outstanding, as long as for any response: without them texts would be
+//! said twice.
 //!
 //! The rest grows from 1 s to 30 s while the SMSC is not there, and is 30 s at once where it refused the bind: what it does not
 //! like will not have changed.
@@ -12,9 +15,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use rusmpp_core::command::owned::Command;
-use rusmpp_core::decode::owned::DecodeWithLength;
 use rusmpp_core::encode::Length;
 use rusmpp_core::encode::owned::Encode;
 use rusmpp_core::pdus::owned::{BindTransceiver, DeliverSmResp, Pdu};
@@ -23,7 +25,7 @@ use rusmpp_core::values::InterfaceVersion;
 use rusmpp_core::{CommandId, CommandStatus};
 
 use crate::arrivals::{Arrivals, Next, Reply, Request};
-use crate::submits::{Piece, Submits};
+use crate::submits::{Share, Submits};
 use crate::{Answer, Config, Counters, Event, Failure, Loss, Output, Submit};
 
 /// The longest PDU that is read, in octets: four times what 2,000 characters of UCS-2 take.
@@ -39,6 +41,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The first and the longest rest between two connections.
 const SHORT_REST: Duration = Duration::from_secs(1);
 const LONG_REST: Duration = Duration::from_secs(30);
+/// A session that was shorter counts as one that did not come about.
+const LASTING: Duration = Duration::from_secs(30);
 
 /// What we have with an SMSC. `K` names texts to the caller.
 pub struct Link<K> {
@@ -46,7 +50,7 @@ pub struct Link<K> {
     state: State,
     /// The connections that there have been: responses to a request of one do not go by another.
     connections: u64,
-    /// Connections, or binds, that have failed since one succeeded.
+    /// Connections, binds and sessions that have failed since one lasted.
     failures: u32,
     sequence: u32,
     input: BytesMut,
@@ -61,14 +65,16 @@ enum State {
     Connecting { until: Duration },
     Binding { sequence: u32, until: Duration },
     Bound(Session),
+    Parting { session: Session, until: Duration },
     Unbinding { sequence: u32, until: Duration },
     Ended,
 }
 
 struct Session {
+    since: Duration,
     alive: Alive,
     /// `submit_sm` without a response, by `sequence_number`, and until when it is waited for.
-    waiting: BTreeMap<u32, (Piece, Duration)>,
+    waiting: BTreeMap<u32, (Share, Duration)>,
 }
 
 /// Whether the SMSC is there.
@@ -80,17 +86,18 @@ enum Alive {
 }
 
 impl<K: Copy> Link<K> {
-    /// A link that connects as soon as time is told.
+    /// A link that connects as soon as time is told. `reference` is the first of those that the parts of long texts have in
+    /// common: one that the last process is not likely to have used a moment ago.
     #[must_use]
-    pub fn new(config: Config) -> Link<K> {
+    pub fn new(config: Config, reference: u16) -> Link<K> {
         Link {
+            submits: Submits::new(&config, reference),
             config,
             state: State::Resting { until: Duration::ZERO },
             connections: 0,
             failures: 0,
             sequence: 0,
             input: BytesMut::new(),
-            submits: Submits::default(),
             arrivals: Arrivals::default(),
             counters: Counters::default(),
             out: VecDeque::new(),
@@ -123,21 +130,50 @@ impl<K: Copy> Link<K> {
     /// When [`Link::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
+        let alive = self.session().map(|session| {
+            let alive = match session.alive {
+                Alive::Heard { at } => at + self.config.enquire_every,
+                Alive::Asked { until } => until,
+            };
+            session.waiting.values().map(|(_, until)| *until).fold(alive, Duration::min)
+        });
         let state = match &self.state {
             State::Resting { until }
             | State::Connecting { until }
             | State::Binding { until, .. }
+            | State::Parting { until, .. }
             | State::Unbinding { until, .. } => Some(*until),
-            State::Bound(session) => {
-                let alive = match session.alive {
-                    Alive::Heard { at } => at + self.config.enquire_every,
-                    Alive::Asked { until } => until,
-                };
-                session.waiting.values().map(|(_, until)| *until).chain([alive]).min()
-            }
+            State::Bound(_) => None,
             State::Ended => return None,
         };
-        [state, self.submits.poll_timeout(self.has_room()), self.arrivals.poll_timeout()].into_iter().flatten().min()
+        let under_way = match &self.state {
+            State::Bound(session) => Some(session.waiting.len()),
+            _ => None,
+        };
+        let texts = self.submits.poll_timeout(under_way);
+        [state, alive, texts, self.arrivals.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn session(&self) -> Option<&Session> {
+        match &self.state {
+            State::Bound(session) | State::Parting { session, .. } => Some(session),
+            State::Resting { .. }
+            | State::Connecting { .. }
+            | State::Binding { .. }
+            | State::Unbinding { .. }
+            | State::Ended => None,
+        }
+    }
+
+    fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Bound(session) | State::Parting { session, .. } => Some(session),
+            State::Resting { .. }
+            | State::Connecting { .. }
+            | State::Binding { .. }
+            | State::Unbinding { .. }
+            | State::Ended => None,
+        }
     }
 
     // ---- in ---------------------------------------------------------------------------------------------------
@@ -156,6 +192,13 @@ impl<K: Copy> Link<K> {
             State::Connecting { until } | State::Binding { until, .. } if *until <= now => self.lose(now, Loss::Silent),
             State::Unbinding { until, .. } if *until <= now => self.end(),
             State::Bound(_) => self.on_session_time(now),
+            State::Parting { until, .. } => {
+                let is_over = *until <= now;
+                self.on_session_time(now);
+                if is_over {
+                    self.say_unbind(now);
+                }
+            }
             State::Resting { .. } | State::Connecting { .. } | State::Binding { .. } | State::Unbinding { .. } => {}
             State::Ended => {}
         }
@@ -163,20 +206,23 @@ impl<K: Copy> Link<K> {
     }
 
     fn on_session_time(&mut self, now: Duration) {
-        let State::Bound(session) = &mut self.state else { return };
-        let silent: Vec<u32> =
-            session.waiting.iter().filter(|(_, (_, until))| *until <= now).map(|(sequence, _)| *sequence).collect();
-        for sequence in silent {
-            let State::Bound(session) = &mut self.state else { return };
-            if let Some((piece, _)) = session.waiting.remove(&sequence) {
-                self.counters.unanswered += 1;
-                self.fail(piece, Failure::Silent);
-            }
+        let Some(session) = self.session_mut() else { return };
+        let silent: Vec<(u32, Share)> = session
+            .waiting
+            .iter()
+            .filter(|(_, (_, until))| *until <= now)
+            .map(|(sequence, (share, _))| (*sequence, *share))
+            .collect();
+        silent.iter().for_each(|(sequence, _)| _ = session.waiting.remove(sequence));
+        for (_, share) in silent {
+            self.counters.unanswered += 1;
+            self.fail(share, Failure::Silent);
         }
-        let State::Bound(session) = &mut self.state else { return };
+        let (enquire_every, response_timeout) = (self.config.enquire_every, self.config.response_timeout);
+        let Some(session) = self.session_mut() else { return };
         match session.alive {
-            Alive::Heard { at } if at + self.config.enquire_every <= now => {
-                session.alive = Alive::Asked { until: now + self.config.response_timeout };
+            Alive::Heard { at } if at + enquire_every <= now => {
+                session.alive = Alive::Asked { until: now + response_timeout };
                 let sequence = self.draw();
                 self.send(CommandStatus::EsmeRok, sequence, Pdu::EnquireLink);
             }
@@ -206,7 +252,7 @@ impl<K: Copy> Link<K> {
     pub fn handle_closed(&mut self, now: Duration) {
         match self.state {
             State::Connecting { .. } | State::Binding { .. } | State::Bound(_) => self.lose(now, Loss::Closed),
-            State::Unbinding { .. } => self.end(),
+            State::Parting { .. } | State::Unbinding { .. } => self.end(),
             State::Resting { .. } | State::Ended => {}
         }
     }
@@ -214,7 +260,7 @@ impl<K: Copy> Link<K> {
     /// Bytes have come.
     pub fn handle_bytes(&mut self, now: Duration, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
-        while let State::Binding { .. } | State::Bound(_) | State::Unbinding { .. } = self.state {
+        while self.is_connected() {
             let Some(word) = self.input.first_chunk::<LENGTH>() else { break };
             let length = usize::try_from(u32::from_be_bytes(*word)).unwrap_or(usize::MAX);
             if !(HEADER..=LONGEST).contains(&length) {
@@ -226,16 +272,17 @@ impl<K: Copy> Link<K> {
             if self.input.len() < length {
                 break;
             }
-            let mut frame = self.input.split_to(length);
-            frame.advance(LENGTH);
-            let (id, sequence) = head(&frame);
-            let rest = frame.len();
-            match Command::decode(&mut frame, rest) {
-                Ok((command, _)) => self.on_command(now, &command),
-                Err(_) => self.on_unreadable(now, id, sequence),
-            }
+            let frame = self.input.split_to(length);
+            self.on_frame(now, &frame);
         }
         self.pump(now);
+    }
+
+    fn is_connected(&self) -> bool {
+        match self.state {
+            State::Binding { .. } | State::Bound(_) | State::Parting { .. } | State::Unbinding { .. } => true,
+            State::Resting { .. } | State::Connecting { .. } | State::Ended => false,
+        }
     }
 
     /// A text is to be sent.
@@ -244,7 +291,7 @@ impl<K: Copy> Link<K> {
             State::Bound(_) => true,
             // The first connection, or the next after one that did: it may be a matter of moments.
             State::Resting { .. } | State::Connecting { .. } | State::Binding { .. } => self.failures == 0,
-            State::Unbinding { .. } | State::Ended => false,
+            State::Parting { .. } | State::Unbinding { .. } | State::Ended => false,
         };
         let pushed = if is_hopeful { self.submits.push(submit, &self.config) } else { Err(Failure::Unbound) };
         if let Err(failure) = pushed {
@@ -255,90 +302,102 @@ impl<K: Copy> Link<K> {
 
     /// What became of a text that came.
     pub fn answer(&mut self, now: Duration, reply: Reply, answer: Answer) {
-        let connection = self.is_bound().then_some(self.connections);
+        let connection = self.session().map(|_| self.connections);
         let (status, requests) = self.arrivals.answer(now, reply, answer, connection);
         for sequence in requests {
             self.send(status, sequence, DeliverSmResp::default().into());
         }
+        self.pump(now);
     }
 
-    /// The end: nothing more is sent, and the SMSC is told so.
+    /// The end: nothing new is sent or taken, what is outstanding is waited for a little, and the SMSC is told.
     pub fn unbind(&mut self, now: Duration) {
-        match &self.state {
-            State::Bound(_) => {
-                let sequence = self.draw();
-                self.send(CommandStatus::EsmeRok, sequence, Pdu::Unbind);
-                self.state = State::Unbinding { sequence, until: now + self.config.response_timeout };
-                self.drop_texts();
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Bound(session) => {
+                self.state = State::Parting { session, until: now + self.config.response_timeout };
+                for (key, failure) in self.submits.drop_unsent() {
+                    self.out.push_back(Output::Submitted(key, Err(failure)));
+                }
+                self.pump(now);
             }
             State::Resting { .. } | State::Connecting { .. } | State::Binding { .. } => self.end(),
-            State::Unbinding { .. } | State::Ended => {}
+            state @ (State::Parting { .. } | State::Unbinding { .. } | State::Ended) => self.state = state,
         }
+    }
+
+    fn say_unbind(&mut self, now: Duration) {
+        let sequence = self.draw();
+        self.send(CommandStatus::EsmeRok, sequence, Pdu::Unbind);
+        self.state = State::Unbinding { sequence, until: now + self.config.response_timeout };
+        self.drop_texts();
     }
 
     // ---- PDUs -------------------------------------------------------------------------------------------------
 
-    fn on_command(&mut self, now: Duration, command: &Command) {
-        let (status, sequence) = (command.status(), command.sequence_number());
-        if let State::Bound(session) = &mut self.state {
+    /// A whole PDU: its length, its header, its body.
+    fn on_frame(&mut self, now: Duration, frame: &[u8]) {
+        let word =
+            |at: usize| frame.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_be_bytes);
+        let (id, status, sequence) = (CommandId::from(word(4)), CommandStatus::from(word(8)), word(12));
+        if let Some(session) = self.session_mut() {
             session.alive = Alive::Heard { at: now };
         }
-        match (command.id(), command.pdu()) {
-            (CommandId::BindTransceiverResp, _) => self.on_bind_resp(now, sequence, status),
-            (CommandId::SubmitSmResp, _) => self.on_submit_resp(now, sequence, status),
-            (CommandId::DeliverSm, Some(Pdu::DeliverSm(message))) => {
-                let State::Bound(_) = self.state else {
-                    self.send(CommandStatus::EsmeRinvbndsts, sequence, DeliverSmResp::default().into());
-                    return;
-                };
-                let request = Request { connection: self.connections, sequence };
-                let counters = &mut self.counters;
-                match self.arrivals.on_deliver(now, request, message, self.config.alphabet, counters) {
-                    Next::Respond(status) => self.send(status, sequence, DeliverSmResp::default().into()),
-                    Next::Tell(incoming) => self.out.push_back(Output::Text(incoming)),
-                    Next::Wait => {}
-                }
-            }
-            (CommandId::EnquireLink, _) => self.send(CommandStatus::EsmeRok, sequence, Pdu::EnquireLinkResp),
-            (CommandId::Unbind, _) => {
+        // Of a response the header says all: a body of another shape than it should be is no reason to send anything again.
+        match id {
+            CommandId::DeliverSm => self.on_deliver_sm(now, sequence, frame.get(HEADER..).unwrap_or_default()),
+            CommandId::BindTransceiverResp => self.on_bind_resp(now, sequence, status),
+            CommandId::SubmitSmResp => self.on_submit_resp(now, sequence, status),
+            CommandId::EnquireLink => self.send(CommandStatus::EsmeRok, sequence, Pdu::EnquireLinkResp),
+            CommandId::Unbind => {
                 self.send(CommandStatus::EsmeRok, sequence, Pdu::UnbindResp);
                 match self.state {
-                    State::Unbinding { .. } => self.end(),
+                    State::Parting { .. } | State::Unbinding { .. } => self.end(),
                     State::Binding { .. } | State::Bound(_) => self.lose(now, Loss::Unbound),
                     State::Resting { .. } | State::Connecting { .. } | State::Ended => {}
                 }
             }
-            (CommandId::UnbindResp, _) => {
+            CommandId::UnbindResp => {
                 if matches!(self.state, State::Unbinding { sequence: ours, .. } if ours == sequence) {
                     self.end();
                 }
             }
-            // §4.3.1: the SMSC's answer to a request of ours that it could not read.
-            (CommandId::GenericNack, _) => match self.state {
-                State::Binding { .. } => self.on_bind_resp(now, sequence, status),
-                State::Unbinding { .. } => self.end(),
-                State::Bound(_) => self.on_submit_resp(now, sequence, status),
-                State::Resting { .. } | State::Connecting { .. } | State::Ended => {}
-            },
-            (CommandId::EnquireLinkResp | CommandId::AlertNotification | CommandId::Outbind, _) => {}
-            // Responses to requests that we do not make, and requests that no SMSC makes of an ESME.
-            (id, _) if u32::from(id) & 0x8000_0000 != 0 => {}
-            (_, _) => self.send(CommandStatus::EsmeRinvcmdid, sequence, Pdu::GenericNack),
+            CommandId::GenericNack => self.on_nack(now, sequence, status),
+            CommandId::EnquireLinkResp | CommandId::AlertNotification | CommandId::Outbind => {}
+            // Responses to what we do not ask.
+            id if u32::from(id) & 0x8000_0000 != 0 => {}
+            // Requests that we do not take, `data_sm` among them.
+            _ => self.send(CommandStatus::EsmeRinvcmdid, sequence, Pdu::GenericNack),
         }
     }
 
-    /// A PDU that is not what its `command_id` says.
-    fn on_unreadable(&mut self, now: Duration, id: u32, sequence: u32) {
-        self.counters.unreadable += 1;
-        match CommandId::from(id) {
-            CommandId::DeliverSm => {
-                self.send(CommandStatus::EsmeRxPAppn, sequence, DeliverSmResp::default().into());
+    fn on_deliver_sm(&mut self, now: Duration, sequence: u32, body: &[u8]) {
+        let next = match self.state {
+            State::Bound(_) => {
+                let request = Request { connection: self.connections, sequence };
+                let counters = &mut self.counters;
+                self.arrivals.on_deliver(now, request, body, self.config.alphabet, counters)
             }
-            // The SMSC has answered something: that it was taken is not to be believed.
-            CommandId::SubmitSmResp => self.on_submit_resp(now, sequence, CommandStatus::EsmeRsyserr),
-            CommandId::BindTransceiverResp => self.lose(now, Loss::Garbage),
-            _ if id & 0x8000_0000 != 0 => {}
-            _ => self.send(CommandStatus::EsmeRinvcmdlen, sequence, Pdu::GenericNack),
+            // Not yet, or not any more: there will be another session.
+            State::Binding { .. } | State::Parting { .. } | State::Unbinding { .. } => {
+                Next::Respond(CommandStatus::EsmeRxTAppn)
+            }
+            State::Resting { .. } | State::Connecting { .. } | State::Ended => return,
+        };
+        match next {
+            Next::Respond(status) => self.send(status, sequence, DeliverSmResp::default().into()),
+            Next::Tell(incoming) => self.out.push_back(Output::Text(incoming)),
+            Next::Wait => {}
+        }
+    }
+
+    /// §4.3.1: the SMSC's answer to a request of ours that it could not read. It never says that all is well.
+    fn on_nack(&mut self, now: Duration, sequence: u32, status: CommandStatus) {
+        let status = if status == CommandStatus::EsmeRok { CommandStatus::EsmeRunknownerr } else { status };
+        match self.state {
+            State::Binding { .. } => self.on_bind_resp(now, sequence, status),
+            State::Bound(_) | State::Parting { .. } => self.on_submit_resp(now, sequence, status),
+            State::Unbinding { .. } => self.end(),
+            State::Resting { .. } | State::Connecting { .. } | State::Ended => {}
         }
     }
 
@@ -349,8 +408,8 @@ impl<K: Copy> Link<K> {
         }
         match status {
             CommandStatus::EsmeRok => {
-                self.failures = 0;
-                self.state = State::Bound(Session { alive: Alive::Heard { at: now }, waiting: BTreeMap::new() });
+                let alive = Alive::Heard { at: now };
+                self.state = State::Bound(Session { since: now, alive, waiting: BTreeMap::new() });
                 self.out.push_back(Output::Event(Event::Bound));
             }
             refused => self.lose(now, Loss::Refused(refused.into())),
@@ -358,49 +417,50 @@ impl<K: Copy> Link<K> {
     }
 
     fn on_submit_resp(&mut self, now: Duration, sequence: u32, status: CommandStatus) {
-        let State::Bound(session) = &mut self.state else { return };
+        let Some(session) = self.session_mut() else { return };
         // One that comes too late has been given up.
-        let Some((piece, _)) = session.waiting.remove(&sequence) else { return };
+        let Some((share, _)) = session.waiting.remove(&sequence) else { return };
+        let under_way = session.waiting.len();
         match status {
             CommandStatus::EsmeRok => {
                 self.counters.submitted += 1;
-                if let Some((key, parts)) = self.submits.on_taken(piece.text) {
+                if let Some((key, parts)) = self.submits.on_taken(share.text, &self.config) {
                     self.out.push_back(Output::Submitted(key, Ok(parts)));
                 }
             }
             CommandStatus::EsmeRthrottled | CommandStatus::EsmeRmsgqful => {
                 self.counters.throttled += 1;
-                if let Some(key) = self.submits.on_throttled(now, piece) {
-                    self.out.push_back(Output::Submitted(key, Err(Failure::Throttled)));
-                }
+                self.submits.on_throttled(now, share, under_way);
             }
             refused => {
                 self.counters.refused += 1;
-                self.fail(piece, Failure::Refused(refused.into()));
+                self.fail(share, Failure::Refused(refused.into()));
             }
         }
     }
 
     // ---- out --------------------------------------------------------------------------------------------------
 
-    fn has_room(&self) -> bool {
-        matches!(&self.state, State::Bound(session) if session.waiting.len() < usize::from(self.config.window))
-    }
-
-    /// Sends what there is room for.
+    /// Sends what there is room for, or says good-bye where nothing is outstanding any more.
     fn pump(&mut self, now: Duration) {
-        while self.has_room() {
-            let Some((piece, submit)) = self.submits.pop(now) else { return };
+        while let State::Bound(session) = &self.state {
+            let Some((share, submit)) = self.submits.pop(now, session.waiting.len()) else { return };
             let sequence = self.draw();
             self.send(CommandStatus::EsmeRok, sequence, submit.into());
             if let State::Bound(session) = &mut self.state {
-                session.waiting.insert(sequence, (piece, now + self.config.response_timeout));
+                session.waiting.insert(sequence, (share, now + self.config.response_timeout));
             }
+        }
+        if let State::Parting { session, .. } = &self.state
+            && session.waiting.is_empty()
+            && !self.arrivals.is_waiting()
+        {
+            self.say_unbind(now);
         }
     }
 
-    fn fail(&mut self, piece: Piece, failure: Failure) {
-        if let Some(key) = self.submits.fail(piece.text) {
+    fn fail(&mut self, share: Share, failure: Failure) {
+        if let Some((key, failure)) = self.submits.on_failed(share.text, failure) {
             self.out.push_back(Output::Submitted(key, Err(failure)));
         }
     }
@@ -424,22 +484,27 @@ impl<K: Copy> Link<K> {
     /// The connection is given up, and there will be another.
     fn lose(&mut self, now: Duration, loss: Loss) {
         let refused = matches!(loss, Loss::Refused(_));
-        let rest = if refused { LONG_REST } else { (SHORT_REST * 2_u32.pow(self.failures.min(5))).min(LONG_REST) };
-        let state = std::mem::replace(&mut self.state, State::Resting { until: now + rest });
+        let state = std::mem::replace(&mut self.state, State::Ended);
         match state {
             // What was under way may have been taken; what was not goes by the next connection.
             State::Bound(session) => {
-                for (piece, _) in session.waiting.into_values() {
+                for (share, _) in session.waiting.into_values() {
                     self.counters.unanswered += 1;
-                    self.fail(piece, Failure::Silent);
+                    self.fail(share, Failure::Silent);
                 }
+                self.failures = if now.saturating_sub(session.since) < LASTING { self.failures + 1 } else { 0 };
             }
             State::Resting { .. } | State::Connecting { .. } | State::Binding { .. } => {
                 self.failures = self.failures.saturating_add(1);
                 self.drop_texts();
             }
-            State::Unbinding { .. } | State::Ended => {}
+            State::Parting { .. } | State::Unbinding { .. } | State::Ended => {
+                self.end();
+                return;
+            }
         }
+        let rest = SHORT_REST * 2_u32.pow(self.failures.saturating_sub(1).min(5));
+        self.state = State::Resting { until: now + if refused { LONG_REST } else { rest.min(LONG_REST) } };
         self.counters.lost += 1;
         self.out.push_back(Output::Close);
         self.out.push_back(Output::Event(Event::Lost(loss)));
@@ -452,16 +517,10 @@ impl<K: Copy> Link<K> {
     }
 
     fn drop_texts(&mut self) {
-        for (key, failure) in self.submits.drain() {
+        for (key, failure) in self.submits.drop_all() {
             self.out.push_back(Output::Submitted(key, Err(failure)));
         }
     }
-}
-
-/// `command_id` and `sequence_number` of a PDU without its length.
-fn head(frame: &[u8]) -> (u32, u32) {
-    let word = |at: usize| frame.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_be_bytes);
-    (word(0), word(8))
 }
 
 /// The configuration has seen to it that it fits; what does not, is nothing.

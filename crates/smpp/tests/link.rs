@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -19,6 +20,7 @@ fn config() -> Config {
         alphabet: DefaultAlphabet::Gsm,
         long: Long::Udh,
         window: 10,
+        per_second: None,
         enquire_every: Duration::from_secs(30),
         response_timeout: Duration::from_secs(10),
     }
@@ -47,7 +49,7 @@ impl Story {
     fn new(config: Config) -> Story {
         Story {
             now: Duration::ZERO,
-            link: Link::new(config),
+            link: Link::new(config, 0),
             wire: Vec::new(),
             asked: VecDeque::new(),
             is_connected: false,
@@ -235,12 +237,15 @@ fn a_long_text_goes_as_the_smsc_wants_it() {
     }
     assert_eq!(messages.iter().map(ShortMessage::words).collect::<String>(), text);
 
-    let mut story = Story::bound(Config { long: Long::Payload, ..config() });
-    story.submit(1, &text);
-    let message = ShortMessage::read(&story.respond(0).body);
-    let octets: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
-    assert_eq!((message.octets, message.tlvs), (Vec::new(), vec![(0x0424, octets)]));
-    assert_eq!(story.results, [(1, Ok(1))]);
+    // What is longer than one short message, however little.
+    for text in [text, "汉".repeat(71)] {
+        let mut story = Story::bound(Config { long: Long::Payload, ..config() });
+        story.submit(1, &text);
+        let message = ShortMessage::read(&story.respond(0).body);
+        let octets: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        assert_eq!((message.octets, message.tlvs), (Vec::new(), vec![(0x0424, octets)]));
+        assert_eq!(story.results, [(1, Ok(1))]);
+    }
 }
 
 #[test]
@@ -280,34 +285,129 @@ fn what_the_smsc_wants_later_goes_later() {
     story.respond(0);
     assert_eq!(story.results, [(1, Ok(1))]);
 
+    // For as long as anybody cares.
     story.submit(2, "words");
-    for second in 3..9 {
+    for second in 3..=22 {
         assert_eq!(story.results.len(), 1);
         story.respond(0x58);
         story.run_until(seconds(second));
     }
     assert_eq!(story.results[1], (2, Err(Failure::Throttled)));
-    assert_eq!(story.link.counters().throttled, 8);
+    assert_eq!(story.link.counters().throttled, 22);
+}
+
+/// An SMSC that takes so many a second and wants the others later.
+fn with_a_limit(texts: impl IntoIterator<Item = String>, config: Config, limit: usize) -> Story {
+    let mut story = Story::bound(config);
+    for (key, text) in (0..).zip(texts) {
+        story.submit(key, &text);
+    }
+    for second in 1..20 {
+        let mut left = limit;
+        loop {
+            while let Some(request) = story.asked.pop_front() {
+                story.say(request.response(if left == 0 { 0x58 } else { 0 }));
+                left = left.saturating_sub(1);
+            }
+            // What has been put off may be said again within the second.
+            let due = story.link.poll_timeout().filter(|due| *due < seconds(second));
+            let Some(due) = due else { break };
+            story.run_until(due);
+        }
+        story.run_until(seconds(second));
+    }
+    story
+}
+
+#[test]
+fn no_text_is_lost_to_an_smsc_that_takes_few_a_second() {
+    let long = with_a_limit(["汉".repeat(2_000)], config(), 5);
+    assert_eq!(long.results, [(0, Ok(30))]);
+    let many = with_a_limit((0..100).map(|n| format!("text {n}")), Config { window: 50, ..config() }, 10);
+    assert_eq!(many.results.iter().filter(|(_, result)| *result == Ok(1)).count(), 100, "{:?}", many.results);
+}
+
+#[test]
+fn texts_that_were_put_off_go_in_their_order() {
+    let mut story = Story::bound(config());
+    for (key, words) in (0..).zip(["一", "二", "三"]) {
+        story.submit(key, words);
+    }
+    for _ in 0..3 {
+        story.respond(0x58);
+    }
+    let mut said = Vec::new();
+    for second in 1..10 {
+        story.run_until(seconds(second));
+        while !story.asked.is_empty() {
+            said.push(ShortMessage::read(&story.respond(0).body).words());
+        }
+    }
+    assert_eq!(said, ["一", "二", "三"]);
+}
+
+#[test]
+fn no_more_leave_in_a_second_than_the_smsc_has_said_it_takes() {
+    let mut story = Story::bound(Config { per_second: NonZeroU32::new(4), ..config() });
+    for key in 0..9 {
+        story.submit(key, "words");
+    }
+    for second in 1..=2 {
+        story.run_until(seconds(second) - Duration::from_millis(1));
+        assert_eq!(story.asked.len(), 4);
+        while !story.asked.is_empty() {
+            story.respond(0);
+        }
+    }
+    story.run_until(seconds(2));
+    assert_eq!(story.asked.len(), 1);
+}
+
+#[test]
+fn who_has_a_part_is_not_to_get_it_again() {
+    // The other part has been taken, and this one may go another time: nobody is told to try the whole again.
+    let mut story = Story::bound(config());
+    story.submit(1, &"汉".repeat(100));
+    story.respond(0);
+    story.respond(0x64);
+    assert_eq!(story.results, [(1, Err(Failure::Silent))]);
+    // Nor where it is put off until nobody cares.
+    let mut story = Story::bound(Config { window: 1, ..config() });
+    story.submit(1, &"汉".repeat(100));
+    story.respond(0);
+    for second in 1..=20 {
+        story.respond(0x58);
+        story.run_until(seconds(second));
+    }
+    assert_eq!(story.results, [(1, Err(Failure::Silent))]);
+    // A number that does not exist does not exist either way.
+    let mut story = Story::bound(config());
+    story.submit(1, &"汉".repeat(100));
+    story.respond(0);
+    story.respond(0x0b);
+    assert_eq!(story.results, [(1, Err(Failure::Refused(0x0b)))]);
 }
 
 #[test]
 fn refusals_and_silence_fail_that_text_alone() {
     let mut story = Story::bound(config());
-    for key in 1..=4 {
+    for key in 1..=5 {
         story.submit(key, "words");
     }
     let requests: Vec<Pdu> = std::mem::take(&mut story.asked).into();
+    story.say(Pdu { id: id::GENERIC_NACK, status: 0, sequence: requests[4].sequence, body: Vec::new() });
     story.say(requests[0].response(0x0b));
     story.say(Pdu { id: id::GENERIC_NACK, status: 3, sequence: requests[1].sequence, body: Vec::new() });
-    // A response that nobody can read.
+    // A message id that is too long: the header says that it was taken. A nack never says so.
     let body = vec![b'x'; 70];
     story.say(Pdu { id: id::SUBMIT_SM | id::RESPONSE, status: 0, sequence: requests[2].sequence, body });
     story.run_until(seconds(10));
     story.say(requests[3].response(0));
     let expected = [
+        (5, Err(Failure::Refused(0xff))),
         (1, Err(Failure::Refused(0x0b))),
         (2, Err(Failure::Refused(0x03))),
-        (3, Err(Failure::Refused(0x08))),
+        (3, Ok(1)),
         (4, Err(Failure::Silent)),
     ];
     assert_eq!(story.results, expected);
@@ -368,13 +468,25 @@ fn it_comes_back_and_is_patient_with_who_is_not_there() {
     let mut story = Story::bound(config());
     story.hang_up();
     let mut wanted = Vec::new();
-    for rest in [1, 1, 2, 4, 8, 16, 30, 30] {
+    for rest in [1, 2, 4, 8, 16, 30, 30] {
         let at = story.now + seconds(rest);
         story.run_until(at);
         wanted.push(at);
         assert_eq!(story.connects[1..], wanted, "after {rest} s");
         story.link.handle_closed(story.now);
         story.settle();
+    }
+    // Sessions that do not last are none.
+    let mut at = story.now;
+    for rest in [30, 30] {
+        at += seconds(rest);
+        story.run_until(at);
+        assert_eq!(story.connects.last(), Some(&at));
+        story.is_connected = true;
+        story.link.handle_connected(at);
+        story.settle();
+        story.accept_bind();
+        story.hang_up();
     }
     // A bind that is refused: nothing will have changed in a second.
     let at = story.now + seconds(30);
@@ -397,14 +509,15 @@ fn it_comes_back_and_is_patient_with_who_is_not_there() {
 
 #[test]
 fn what_has_not_left_goes_by_the_next_connection() {
-    let mut story = Story::bound(Config { window: 1, ..config() });
+    let mut story = Story::bound(Config { window: 1, enquire_every: seconds(86_400), ..config() });
+    story.run_until(seconds(40));
     story.submit(1, "under way");
     story.submit(2, "waits");
     story.hang_up();
     assert_eq!(story.results, [(1, Err(Failure::Silent))], "it may have been taken");
     story.asked.clear();
     story.submit(3, "comes meanwhile");
-    story.run_until(seconds(1));
+    story.run_until(seconds(41));
     story.is_connected = true;
     story.link.handle_connected(story.now);
     story.settle();
@@ -413,8 +526,9 @@ fn what_has_not_left_goes_by_the_next_connection() {
     story.respond(0);
     assert_eq!(story.results[1..], [(2, Ok(1)), (3, Ok(1))]);
     // Where nobody is there, nobody waits.
+    story.run_until(seconds(80));
     story.hang_up();
-    story.run_until(seconds(2));
+    story.run_until(seconds(81));
     story.submit(4, "waits for the connection");
     story.link.handle_closed(story.now);
     story.settle();
@@ -538,15 +652,52 @@ fn parts_become_one_text_in_whatever_order_they_come() {
 #[test]
 fn a_text_that_is_wanted_later_is_made_whole_by_its_last_part() {
     let parts = ShortMessage::parts("8613800000001", "8617000000001", &"汉".repeat(100), 67, 1);
-    let mut story = Story::bound(config());
+    let mut story = Story::bound(Config { enquire_every: seconds(86_400), ..config() });
     story.deliver(&parts[0]);
+    story.run_until(seconds(590));
     story.deliver(&parts[1]);
     story.answer(story.came[0].reply, Answer::Later);
+    story.run_until(seconds(5_000));
     story.deliver(&parts[1]);
     assert_eq!(story.came.len(), 2);
-    story.answer(story.came[1].reply, Answer::Taken);
+    // It is forgotten where it was: the same.
+    story.run_until(seconds(5_200));
+    story.deliver(&parts[1]);
+    assert_eq!(story.came.len(), 3);
+    story.answer(story.came[2].reply, Answer::Taken);
     let statuses: Vec<u32> = story.asked.iter().map(|pdu| pdu.status).collect();
     assert_eq!(statuses, [0, 0x64, 0]);
+}
+
+#[test]
+fn a_long_text_that_is_said_again_counts_once_and_another_of_its_reference_for_itself() {
+    let texts = ["汉".repeat(100), "字".repeat(100)];
+    let [first, second] = texts.clone().map(|text| ShortMessage::parts("8613800000001", "8617000000001", &text, 67, 7));
+    let mut story = Story::bound(config());
+    story.deliver(&first[0]);
+    story.deliver(&first[1]);
+    // While it waits another one of the same reference has to wait too, and changes nothing.
+    story.deliver(&second[0]);
+    story.deliver(&first[0]);
+    story.answer(story.came[0].reply, Answer::Rejected);
+    let statuses =
+        |story: &mut Story| -> Vec<u32> { std::mem::take(&mut story.asked).iter().map(|pdu| pdu.status).collect() };
+    assert_eq!(statuses(&mut story), [0, 0x64, 0, 0x66]);
+    // Responses were lost: the same answers.
+    story.deliver(&first[1]);
+    story.deliver(&first[0]);
+    assert_eq!((statuses(&mut story), story.came.len()), (vec![0x66, 0], 1));
+    // The other one now.
+    story.deliver(&second[1]);
+    story.deliver(&second[0]);
+    assert_eq!(story.came.iter().map(|text| text.content.clone()).collect::<Vec<_>>(), texts);
+    story.answer(story.came[1].reply, Answer::Taken);
+    // One that never became whole gives way to the next.
+    story.deliver(&first[0]);
+    story.deliver(&second[0]);
+    story.deliver(&second[1]);
+    assert_eq!((story.came.len(), &story.came[2].content), (3, &texts[1]));
+    assert_eq!(story.link.counters().orphaned, 1);
 }
 
 #[test]
@@ -570,8 +721,13 @@ fn what_is_said_again_counts_once() {
     let first = story.deliver(&message);
     let second = story.deliver(&message);
     assert_eq!(story.came.len(), 1);
+    // More than a few copies are not kept.
+    let others = [0; 3].map(|_| story.deliver(&message));
+    let refused = story.next();
+    assert_eq!((refused.sequence, refused.status), (others[2], 0x64));
     story.answer(story.came[0].reply, Answer::Taken);
     assert_eq!((story.next().sequence, story.next().sequence), (first, second));
+    story.asked.clear();
     // Answered is answered: people do write the same twice.
     story.deliver(&message);
     assert_eq!(story.came.len(), 2);
@@ -590,7 +746,7 @@ fn what_is_said_again_counts_once() {
     assert_eq!(story.came.len(), 3, "that was it");
     // The text is still under way when it is said again on another connection.
     story.hang_up();
-    story.run_until(story.now + seconds(1));
+    story.run_until(story.now + seconds(2));
     story.is_connected = true;
     story.link.handle_connected(story.now);
     story.settle();
@@ -598,7 +754,7 @@ fn what_is_said_again_counts_once() {
     let again = story.deliver(&message);
     story.answer(story.came[2].reply, Answer::Taken);
     assert_eq!((story.next().sequence, story.came.len(), story.asked.len()), (again, 3, 0));
-    assert_eq!(story.link.counters().repeated, 3);
+    assert_eq!(story.link.counters().repeated, 6);
 }
 
 #[test]
@@ -617,28 +773,56 @@ fn a_text_that_is_never_answered_is_forgotten() {
 }
 
 #[test]
-fn an_end_is_said() {
-    let mut story = Story::bound(config());
+fn an_end_waits_for_what_is_outstanding_and_is_said() {
+    let mut story = Story::bound(Config { window: 1, ..config() });
+    let message = ShortMessage::ucs2("8613800000001", "8617000000001", "words");
+    story.deliver(&message);
     story.submit(1, "under way");
+    story.submit(2, "waits");
     story.link.unbind(story.now);
     story.settle();
-    assert_eq!(story.results, [(1, Err(Failure::Silent))]);
-    story.asked.pop_front();
+    story.deliver(&ShortMessage { data_coding: 3, ..message.clone() });
     story.respond(0);
-    assert!(story.link.has_ended());
+    story.answer(story.came[0].reply, Answer::Taken);
     ladder(
         &story,
         "
+   0.000  ◀── deliver_sm #101
+   0.000  text \"words\"
    0.000  ──▶ submit_sm #2
+   0.000  submitted 2 Err(Unbound)
+   0.000  ◀── deliver_sm #102
+   0.000  ──▶ deliver_sm_resp #102 0x64
+   0.000  ◀── submit_sm_resp #2
+   0.000  submitted 1 Ok(1)
+   0.000  ──▶ deliver_sm_resp #101
    0.000  ──▶ unbind #3
-   0.000  submitted 1 Err(Silent)
-   0.000  ◀── unbind_resp #3
-   0.000  close
 ",
     );
-    story.submit(2, "too late");
-    assert_eq!(story.results[1], (2, Err(Failure::Unbound)));
+    let unbind = story.asked.pop_back().expect("it is said");
+    story.say(unbind.response(0));
+    assert!(story.link.has_ended() && !story.is_connected);
+    story.submit(3, "too late");
+    assert_eq!(story.results[2], (3, Err(Failure::Unbound)));
     assert_eq!(story.link.poll_timeout(), None);
+
+    // Nobody waits for ever.
+    let mut story = Story::bound(config());
+    story.deliver(&message);
+    story.submit(1, "under way");
+    story.link.unbind(story.now);
+    story.run_until(seconds(20));
+    ladder(
+        &story,
+        "
+   0.000  ◀── deliver_sm #101
+   0.000  text \"words\"
+   0.000  ──▶ submit_sm #2
+  10.000  submitted 1 Err(Silent)
+  10.000  ──▶ unbind #3
+  20.000  close
+",
+    );
 
     // The SMSC wants it to end, and will be asked again.
     let mut story = Story::bound(config());
@@ -677,7 +861,14 @@ fn what_is_no_pdu_ends_the_connection_and_what_is_unknown_does_not() {
     // A deliver_sm that is cut short; responses to nothing.
     story.say(Pdu { id: id::DELIVER_SM, status: 0, sequence: 60, body: vec![0; 5] });
     let response = story.next();
-    assert_eq!((response.id, response.sequence, response.status), (id::DELIVER_SM | id::RESPONSE, 60, 0x65));
+    assert_eq!((response.id, response.sequence, response.status), (id::DELIVER_SM | id::RESPONSE, 60, 0x66));
+    // Optional parameters that are nobody's business here, and wrong in themselves; a sender whose name is no ASCII.
+    let tlvs = vec![(0x0204, vec![1]), (0x0381, vec![0; 40]), (0x001e, vec![b'x'; 70]), (0x1400, vec![])];
+    let message = ShortMessage { tlvs, ..ShortMessage::ucs2("8613800000001", "8617000000001", "words") };
+    let mut body = message.write();
+    body.extend([0x04, 0x24, 0xff]);
+    story.say(Pdu { id: id::DELIVER_SM, status: 0, sequence: 61, body });
+    assert_eq!(story.came.pop().map(|text| text.content), Some("words".to_owned()));
     for response in [id::SUBMIT_SM, id::ENQUIRE_LINK, id::BIND_TRANSCEIVER, id::UNBIND, 0x103] {
         story.say(Pdu { id: response | id::RESPONSE, status: 0, sequence: 1, body: b"x\0".to_vec() });
     }
@@ -693,10 +884,10 @@ fn limits_are_answered() {
     assert_eq!(story.results, [(1_000, Err(Failure::Full))]);
 
     let mut story = Story::bound(config());
-    for number in 0..1_001 {
+    for number in 0..251 {
         story.deliver(&ShortMessage::ucs2(&format!("86138{number:08}"), "8617000000001", "words"));
     }
-    assert_eq!((story.came.len(), story.asked.len(), story.next().status), (1_000, 1, 0x64));
+    assert_eq!((story.came.len(), story.asked.len(), story.next().status), (250, 1, 0x64));
 
     let mut story = Story::bound(config());
     let text = "汉".repeat(100);

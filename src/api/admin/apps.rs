@@ -77,32 +77,6 @@ impl SecondCallWord {
     }
 }
 
-/// How an app's notifications are signed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum SignatureWord {
-    /// HMAC-SHA-256, header `X-AKSK`.
-    Aksk,
-    /// SHA-256, header `X-WSSE`.
-    Wsse,
-}
-
-impl SignatureWord {
-    const fn of(generation: Generation) -> SignatureWord {
-        match generation {
-            Generation::Aksk => SignatureWord::Aksk,
-            Generation::Wsse => SignatureWord::Wsse,
-        }
-    }
-
-    const fn generation(self) -> Generation {
-        match self {
-            SignatureWord::Aksk => Generation::Aksk,
-            SignatureWord::Wsse => Generation::Wsse,
-        }
-    }
-}
-
 /// An application.
 #[derive(Serialize, ToSchema)]
 struct AppView {
@@ -133,8 +107,9 @@ struct AppView {
     sms_url: Option<String>,
     sms_control_url: Option<String>,
     number_url: Option<String>,
-    signature: SignatureWord,
+    signature: Generation,
     sms: Sms,
+    sms_content: bool,
     block_timeout_seconds: u32,
     block_default: BlockDefault,
     /// It stands in the operator's file, and is changed there only.
@@ -168,8 +143,9 @@ impl AppView {
             sms_url: app.sms_url,
             sms_control_url: app.sms_control_url,
             number_url: app.number_url,
-            signature: SignatureWord::of(app.signature),
+            signature: app.signature,
             sms: app.sms,
+            sms_content: app.sms_content,
             block_timeout_seconds: app.block_timeout_seconds,
             block_default: app.block_default,
             is_configured: app.is_configured,
@@ -240,9 +216,11 @@ struct AppChange {
     number_url: Option<String>,
     /// How what it is told is signed with its secret. A new app has `aksk`.
     #[schema(inline)]
-    signature: Option<SignatureWord>,
+    signature: Option<Generation>,
     /// What becomes of text messages.
     sms: Option<Sms>,
+    /// It is told their words too, as `smsContent`, from the next one on. A new app is not.
+    sms_content: Option<bool>,
     /// How long the customer's answer to a text is waited for, 1 to 10.
     #[schema(minimum = 1, maximum = 10)]
     block_timeout_seconds: Option<u32>,
@@ -298,8 +276,9 @@ impl AppChange {
         ] {
             set(field, url.map(|url| Some(url).filter(|url| !url.is_empty())));
         }
-        set(&mut app.signature, self.signature.map(SignatureWord::generation));
+        set(&mut app.signature, self.signature);
         set(&mut app.sms, self.sms);
+        set(&mut app.sms_content, self.sms_content);
         set(&mut app.block_timeout_seconds, self.block_timeout_seconds);
         set(&mut app.block_default, self.block_default);
         let made_up = match self.secret {

@@ -96,6 +96,18 @@ pub(super) fn bad_cursor() -> Refusal {
     Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_cursor", "cursor: send next_cursor of the part before")
 }
 
+/// The times of a question, in milliseconds of UNIX time: they have 63 bits, and an order.
+pub(super) fn span(from: Option<u64>, to: Option<u64>) -> Result<(), Refusal> {
+    let bad = |message| Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
+    if from.into_iter().chain(to).any(|time| i64::try_from(time).is_err()) {
+        return bad("times are milliseconds of UNIX time: the year 292278994 is too far");
+    }
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        return bad("from is later than to: both are milliseconds of UNIX time");
+    }
+    Ok(())
+}
+
 /// A number in a path, a query or a body.
 pub(super) fn number(field: &str, text: &str) -> Result<Number, Refusal> {
     // In a query a + that is not escaped is a space.

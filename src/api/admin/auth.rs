@@ -143,9 +143,9 @@ pub(super) struct Actor {
     pub(super) who: Arc<str>,
     /// From where.
     pub(super) from: IpAddr,
-    /// Method and path, as it is declared: without numbers.
     /// What they may do.
     pub(super) scope: Scope,
+    /// Method and path, as it is declared: without numbers.
     pub(super) action: String,
     /// What is answered if all goes well.
     pub(super) success: StatusCode,

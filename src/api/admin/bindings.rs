@@ -1,12 +1,13 @@
 //! `/bindings`: relations of every app, to be found, made and ended. What a customer's program says of one at length (prompts,
 //! directions, call-backs) it says by its own API.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use numbering::{Area, Ax, Axb, Axe, Binding, CallBack, Extension, Kind, Mode, Number, SubscriptionId, TimeUnit, Wish};
+use numbering::{Area, Ax, Axb, Axe, Binding, CallBack, Extension, Mode, Number, SubscriptionId, TimeUnit, Wish};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,7 +20,7 @@ use super::asked::{
 };
 use super::auth::Actor;
 use crate::api::refusal::Refusal;
-use crate::apps::Account;
+use crate::apps::{Account, is_party};
 use crate::registry::Books;
 
 /// Bindings that one request looks at: the registry serves everybody else in between.
@@ -200,19 +201,15 @@ const MAX_DURATION: u32 = 7_776_000;
 /// The longest `user_data`, in characters.
 const MAX_USER_DATA: usize = 256;
 
-fn bad(message: &'static str) -> Refusal {
+fn bad(message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", message)
 }
 
 /// A number that may be a party: a mobile's or a fixed line's of +86 (product rule M5).
 fn party(field: &'static str, text: &str) -> Result<Number, Refusal> {
     let party = number(field, text)?;
-    match party.kind() {
-        Kind::Mobile | Kind::Fixed { .. } => Ok(party),
-        Kind::Service400 | Kind::Service95 | Kind::Protected700 | Kind::Other => {
-            Err(bad("a and b: numbers of mobiles or fixed lines of +86"))
-        }
-    }
+    let message = || bad(format!("{field}: send the number of a mobile or a fixed line of +86"));
+    if is_party(party) { Ok(party) } else { Err(message()) }
 }
 
 impl NewBinding {

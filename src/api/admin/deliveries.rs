@@ -8,82 +8,14 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::asked::{Asked, Given, Listed, Part, Path, bad_cursor, no_app, not_found, shown};
+use super::asked::{Asked, Given, Listed, Part, Path, bad_cursor, no_app, not_found, shown, span};
 use super::auth::{Actor, Scope};
-use super::{Admin, DeliveryFilter, DeliveryView, unavailable};
+use super::{Admin, DeliveryView, unavailable};
 use crate::api::refusal::Refusal;
-use crate::notify::{self, Channel, Cursor};
+use crate::notify::{self, Channel, Cursor, LogQuery, PAGE};
 
 pub(super) fn routes() -> OpenApiRouter<Admin> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(replay)).routes(routes!(replay_since))
-}
-
-/// What an app is told of, by a URL of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ChannelWord {
-    /// What happens to calls: `status_url`.
-    Status,
-    /// Records of calls: `fee_url`.
-    Fee,
-    /// Text messages: `sms_url`.
-    Sms,
-    /// States of X: `number_url`.
-    Number,
-}
-
-impl From<Channel> for ChannelWord {
-    fn from(channel: Channel) -> ChannelWord {
-        match channel {
-            Channel::Status => ChannelWord::Status,
-            Channel::Fee => ChannelWord::Fee,
-            Channel::Sms => ChannelWord::Sms,
-            Channel::Number => ChannelWord::Number,
-        }
-    }
-}
-
-impl From<ChannelWord> for Channel {
-    fn from(word: ChannelWord) -> Channel {
-        match word {
-            ChannelWord::Status => Channel::Status,
-            ChannelWord::Fee => Channel::Fee,
-            ChannelWord::Sms => Channel::Sms,
-            ChannelWord::Number => Channel::Number,
-        }
-    }
-}
-
-/// What has become of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StateWord {
-    /// It is to be delivered.
-    Pending,
-    /// The customer has it.
-    Delivered,
-    /// Nobody tries any more.
-    GivenUp,
-}
-
-impl From<notify::State> for StateWord {
-    fn from(state: notify::State) -> StateWord {
-        match state {
-            notify::State::Pending => StateWord::Pending,
-            notify::State::Delivered => StateWord::Delivered,
-            notify::State::GivenUp => StateWord::GivenUp,
-        }
-    }
-}
-
-impl From<StateWord> for notify::State {
-    fn from(word: StateWord) -> notify::State {
-        match word {
-            StateWord::Pending => notify::State::Pending,
-            StateWord::Delivered => notify::State::Delivered,
-            StateWord::GivenUp => notify::State::GivenUp,
-        }
-    }
 }
 
 /// Which of what customers' systems are told.
@@ -94,10 +26,10 @@ struct Deliveries {
     app: Option<String>,
     /// By this URL.
     #[param(inline)]
-    channel: Option<ChannelWord>,
+    channel: Option<Channel>,
     /// Of which this has become.
     #[param(inline)]
-    state: Option<StateWord>,
+    state: Option<notify::State>,
     /// Of this call (`sessionId`) or text message.
     session: Option<String>,
     /// Happened at this time or later, in milliseconds of UNIX time.
@@ -114,7 +46,7 @@ struct Since {
     app: String,
     // By which URL. A description beside the words would make of them what nothing can be.
     #[schema(inline)]
-    channel: ChannelWord,
+    channel: Channel,
     /// What happened then or later, in milliseconds of UNIX time.
     since: u64,
 }
@@ -124,16 +56,6 @@ struct Since {
 struct Replayed {
     /// How many notices wait to be delivered again. It ends where too many of the app wait: ask again from there.
     count: u64,
-}
-
-/// The documents' times have 63 bits.
-fn is_too_far(time: u64) -> bool {
-    i64::try_from(time).is_err()
-}
-
-fn too_far() -> Refusal {
-    let message = "times are milliseconds of UNIX time: the year 292278994 is too far";
-    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message)
 }
 
 /// What customers' systems were told and are to be told, the latest first. That it is read is written down.
@@ -147,31 +69,21 @@ async fn list(
 ) -> Result<Json<Listed<DeliveryView>>, Refusal> {
     let limit = part.limit()?;
     let after = part.cursor.as_deref().map(|text| cursor(text).ok_or_else(bad_cursor)).transpose()?;
-    if asked.from.into_iter().chain(asked.to).any(is_too_far) {
-        return Err(too_far());
-    }
-    if asked.from.zip(asked.to).is_some_and(|(from, to)| from > to) {
-        let message = "from is later than to: both are milliseconds of UNIX time";
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
-    }
-    let filter = DeliveryFilter {
+    span(asked.from, asked.to)?;
+    let query = LogQuery {
         app: asked.app,
-        channel: asked.channel.map(Channel::from),
-        state: asked.state.map(notify::State::from),
+        channel: asked.channel,
+        state: asked.state,
         session: asked.session,
+        notice_id: None,
         from: asked.from,
         to: asked.to,
         after,
-        limit,
+        limit: u32::try_from(limit).unwrap_or(PAGE),
+        has_bodies: actor.scope == Scope::Full,
     };
-    let scope = actor.scope;
-    admin.note(actor, told(&filter)).await?;
-    let mut found = (admin.0.hooks.deliveries)(filter).await.map_err(unavailable)?;
-    match scope {
-        Scope::Full => {}
-        Scope::Read => found.items.iter_mut().for_each(|item| item.body = None),
-    }
-    Ok(Json(found))
+    admin.note(actor, told(&query)).await?;
+    (admin.0.hooks.deliveries)(query).await.map_err(unavailable).map(Json)
 }
 
 /// When something happened, and its place: `1795651200000-17`.
@@ -181,7 +93,7 @@ fn cursor(text: &str) -> Option<Cursor> {
 }
 
 /// What was looked for, for the audit log.
-fn told(filter: &DeliveryFilter) -> String {
+fn told(filter: &LogQuery) -> String {
     let mut words = Vec::new();
     let mut say = |name: &str, value: Option<String>| words.extend(value.map(|value| format!("{name} {value}")));
     say("app", filter.app.as_deref().map(shown));
@@ -219,10 +131,7 @@ async fn replay_since(
     Given(asked): Given<Since>,
 ) -> Result<Json<Replayed>, Refusal> {
     let Since { app, channel, since } = asked;
-    if is_too_far(since) {
-        return Err(too_far());
-    }
-    let channel = Channel::from(channel);
+    span(Some(since), None)?;
     let detail = format!("app {}, channel {}, since {since}", shown(&app), channel.as_str());
     let find = move |books: &mut crate::registry::Books| {
         let id = books.app_id(&app).ok_or_else(no_app)?;

@@ -8,9 +8,8 @@ use numbering::Number;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::deliveries::{ChannelWord, StateWord};
 use super::{Listed, Whole};
-use crate::notify::{Channel, Cursor, State};
+use crate::notify::{Channel, LogQuery, State};
 use crate::registry::Unavailable;
 
 /// Asks somebody something.
@@ -26,7 +25,7 @@ pub struct Hooks {
     /// Records of calls that have ended, the latest first.
     pub cdrs: Hook<CdrFilter, Listed<CdrView>>,
     /// What customers' systems were told, the latest first.
-    pub deliveries: Hook<DeliveryFilter, Listed<DeliveryView>>,
+    pub deliveries: Hook<LogQuery, Listed<DeliveryView>>,
     /// Tells something once more, by its `id`; whether that can be.
     pub replay: Hook<u64, bool>,
     /// Tells an app once more all that happened since, by a channel; how much that is.
@@ -128,27 +127,6 @@ pub struct CdrView {
     pub record: serde_json::Value,
 }
 
-/// Which of what customers' systems are told.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct DeliveryFilter {
-    /// To this app.
-    pub app: Option<String>,
-    /// By this URL.
-    pub channel: Option<Channel>,
-    /// Of which this has become.
-    pub state: Option<State>,
-    /// Of this call, or message.
-    pub session: Option<String>,
-    /// Happened at this time or later (milliseconds of UNIX time).
-    pub from: Option<u64>,
-    /// Happened before this time.
-    pub to: Option<u64>,
-    /// The last of the part before.
-    pub after: Option<Cursor>,
-    /// At most so many.
-    pub limit: usize,
-}
-
 /// Something that a customer's system is told.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeliveryView {
@@ -160,14 +138,14 @@ pub struct DeliveryView {
     pub app: String,
     /// By which URL.
     #[schema(inline)]
-    pub channel: ChannelWord,
+    pub channel: Channel,
     /// The call (`sessionId`) or text message that it belongs to; what it belongs to is told in its order.
     pub session: String,
     /// When it happened, in milliseconds of UNIX time.
     pub created: u64,
     /// What has become of it.
     #[schema(inline)]
-    pub state: StateWord,
+    pub state: State,
     /// When it is tried next; absent while it waits for one before it.
     pub due: Option<u64>,
     /// How often it was tried.

@@ -37,9 +37,7 @@ mod records;
 
 pub use asked::{Listed, Whole};
 pub use auth::{Scope, Token, Tokens};
-pub use hooks::{
-    AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, DeliveryFilter, DeliveryView, Hook, Hooks, Why,
-};
+pub use hooks::{AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, DeliveryView, Hook, Hooks, Why};
 
 use auth::{Actor, Wrong};
 

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::asked::{Asked, Listed, Part, Path, Whole, bad_cursor, not_found, number, shown};
+use super::asked::{Asked, Listed, Part, Path, Whole, bad_cursor, not_found, number, shown, span};
 use super::auth::Actor;
 use super::{Admin, AuditFilter, AuditView, CallFilter, CallView, CdrFilter, CdrView, Why, unavailable};
 use crate::api::refusal::Refusal;
@@ -118,14 +118,7 @@ async fn cdrs(
     if part.cursor.as_deref().is_some_and(|text| !is_cursor(text)) {
         return Err(bad_cursor());
     }
-    if from.into_iter().chain(to).any(|time| i64::try_from(time).is_err()) {
-        let message = "from and to are milliseconds of UNIX time: the year 292278994 is too far";
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
-    }
-    if from.zip(to).is_some_and(|(from, to)| from > to) {
-        let message = "from is later than to: both are milliseconds of UNIX time";
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_time", message));
-    }
+    span(from, to)?;
     let filter = CdrFilter { from, to, number, x, app, cause, session_id, cursor: part.cursor, limit };
     admin.note(actor, told(&filter)).await?;
     (admin.0.hooks.cdrs)(filter).await.map_err(unavailable).map(Json)

@@ -12,6 +12,7 @@ use numbering::{AppId, Axb, Binding, Bindings, Limits, Number, SubscriptionId, V
 use tower::ServiceExt;
 
 use super::*;
+use crate::notify::{Channel, LogQuery, State};
 use crate::registry::Opened;
 use crate::store::{AuditQuery, Reader, Store};
 
@@ -87,10 +88,10 @@ fn hooks(asked: &Arc<Mutex<Vec<String>>>) -> Hooks {
         id: 17,
         notice_id: "s0-fee".into(),
         app: "shop".into(),
-        channel: deliveries::ChannelWord::Fee,
+        channel: Channel::Fee,
         session: "s0".into(),
         created: 2,
-        state: deliveries::StateWord::GivenUp,
+        state: State::GivenUp,
         due: None,
         attempts: 7,
         status: Some(500),
@@ -119,9 +120,11 @@ fn hooks(asked: &Arc<Mutex<Vec<String>>>) -> Hooks {
             cdrs(format!("{filter:?}"));
             Listed { items: vec![record()], next_cursor: Some("more".into()) }
         }),
-        deliveries: hook(move |filter: DeliveryFilter| {
-            deliveries(format!("{filter:?}"));
-            Listed { items: vec![delivery()], next_cursor: Some("2-17".into()) }
+        deliveries: hook(move |query: LogQuery| {
+            deliveries(format!("{query:?}"));
+            let found = delivery();
+            let found = DeliveryView { body: found.body.filter(|_| query.has_bodies), ..found };
+            Listed { items: vec![found], next_cursor: Some("2-17".into()) }
         }),
         replay: hook(move |id: u64| {
             replay(format!("replay {id}"));
@@ -514,6 +517,12 @@ async fn an_app_says_where_it_is_told_and_no_forbidden_address() {
     let changed = bench.ask("PATCH", "/apps/shop", change).await.json;
     assert_eq!((&changed["status_url"], &changed["signature"]), (&Value::Null, &json!("wsse")));
     assert_eq!((told().status_url, told().number_url.as_deref()), (None, Some("http://198.51.101.7:8000/num")));
+    assert_eq!((&changed["sms_content"], told().sms_content), (&json!(false), false));
+    for words in [true, false] {
+        let changed = bench.ask("PATCH", "/apps/shop", json!({"sms_content": words})).await.json;
+        assert_eq!((&changed["sms_content"], told().sms_content), (&json!(words), words));
+        assert_eq!((told().number_url.is_some(), told().signature), (true, crate::apps::Generation::Wsse));
+    }
     for (url, mend) in [
         ("http://127.0.0.1/", "[notify] allow"),
         ("http://[::ffff:10.0.0.1]/", "[notify] allow"),

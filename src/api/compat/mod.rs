@@ -111,7 +111,7 @@ impl Compat {
 
     async fn answer(&self, operation: &Operation, parts: &request::Parts, body: Body) -> Result<Done, Refused> {
         let at = self.clock.now();
-        let unix_ms = u64::try_from(self.clock.unix(at).as_millis()).unwrap_or(u64::MAX);
+        let unix_ms = self.clock.unix_ms(at);
         let now = Now { unix_ms, monotonic: at };
         let admitted = self.gate.admit(now, source(parts), &parts.headers, &(self.accounts)());
         let account = admitted.inspect_err(|code| debug!(op = operation.name, code = code.number(), "not let in"))?;

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::Receiver;
+use super::{Counters, Receiver, count};
 use crate::apps::Accounts;
 use crate::notify::client::{Client, Failure};
 
@@ -29,6 +29,24 @@ pub enum NoAnswer {
     Failed(Failure),
 }
 
+/// What becomes of questions, as labels; the places are those of [`Counters::questions`].
+pub const QUESTIONS: [&str; 4] = ["answered", "no_url", "busy", "failed"];
+
+impl Counters {
+    fn on_question<T>(&self, app: &str, answer: &Result<T, NoAnswer>) {
+        let place = match answer {
+            Ok(_) => 0,
+            Err(NoAnswer::NoUrl) => 1,
+            Err(NoAnswer::Busy) => 2,
+            Err(NoAnswer::Failed(failure)) => {
+                tracing::debug!(app, %failure, "a customer's system has not said what is to become of a text message");
+                3
+            }
+        };
+        count(&self.questions[place]);
+    }
+}
+
 /// Asks; clones are the same.
 #[derive(Clone)]
 pub struct Asker {
@@ -39,6 +57,7 @@ struct Inner {
     runtime: Handle,
     client: ArcSwap<Client>,
     accounts: Arc<ArcSwap<Accounts>>,
+    counters: Arc<Counters>,
     /// Questions that wait, by app.
     waiting: Mutex<HashMap<Arc<str>, usize>>,
 }
@@ -50,9 +69,14 @@ impl fmt::Debug for Asker {
 }
 
 impl Asker {
-    pub(super) fn new(runtime: Handle, client: Client, accounts: Arc<ArcSwap<Accounts>>) -> Asker {
+    pub(super) fn new(
+        runtime: Handle,
+        client: Client,
+        accounts: Arc<ArcSwap<Accounts>>,
+        counters: Arc<Counters>,
+    ) -> Asker {
         let client = ArcSwap::from_pointee(client);
-        Asker { inner: Arc::new(Inner { runtime, client, accounts, waiting: Mutex::default() }) }
+        Asker { inner: Arc::new(Inner { runtime, client, accounts, counters, waiting: Mutex::default() }) }
     }
 
     pub(super) fn set_client(&self, client: Client) {
@@ -68,6 +92,11 @@ impl Asker {
         body: impl Into<Bytes>,
         then: impl FnOnce(Result<(u16, Vec<u8>), NoAnswer>) + Send + 'static,
     ) {
+        let (counters, of_app) = (Arc::clone(&self.inner.counters), Arc::clone(app));
+        let then = move |answer| {
+            counters.on_question(&of_app, &answer);
+            then(answer);
+        };
         let accounts = self.inner.accounts.load();
         let account = accounts.named(app);
         let url = account.and_then(|account| Some((account, account.notify.sms_control_url.as_ref()?)));
@@ -75,7 +104,7 @@ impl Asker {
         let client = Client::clone(&self.inner.client.load());
         let message = match Receiver::new(account, url).message(&client, None, body.into()) {
             Ok(message) => message,
-            Err(failure) => return then(Err(NoAnswer::Failed(failure))),
+            Err(error) => return then(Err(NoAnswer::Failed(Failure::Url(error)))),
         };
         let Some(place) = self.take_place(app) else { return then(Err(NoAnswer::Busy)) };
         self.inner.runtime.spawn(async move {

@@ -36,17 +36,15 @@ pub(super) struct LaneId {
     pub(super) channel: Channel,
 }
 
-/// A notice that waits to be sent.
+/// A notice that waits to be sent, or some of one session that the queue has put together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Item {
-    /// Its row in the queue.
-    pub(super) row: u64,
-    /// By what a receiver knows it.
+    /// Their rows in the queue, each with how often it was tried.
+    pub(super) rows: Vec<(u64, u32)>,
+    /// By what a receiver knows them.
     pub(super) id: Box<str>,
     /// JSON.
     pub(super) body: Box<str>,
-    /// How often it was tried.
-    pub(super) attempts: u32,
 }
 
 /// What is to be done.
@@ -133,11 +131,6 @@ impl Lanes {
         self.in_flight
     }
 
-    /// Endpoints that are left alone.
-    pub(super) fn resting(&self) -> usize {
-        self.lanes.values().filter(|lane| !lane.breaker.is_closed()).count()
-    }
-
     /// The queue has something for a lane.
     pub(super) fn on_news(&mut self, id: &LaneId) {
         self.lanes.entry(id.clone()).or_default().is_hungry = true;
@@ -150,9 +143,8 @@ impl Lanes {
         lane.is_fetching = false;
         lane.is_hungry = items.len() >= asked;
         for item in items {
-            if lane.held.insert(item.row) {
-                lane.stock.push_back(item);
-            }
+            lane.held.extend(item.rows.iter().map(|(row, _)| *row));
+            lane.stock.push_back(item);
         }
         if let Some(next) = next {
             self.wake(id, next);
@@ -354,8 +346,8 @@ impl Lane {
 
     /// Forgets what is fetched and not sent.
     fn give_back(&mut self) {
-        for item in self.stock.drain(..) {
-            self.held.remove(&item.row);
+        for (row, _) in self.stock.drain(..).flat_map(|item| item.rows) {
+            self.held.remove(&row);
         }
         self.is_hungry = true;
     }
@@ -366,12 +358,11 @@ impl Lane {
     }
 }
 
-/// The most notices that one message may carry.
+/// The most items that one message may carry. States of X come put together, since they keep their order.
 const fn most_of(channel: Channel) -> usize {
     match channel {
-        Channel::Status | Channel::Sms => 1,
+        Channel::Status | Channel::Sms | Channel::Number => 1,
         Channel::Fee => 50,
-        Channel::Number => 100,
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::client::{self, Client, Failure, Line, Message};
+use super::guard::UrlError;
 use super::sign::Signer;
 use super::{Channel, FailedBy, Outcome, Pending, Queue, RETRIES, message, millis};
 use crate::apps::{Account, Accounts};
@@ -36,7 +37,7 @@ mod ask;
 mod breaker;
 mod lanes;
 
-pub use ask::{Asker, NoAnswer};
+pub use ask::{Asker, NoAnswer, QUESTIONS};
 use lanes::{Change, Item, LaneId, Lanes, Limits, Order, Verdict};
 
 /// Messages in flight, of everybody.
@@ -65,14 +66,14 @@ pub struct Settings {
 /// What has happened.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Messages that were taken, by channel.
-    pub taken: [AtomicU64; 4],
     /// Messages that were not, by why; the places are those of [`FailedBy::ALL`].
     pub failed: [AtomicU64; FailedBy::ALL.len()],
     /// Messages that our own system kept from being sent.
     pub kept: AtomicU64,
     /// Endpoints that began to rest.
     pub rests: AtomicU64,
+    /// Questions of what is to become of a text message; the places are those of [`QUESTIONS`].
+    pub questions: [AtomicU64; QUESTIONS.len()],
     /// Messages in flight, now.
     pub in_flight: AtomicU64,
     /// Endpoints that rest, now.
@@ -83,30 +84,29 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-impl From<Failure> for FailedBy {
-    /// As the log knows it. What is our own doing is not written there, and counts as a closed line if it were.
-    fn from(failure: Failure) -> FailedBy {
-        match failure {
-            Failure::Url(_) => FailedBy::Url,
-            Failure::Forbidden(_) => FailedBy::Forbidden,
-            Failure::NoAddress => FailedBy::NoAddress,
-            Failure::Refused => FailedBy::Refused,
-            Failure::Unreachable => FailedBy::Unreachable,
-            Failure::ConnectTimeout => FailedBy::ConnectTimeout,
-            Failure::Proxy(_) => FailedBy::Proxy,
-            Failure::TlsName => FailedBy::TlsName,
-            Failure::TlsIssuer => FailedBy::TlsIssuer,
-            Failure::TlsExpired => FailedBy::TlsExpired,
-            Failure::TlsCertificate => FailedBy::TlsCertificate,
-            Failure::TlsProtocol => FailedBy::TlsProtocol,
-            Failure::Timeout => FailedBy::Timeout,
-            Failure::Closed | Failure::System => FailedBy::Closed,
-            Failure::Garbage => FailedBy::Garbage,
-            Failure::Redirect(_) => FailedBy::Redirect,
-            Failure::Status(_) => FailedBy::Status,
-            Failure::Answer => FailedBy::Answer,
-        }
-    }
+/// As the log knows it; `None`: it is our own doing, and is not written there.
+fn blamed(failure: Failure) -> Option<FailedBy> {
+    Some(match failure {
+        Failure::Url(_) => FailedBy::Url,
+        Failure::Forbidden(_) => FailedBy::Forbidden,
+        Failure::NoAddress => FailedBy::NoAddress,
+        Failure::Refused => FailedBy::Refused,
+        Failure::Unreachable => FailedBy::Unreachable,
+        Failure::ConnectTimeout => FailedBy::ConnectTimeout,
+        Failure::Proxy(_) => FailedBy::Proxy,
+        Failure::TlsName => FailedBy::TlsName,
+        Failure::TlsIssuer => FailedBy::TlsIssuer,
+        Failure::TlsExpired => FailedBy::TlsExpired,
+        Failure::TlsCertificate => FailedBy::TlsCertificate,
+        Failure::TlsProtocol => FailedBy::TlsProtocol,
+        Failure::Timeout => FailedBy::Timeout,
+        Failure::Closed => FailedBy::Closed,
+        // Of a notice no answer is wanted.
+        Failure::Garbage | Failure::Answer => FailedBy::Garbage,
+        Failure::Redirect(_) => FailedBy::Redirect,
+        Failure::Status(_) => FailedBy::Status,
+        Failure::System => return None,
+    })
 }
 
 /// What the thread is told.
@@ -138,7 +138,7 @@ impl Deliverer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = Client::new(settings.client.clone(), clock)?;
         let counters = Arc::new(Counters::default());
-        let asker = Asker::new(runtime.handle().clone(), client.clone(), Arc::clone(&accounts));
+        let asker = Asker::new(runtime.handle().clone(), client.clone(), Arc::clone(&accounts), Arc::clone(&counters));
         let lanes = Lanes::new(Limits { window: settings.connections_per_app.max(1), total: TOTAL });
         let (wish, wishes) = watch::channel(Wish::Serve(Arc::new(settings)));
         let engine = Engine {
@@ -228,8 +228,8 @@ impl Receiver {
         Some(Receiver::new(account, channel.url(account)?))
     }
 
-    fn message(self, client: &Client, id: Option<HeaderValue>, body: Bytes) -> Result<Message, Failure> {
-        let url = client.settings().guard.check(&self.url).map_err(Failure::Url)?;
+    fn message(self, client: &Client, id: Option<HeaderValue>, body: Bytes) -> Result<Message, UrlError> {
+        let url = client.settings().guard.check(&self.url)?;
         Ok(Message { url: Arc::new(url), signer: self.signer, id, body })
     }
 }
@@ -275,7 +275,7 @@ impl Engine {
             }
             self.settle();
             self.counters.in_flight.store(self.lanes.in_flight() as u64, Relaxed);
-            self.counters.resting.store(self.lanes.resting() as u64, Relaxed);
+            self.counters.resting.store(self.tried.len() as u64, Relaxed);
             let has_old = !self.lines.is_empty() || !self.tried.is_empty();
             let tick = has_old.then_some(self.tick_at);
             let due = [self.lanes.due(), self.look_at, tick].into_iter().flatten().min();
@@ -366,7 +366,7 @@ impl Engine {
     }
 
     fn send(&mut self, lane: LaneId, items: Vec<Item>) {
-        let notices = items.iter().map(|item| (item.row, item.attempts)).collect();
+        let notices = items.iter().flat_map(|item| item.rows.iter().copied()).collect();
         let running = Running { lane, notices };
         let Some(receiver) = Receiver::find(&self.accounts, &running.lane.app, running.lane.channel) else {
             return self.on_sent(running, Err((FailedBy::NoUrl, None)));
@@ -377,7 +377,7 @@ impl Engine {
         let bodies: Vec<&str> = items.iter().map(|item| &*item.body).collect();
         let body = Bytes::from(message::whole(running.lane.channel, &bodies));
         match receiver.message(&self.client, id, body) {
-            Err(failure) => self.on_sent(running, Err((failure.into(), None))),
+            Err(_) => self.on_sent(running, Err((FailedBy::Url, None))),
             Ok(message) => {
                 let line = self.lines.get_mut(&running.lane).and_then(Vec::pop);
                 self.idle -= usize::from(line.is_some());
@@ -400,9 +400,11 @@ impl Engine {
                     self.lines.entry(running.lane.clone()).or_default().push(line);
                 }
                 match result {
-                    Err(Failure::System) => self.on_kept(&running),
-                    Err(failure) => self.on_sent(running, Err((failure.into(), failure.status()))),
                     Ok(status) => self.on_sent(running, Ok(status)),
+                    Err(failure) => match blamed(failure) {
+                        Some(error) => self.on_sent(running, Err((error, failure.status()))),
+                        None => self.on_kept(&running),
+                    },
                 }
             }
             Err(error) => {
@@ -431,10 +433,7 @@ impl Engine {
         };
         self.outcomes.extend(rows.iter().copied().map(outcome));
         let (verdict, retry) = match result {
-            Ok(_) => {
-                count(&self.counters.taken[lane.channel.index()]);
-                (Verdict::Delivered, None)
-            }
+            Ok(_) => (Verdict::Delivered, None),
             Err((error, _)) => {
                 if let Some(place) = FailedBy::ALL.iter().position(|known| *known == error) {
                     count(&self.counters.failed[place]);
@@ -520,6 +519,8 @@ impl Engine {
 
 impl From<Pending> for Item {
     fn from(pending: Pending) -> Item {
-        Item { row: pending.id, id: pending.notice_id.into(), body: pending.body.into(), attempts: pending.attempts }
+        let Pending { id, notice_id, body, attempts, behind, .. } = pending;
+        let rows = std::iter::once((id, attempts)).chain(behind).collect();
+        Item { rows, id: notice_id.into(), body: body.into() }
     }
 }

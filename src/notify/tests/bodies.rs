@@ -173,7 +173,7 @@ fn a_text_message_has_the_fields_of_the_api() {
         x: n(8_675_512_340_001),
         at: 1_608_714_376_450,
         binding: SubscriptionId::parse(ID),
-        content: Some("您好 \"7\"".into()),
+        content: "您好 \"7\"".into(),
         result: 0,
         split: 2,
         direction: 1,
@@ -188,11 +188,13 @@ fn a_text_message_has_the_fields_of_the_api() {
         ),
         ID
     );
-    assert_eq!(message::sms_body(&sms), expected);
-    assert_eq!(message::sms(&sms).id, "m-1-sms-1608714376450");
+    assert_eq!(message::sms_body(&sms, true), expected);
+    assert_eq!(message::sms(&sms, true).body, expected);
+    assert_eq!(message::sms(&sms, false).body, expected.replace(r#""smsContent":"您好 \"7\"","#, ""));
+    assert_eq!(message::sms(&sms, false).id, "m-1-sms-1608714376450");
     assert!(!format!("{sms:?}").contains('您'));
-    let blocked = Sms { mode: SmsMode::Block, called: None, content: None, binding: None, user_text: None, ..sms };
-    let body = message::sms_body(&blocked);
+    let blocked = Sms { mode: SmsMode::Block, called: None, binding: None, user_text: None, ..sms };
+    let body = message::sms_body(&blocked, false);
     assert!(body.contains(r#""notificationMode":"Block""#));
     for absent in ["\"called\"", "smsContent", "subscriptionId", "userData"] {
         assert!(!body.contains(absent), "{absent}: {body}");

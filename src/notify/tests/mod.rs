@@ -10,7 +10,7 @@ use b2bua::outcome::Cause;
 use numbering::{AppId, Mode, Party, Rules, SubscriptionId};
 use tempfile::TempDir;
 
-use super::queue::{FILE, Rows};
+use super::rows::{FILE, Rows};
 use super::*;
 use crate::apps::{Account, Urls};
 
@@ -98,7 +98,7 @@ impl Table {
         let counters = Arc::new(Counters::default());
         let rows = Rows::open(folder.path(), limits, Arc::clone(&counters)).unwrap();
         let (sender, orders) = bounded(16);
-        let queue = Queue::open(folder.path(), &rows, sender, Arc::clone(&counters)).unwrap();
+        let queue = Queue::open(folder.path(), &rows, sender).unwrap();
         Table { rows, queue, counters, _orders: orders, folder }
     }
 
@@ -130,7 +130,8 @@ impl Table {
     }
 
     fn one(&self, notice_id: &str) -> Delivery {
-        let query = LogQuery { notice_id: Some(notice_id.to_owned()), limit: 2, ..LogQuery::default() };
+        let query =
+            LogQuery { notice_id: Some(notice_id.to_owned()), limit: 2, has_bodies: true, ..LogQuery::default() };
         let found: [Delivery; 1] = self.queue.log(&query).unwrap().try_into().expect("it is there once");
         let [found] = found;
         found

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::notify::writer::{frame, unframe};
+use crate::registry::Unavailable;
 
 struct Site {
     folder: TempDir,
@@ -18,7 +19,7 @@ impl Site {
     }
 
     fn now(&self) -> u64 {
-        millis(self.clock.unix(self.clock.now()))
+        self.clock.unix_ms(self.clock.now())
     }
 }
 
@@ -40,7 +41,7 @@ fn what_is_posted_is_due_and_what_is_settled_is_not() {
     let now = site.now();
     let due = queue.channels_due(now).unwrap();
     assert_eq!(due, [Channel::Status, Channel::Fee, Channel::Number].map(|channel| ("food".into(), channel)));
-    // Of an app's X one message after the other.
+    // Of an app's X one message after the other, of a hundred at most.
     assert_eq!(queue.due(now, "food", Channel::Number, 9, &HashSet::new()).unwrap().len(), 1);
     let [pending] = &queue.due(now, "food", Channel::Status, 9, &HashSet::new()).unwrap()[..] else { panic!() };
     assert!(pending.body.starts_with(r#"{"eventType":"callin""#));
@@ -71,9 +72,24 @@ fn replays_are_answered_when_they_are_done() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert_eq!(runtime.block_on(queue.replay(now, due[5].id)), Ok(true));
     assert_eq!(runtime.block_on(queue.replay(now, due[5].id)), Ok(false));
-    let replayed = runtime.block_on(queue.replay_since(now, "food".into(), Channel::Status, due[100].created));
+    let replayed = runtime.block_on(queue.replay_since(now, "food".into(), Channel::Status, millis(UNIX) + 100));
     assert_eq!(replayed, Ok(count - 100));
     assert_eq!(queue.due(now, "food", Channel::Status, usize::MAX, &HashSet::new()).unwrap().len() as u64, count - 99);
+    drop((outbox, queue));
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_replay_that_the_disk_does_not_take_is_counted() {
+    let site = Site::new();
+    let (outbox, queue, thread) = site.open();
+    let outside = rusqlite::Connection::open(site.folder.path().join(FILE)).unwrap();
+    outside.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(queue.replay(site.now(), 1)), Err(Unavailable));
+    assert_eq!(read(&outbox.counters().refused), 1);
+    outside.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(runtime.block_on(queue.replay(site.now(), 1)), Ok(false));
     drop((outbox, queue));
     thread.join().unwrap();
 }
@@ -200,10 +216,10 @@ fn what_was_posted_survives_a_kill() {
                 let session = format!("s{round}x{}", place / 3);
                 let at = Duration::from_millis(place % 3);
                 outbox.post_event(&call_event("food", &session, at, call_in()));
-                posted.send(format!("{session}-callin-{}", millis(clock.unix(at)))).unwrap();
+                posted.send(format!("{session}-callin-{}", clock.unix_ms(at))).unwrap();
                 if place % 500 == 0 {
                     // What was delivered stays delivered or waits; it is not gone.
-                    let now = millis(clock.unix(clock.now()));
+                    let now = clock.unix_ms(clock.now());
                     let due = queue.due(now, "food", Channel::Status, 200, &HashSet::new()).unwrap();
                     queue.settle(now, due.iter().map(|due| Outcome::Delivered { id: due.id, status: 200 }).collect());
                 }
@@ -295,7 +311,7 @@ fn figures() {
     println!("{count} posts: {:?} of CPU each, worst {worst:?}", spent / count as u32);
     until("all are stored", || read(&outbox.counters().posted[0]) == count);
     println!("stored after {:?}; unspooled {}", site.clock.now() - began, read(&outbox.counters().unspooled));
-    let now = millis(site.clock.unix(Duration::from_millis(count)));
+    let now = site.clock.unix_ms(Duration::from_millis(count));
     let (began, mut settled) = (site.clock.now(), 0);
     let mut reading = Duration::ZERO;
     while settled < count {

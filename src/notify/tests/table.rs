@@ -1,7 +1,11 @@
 //! The table in simulated time.
 
 use super::*;
-use crate::notify::queue::STEP;
+use rusqlite::params_from_iter;
+use rusqlite::types::Value;
+
+use crate::notify::log::question;
+use crate::notify::rows::STEP;
 
 #[test]
 fn a_notice_is_tried_after_1_4_9_106_203_and_300_minutes_and_then_given_up() {
@@ -16,7 +20,6 @@ fn a_notice_is_tried_after_1_4_9_106_203_and_300_minutes_and_then_given_up() {
         assert_eq!((entry.state, entry.attempts as usize), (State::Pending, attempt + 1));
         assert_eq!((entry.last_status, entry.last_error), (Some(500), Some(FailedBy::Status)));
         let next = now + minutes * MINUTE;
-        assert_eq!(table.queue.next_due(now).unwrap(), Some(next));
         assert_eq!(table.queue.next_due_of(now, "food", Channel::Status).unwrap(), Some(next));
         assert_eq!(table.queue.next_due_of(now, "food", Channel::Fee).unwrap(), None);
         assert!(table.due(next - 1, "food", Channel::Status).is_empty());
@@ -29,7 +32,7 @@ fn a_notice_is_tried_after_1_4_9_106_203_and_300_minutes_and_then_given_up() {
     let entry = table.one("s-status-0");
     assert_eq!((entry.state, entry.attempts, entry.due, entry.settled), (State::GivenUp, 7, None, Some(now)));
     assert_eq!((entry.last_status, entry.last_error), (None, Some(FailedBy::Timeout)));
-    assert_eq!(table.queue.next_due(0).unwrap(), None);
+    assert_eq!(table.queue.next_due_of(0, "food", Channel::Status).unwrap(), None);
     assert_eq!(read(&table.counters.failed[0]), 7);
     assert_eq!((read(&table.counters.given_up[0]), read(&table.counters.pending[0])), (1, 0));
     // What is said of it later changes nothing.
@@ -72,6 +75,59 @@ fn what_belongs_together_is_told_in_its_order() {
 }
 
 #[test]
+fn states_of_x_go_together_in_their_order_a_hundred_x_a_message() {
+    let mut table = Table::new(Limits::default());
+    let states = |count: u64| -> Vec<_> { (0..count).map(|last| (n(8_675_512_340_000 + last), None)).collect() };
+    let mut place = 0;
+    let mut of = |count| {
+        place += 1;
+        message::numbers(&"food".into(), &states(count), 5, place)
+    };
+    // 90 commits of one X each, one of 20, 100 and one more.
+    let mut notices: Vec<Notice> = (0..90).map(|_| of(1)).collect();
+    notices.extend([of(20), of(100), of(1)]);
+    notices.push(message::numbers(&"taxi".into(), &states(1), 5, 0));
+    table.insert(10, &notices);
+    let next = |table: &Table, now| -> Pending {
+        let due = table.queue.due(now, "food", Channel::Number, 9, &HashSet::new()).unwrap();
+        let [due]: [Pending; 1] = due.try_into().expect("one message");
+        due
+    };
+    let rows = |pending: &Pending| -> Vec<u64> {
+        std::iter::once(pending.id).chain(pending.behind.iter().map(|(row, _)| *row)).collect()
+    };
+    let first = next(&table, 10);
+    assert_eq!(rows(&first), (1..=90).collect::<Vec<_>>());
+    let ids: Vec<&str> = notices[..90].iter().map(|notice| &*notice.id).collect();
+    assert_eq!(first.notice_id, ids.join(","));
+    let whole: serde_json::Value = serde_json::from_str(&message::whole(Channel::Number, &[&first.body])).unwrap();
+    assert_eq!(whole["numInfo"].as_array().unwrap().len(), 90);
+    // It is on its way, and what is behind it waits.
+    let held = HashSet::from([1]);
+    assert!(table.queue.due(10, "food", Channel::Number, 9, &held).unwrap().is_empty());
+    // All of it fails, and comes again with its attempts.
+    rows(&first).into_iter().for_each(|row| table.failed(11, row));
+    assert!(table.queue.due(11, "food", Channel::Number, 9, &HashSet::new()).unwrap().is_empty());
+    let again = next(&table, 11 + MINUTE);
+    assert_eq!((rows(&again), again.attempts), (rows(&first), 1));
+    assert!(again.behind.iter().all(|(_, attempts)| *attempts == 1));
+    rows(&again).into_iter().for_each(|row| table.delivered(12 + MINUTE, row));
+    for expected in [91..=91, 92..=92, 93..=93] {
+        let due = next(&table, 12 + MINUTE);
+        assert_eq!(rows(&due), expected.collect::<Vec<_>>());
+        table.delivered(12 + MINUTE, due.id);
+    }
+    assert!(table.due(12 + MINUTE, "food", Channel::Number).is_empty());
+    // One that is replayed does not take with it what is on its way.
+    table.insert(20, &[of(1), of(1)]);
+    let late = next(&table, 20);
+    assert!(table.rows.replay(20, 3).unwrap());
+    let held = HashSet::from([late.id, late.behind[0].0]);
+    let [replayed] = &table.queue.due(20, "food", Channel::Number, 9, &held).unwrap()[..] else { panic!() };
+    assert_eq!((replayed.id, replayed.behind.len()), (3, 0));
+}
+
+#[test]
 fn a_notice_is_kept_once_whoever_posts_it_again() {
     let mut table = Table::new(Limits::default());
     let once = notice("food", Channel::Fee, "s", 1, 5);
@@ -80,7 +136,7 @@ fn a_notice_is_kept_once_whoever_posts_it_again() {
     table.delivered(11, id);
     table.insert(12, &[Notice { body: "{}".to_owned(), ..once }]);
     assert!(table.due(12, "food", Channel::Fee).is_empty());
-    assert_eq!((table.all().len(), &*table.one("s-fee-1").body), (1, "{\"place\":1}"));
+    assert_eq!((table.all().len(), table.one("s-fee-1").body.as_deref()), (1, Some("{\"place\":1}")));
     assert_eq!(read(&table.counters.posted[1]), 1);
 }
 
@@ -230,20 +286,27 @@ fn the_log_finds_what_fits_and_each_question_has_its_index() {
     assert_eq!(all.len(), 40);
     assert!(all.is_sorted_by_key(|entry| std::cmp::Reverse(entry.cursor())));
     let text = |text: &str| Some(text.to_owned());
-    for query in [
-        LogQuery::default(),
-        LogQuery { app: text("food"), ..LogQuery::default() },
-        LogQuery { app: text("taxi"), channel: Some(Channel::Fee), ..LogQuery::default() },
-        LogQuery { channel: Some(Channel::Fee), ..LogQuery::default() },
+    let connection = rusqlite::Connection::open(table.folder.path().join(FILE)).unwrap();
+    let plan = |sql: &str, values: Vec<Value>| -> Vec<String> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        statement.query_map(params_from_iter(values), |row| row.get(3)).unwrap().map(Result::unwrap).collect()
+    };
+    let states = State::ALL.map(Some).into_iter().chain([None]);
+    let of_app = states.flat_map(|state| {
+        let channels = [None, Some(Channel::Status), Some(Channel::Fee)].into_iter();
+        channels.flat_map(move |channel| {
+            [None, Some("food".to_owned())].map(|app| LogQuery { app, channel, state, ..LogQuery::default() })
+        })
+    });
+    let of_times = of_app.flat_map(|query| [query.clone(), LogQuery { from: Some(1003), to: Some(1007), ..query }]);
+    let of_sessions = [
         LogQuery { session: text("s3"), ..LogQuery::default() },
         LogQuery { session: text("s"), ..LogQuery::default() },
+        LogQuery { session: text("s3"), app: text("food"), state: Some(State::Pending), ..LogQuery::default() },
+        LogQuery { session: text("s3"), from: Some(1003), to: Some(1007), ..LogQuery::default() },
         LogQuery { notice_id: text("s3-status-12"), ..LogQuery::default() },
-        LogQuery { state: Some(State::Delivered), ..LogQuery::default() },
-        LogQuery { state: Some(State::Pending), app: text("food"), ..LogQuery::default() },
-        LogQuery { state: Some(State::GivenUp), ..LogQuery::default() },
-        LogQuery { from: Some(1003), to: Some(1007), ..LogQuery::default() },
-        LogQuery { app: text("food"), from: Some(1003), ..LogQuery::default() },
-    ] {
+    ];
+    for query in of_times.chain(of_sessions) {
         let fits = |entry: &&Delivery| {
             query.app.as_ref().is_none_or(|app| *app == entry.app)
                 && query.channel.is_none_or(|channel| channel == entry.channel)
@@ -263,11 +326,25 @@ fn the_log_finds_what_fits_and_each_question_has_its_index() {
             }
             assert!(page.len() <= 3);
             found.extend(page);
+            // Along an index that begins with what is asked for, in the order of the page.
+            let (sql, values) = question(&LogQuery { after, ..query.clone() });
+            let plan = plan(&sql, values);
+            let is_of_session = query.session.is_some() || query.notice_id.is_some();
+            let index = match (query.state, &query.app, query.channel) {
+                _ if is_of_session => "sqlite_autoindex_notices_1",
+                (Some(State::Pending), ..) => "notices_pending",
+                (Some(State::GivenUp), ..) => "notices_given_up",
+                (None, Some(_), Some(_)) => "notices_app",
+                (_, Some(_), _) => "notices_of_app",
+                (_, None, Some(_)) => "notices_channel",
+                (_, None, None) => "notices_created",
+            };
+            assert!(plan[0].split(' ').any(|word| word == index), "{query:?}: {plan:?}");
+            assert!(plan.len() == 1 || is_of_session, "{query:?}: {plan:?}");
         }
         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query:?}");
     }
     // The deliverer's walks are along indexes, whatever stands in the table.
-    let connection = rusqlite::Connection::open(table.folder.path().join(FILE)).unwrap();
     for (sql, index) in [
         ("SELECT id FROM notices WHERE app = 'a' AND channel = 0 AND due <= 5 ORDER BY due, id", "notices_due"),
         ("SELECT min(due) FROM notices WHERE app = 'a' AND channel = 0 AND due > 5", "notices_due"),
@@ -280,10 +357,8 @@ fn the_log_finds_what_fits_and_each_question_has_its_index() {
             "SELECT id FROM notices WHERE app = 'a' AND channel = 0 AND created >= 5 AND (created, id) > (5, 1) ORDER BY created, id",
             "notices_app",
         ),
-        ("SELECT id FROM notices WHERE state = 2 ORDER BY created DESC, id DESC", "notices_given_up"),
     ] {
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let plan: Vec<String> = statement.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        let plan = plan(sql, Vec::new());
         assert!(plan[0].contains(index), "{sql}: {plan:?}");
         assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{sql}: {plan:?}");
     }

@@ -1,10 +1,11 @@
 //! A caller of an X with extensions is asked for one (product rule M3).
 //!
 //! ```text
-//!            answered, or 183                    typed              somebody's
-//!   Opening ──────────────────▶ Typing ──────────────────▶ Judging ────────────▶ Dialling
-//!                                 ▲                           │ nobody's, or nothing typed
-//!                                 └──── a try is left ────────┴──────▶ Refusing
+//!            answered, or 183          typed: somebody's
+//!   Opening ──────────────────▶ Typing ───────────────────▶ Dialling
+//!                                │  ▲
+//!      nobody's, or nothing typed │  │ a try is left
+//!                                └──┴──────────────────────▶ Refusing
 //! ```
 //!
 //! What is heard and said meanwhile is never recorded: a recording begins when the parties are joined.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media::{Command, Digit, DigitBy, Hear, Prompt, Side, Then};
-use numbering::{Extension, Number};
+use numbering::Extension;
 
 use super::{Call, PROMPT_GRACE, Phase, Plan, TurnedAway, duration_of, prompt_of};
 use crate::collect::{Collect, Step};
@@ -27,12 +28,10 @@ use crate::settings::AskExtension;
 /// An X that leads on by an extension.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Asking {
-    pub(crate) x: Number,
     /// How many digits its extensions have.
     pub(crate) width: u8,
     /// Asks for it; without one the caller is asked by silence.
     pub(crate) prompt: Option<Arc<Prompt>>,
-    pub(crate) max_forwards: u8,
 }
 
 /// What became of an INVITE, or of an extension: somebody is called, or the caller is asked.
@@ -40,14 +39,6 @@ pub(crate) struct Asking {
 pub(crate) enum Way {
     Dial(Plan),
     Ask(Asking),
-}
-
-/// An extension that is to be judged.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Typed {
-    pub(crate) x: Number,
-    pub(crate) extension: Extension,
-    pub(crate) max_forwards: u8,
 }
 
 #[derive(Debug)]
@@ -59,8 +50,6 @@ pub(super) enum Stage {
         /// What plays.
         prompt: Option<Arc<Prompt>>,
     },
-    /// It is being looked up.
-    Judging { collect: Collect },
 }
 
 impl Stage {
@@ -68,7 +57,7 @@ impl Stage {
         match self {
             Stage::Typing { collect, .. } => collect.deadline(),
             // Whether the caller acknowledges is the leg's to watch.
-            Stage::Opening | Stage::Judging { .. } => None,
+            Stage::Opening => None,
         }
     }
 }
@@ -98,7 +87,7 @@ impl Call {
     pub(super) fn on_caller_hears(&mut self, cx: &mut Context<'_>) {
         let Phase::Asking { asking, stage: stage @ Stage::Opening } = &mut self.phase else { return };
         let prompt = asking.prompt.clone();
-        let collect = Collect::begin(asking.width, patience(cx, prompt.as_ref()));
+        let collect = Collect::begin(asking.width, over_by(cx, prompt.as_ref()));
         *stage = Stage::Typing { collect, prompt: prompt.clone() };
         self.tell(cx, Command::Collect { side: Side::A, on: true });
         self.say(cx, prompt.as_ref());
@@ -152,33 +141,23 @@ impl Call {
     }
 
     fn on_typed(&mut self, cx: &mut Context<'_>, digits: Box<str>) {
-        let over = Phase::Over { media_open: true };
-        let (asking, collect) = match std::mem::replace(&mut self.phase, over) {
-            Phase::Asking { asking, stage: Stage::Typing { collect, .. } } => (asking, collect),
-            kept => {
-                self.phase = kept;
-                return;
-            }
-        };
         cx.out.push_back(Output::Log(LogLine::Typed {
             session_id: Arc::clone(&self.cdr.session_id),
             digits: digits.len(),
         }));
-        let extension = Extension::parse(&digits);
-        let Asking { x, max_forwards, .. } = asking;
-        self.phase = Phase::Asking { asking, stage: Stage::Judging { collect } };
-        let is_empty = digits.is_empty();
         self.tell_customer(cx, |_| What::Collected { digits: digits.clone() });
+        let extension = Extension::parse(&digits);
+        let cause = if digits.is_empty() { Cause::EmptyExtension } else { Cause::UnknownExtension };
         self.cdr.digits = Some(digits);
         match extension {
-            Some(extension) => cx.typed = Some(Typed { x, extension, max_forwards }),
-            None => self.on_no_extension(cx, if is_empty { Cause::EmptyExtension } else { Cause::UnknownExtension }),
+            Some(extension) => cx.typed = Some(extension),
+            None => self.on_no_extension(cx, cause),
         }
     }
 
     /// What the typed extension leads to.
     pub(crate) fn on_judged(&mut self, cx: &mut Context<'_>, verdict: Result<Plan, TurnedAway>) {
-        if !matches!(self.phase, Phase::Asking { stage: Stage::Judging { .. }, .. }) {
+        if !matches!(self.phase, Phase::Asking { .. }) {
             return;
         }
         match verdict {
@@ -197,21 +176,12 @@ impl Call {
 
     /// Once more, or that was the last try.
     fn on_no_extension(&mut self, cx: &mut Context<'_>, cause: Cause) {
-        let prompt = self.app().and_then(|app| prompt_of(app, cause)).cloned();
-        let until = patience(cx, prompt.as_ref());
-        let over = Phase::Over { media_open: true };
-        let (asking, mut collect) = match std::mem::replace(&mut self.phase, over) {
-            Phase::Asking { asking, stage: Stage::Judging { collect } } => (asking, collect),
-            kept => {
-                self.phase = kept;
-                return;
-            }
-        };
-        if collect.again(until) {
-            self.phase = Phase::Asking { asking, stage: Stage::Typing { collect, prompt: prompt.clone() } };
-            self.say(cx, prompt.as_ref());
+        let said = self.app().and_then(|app| prompt_of(app, cause)).cloned();
+        let Phase::Asking { stage: Stage::Typing { collect, prompt }, .. } = &mut self.phase else { return };
+        if collect.again(over_by(cx, said.as_ref())) {
+            prompt.clone_from(&said);
+            self.say(cx, said.as_ref());
         } else {
-            self.phase = Phase::Asking { asking, stage: Stage::Judging { collect } };
             self.cease_to_collect(cx);
             self.turn_away(cx, cause);
         }
@@ -223,6 +193,6 @@ impl Call {
 }
 
 /// When a prompt that asks should be over.
-fn patience(cx: &Context<'_>, prompt: Option<&Arc<Prompt>>) -> Duration {
+fn over_by(cx: &Context<'_>, prompt: Option<&Arc<Prompt>>) -> Duration {
     cx.now + prompt.map_or(Duration::ZERO, |prompt| duration_of(prompt) + PROMPT_GRACE)
 }

@@ -125,7 +125,7 @@ impl Core {
         let of_x = || self.table.virtual_number(x).and_then(|number| number.trunk.clone());
         let trunk = of_x().and_then(|name| settings.trunk_named(&name)).or_else(|| first_caller(&settings))?;
         let mut cdr = Cdr::begun(now, "".into(), Arc::clone(&settings.trunk(trunk).name), caller, Some(x));
-        let outcome = self.decide(&settings, trunk, caller, Some(x), &mut cdr);
+        let outcome = self.decide(now, &settings, trunk, &mut cdr);
         let outcome = outcome.map(|way| would_be(&settings, way)).map_err(|turned_away| turned_away.cause);
         Some(Why { outcome, app: cdr.app, binding: cdr.binding })
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media::{Prompt, Side};
-use numbering::{Binding, CallBack, Decision, Mode, Number, Party, Refusal, VirtualNumber};
+use numbering::{Binding, CallBack, Decision, Extension, Mode, Number, Party, Refusal, VirtualNumber};
 use sip::dialog::Dialog;
 use sip::message::{Message, ParseError};
 use sip::transaction::{Flow, ServerId};
 
-use super::{Context, Core, Output, Session, SessionId, local_tag, unique_id};
-use crate::call::{Arrival, Asking, Call, MediaPorts, Plan, TurnedAway, Typed, Way};
+use super::{AtWork, Context, Core, Output, Session, SessionId, local_tag, unique_id};
+use crate::call::{Arrival, Asking, Call, MediaPorts, Plan, TurnedAway, Way};
 use crate::cdr::Cdr;
 use crate::intake::{read_called, read_caller};
 use crate::leg::{self, CallKey, Leg, LegKey, Owner};
@@ -56,12 +56,13 @@ impl Core {
         self.respond(now, id, flow, &invite, 100, &[]);
         let owner = LegKey { call: key, side: Side::A };
         self.layer.own(id, Owner::Leg(owner));
+        self.current = Some(AtWork::Call(key));
         self.counters.calls_begun += 1;
 
         let caller = read_caller(settings.trunk(trunk), &invite);
         let x = read_called(settings.trunk(trunk), &invite);
         let mut cdr = self.new_cdr(now, settings.trunk(trunk), caller, x);
-        let verdict = self.decide(&settings, trunk, caller, x, &mut cdr);
+        let verdict = self.decide(now, &settings, trunk, &mut cdr);
         // Ports are taken only where something will be heard: a call, or a refusal with a prompt to one who offered to hear it.
         let wants_media = match &verdict {
             Ok(_) => true,
@@ -71,17 +72,16 @@ impl Core {
             }
         };
         let media = if wants_media { self.take_ports(now) } else { None };
-        let verdict = verdict.map(|way| way.with_hops(hops_left(&invite)));
+        let max_forwards = hops_left(&invite);
         let (verdict, offer_answer) = self.negotiate(&settings, trunk, &invite, media, verdict);
         let request = leg::Request { invite, server: id, dialog, offer_answer };
         let leg = Leg::incoming(owner, trunk, flow, request, &settings);
-        self.begin(now, Arrival { key, settings, leg, media, cdr }, verdict);
+        self.begin(now, Arrival { key, settings, leg, media, max_forwards, cdr }, verdict);
     }
 
     /// Makes the call, dialling or refusing, and counts it.
     fn begin(&mut self, now: Duration, arrival: Arrival, verdict: Result<Way, TurnedAway>) {
         let key = arrival.key;
-        self.current = Some(key);
         if let Some(media) = arrival.media {
             self.sessions.insert(media.session, Session { call: key, ports: media.ports });
         }
@@ -101,11 +101,11 @@ impl Core {
         };
         let call = Call::begin(&mut cx, arrival, verdict);
         let has_ended = cx.has_ended;
-        self.current = None;
         self.live.add(&call.cdr, key);
         let place = self.calls.insert(call);
         debug_assert_eq!(place, key.index as usize, "next_key names the place that insert takes");
         self.settle(now, key, has_ended);
+        self.current = None;
     }
 
     /// Somebody is about to be called.
@@ -130,20 +130,17 @@ impl Core {
     }
 
     /// A caller has typed an extension: whose it is decides how the call goes on.
-    pub(super) fn on_typed(&mut self, now: Duration, key: CallKey, typed: Typed) {
+    pub(super) fn on_typed(&mut self, now: Duration, key: CallKey, extension: Extension) {
         let Some(call) = self.call(key) else { return };
-        let (settings, was) = (Arc::clone(call.settings()), call.cdr.clone());
-        let mut cdr = was.clone();
-        let verdict = match settings.trunk_named(&cdr.trunk_in) {
-            Some(trunk_in) => {
-                let at = self.unix_ms(now);
-                let decision = self.table.decide_extension(typed.x, typed.extension, cdr.caller, at);
-                let way = self.judge(&settings, trunk_in, typed.x, decision, &mut cdr);
-                way.map(|way| way.with_hops(typed.max_forwards))
+        let (settings, trunk_in, mut cdr) = (Arc::clone(call.settings()), call.a.trunk(), call.cdr.clone());
+        let way = match cdr.x {
+            Some(x) => {
+                let decision = self.table.decide_extension(x, extension, cdr.caller, self.unix_ms(now));
+                self.judge(now, &settings, trunk_in, x, decision, &mut cdr)
             }
             None => Err(Cause::Internal.into()),
         };
-        let verdict = match verdict {
+        let verdict = match way {
             Ok(Way::Dial(plan)) => Ok(plan),
             // An extension leads to somebody or to nobody.
             Ok(Way::Ask(_)) => Err(Cause::Internal.into()),
@@ -152,7 +149,9 @@ impl Core {
         if let Ok(plan) = &verdict {
             self.on_dial(now, plan, &cdr);
             // It occupies more than it did.
-            self.live.remove(&was);
+            if let Some(call) = self.calls.get(key.index as usize) {
+                self.live.remove(&call.cdr);
+            }
             self.live.add(&cdr, key);
         }
         self.with_call(now, key, |call, cx| {
@@ -186,20 +185,20 @@ impl Core {
     /// Who is reached, and how: the binding's word, the app's, the trunks'.
     pub(super) fn decide(
         &mut self,
+        now: Duration,
         settings: &Settings,
         trunk_in: TrunkId,
-        caller: Option<Number>,
-        x: Option<Number>,
         cdr: &mut Cdr,
     ) -> Result<Way, TurnedAway> {
-        let x = x.ok_or(Cause::UnreadableNumber)?;
-        let decision = self.table.decide_at(x, caller, self.unix_ms(cdr.call_in));
-        self.judge(settings, trunk_in, x, decision, cdr)
+        let x = cdr.x.ok_or(Cause::UnreadableNumber)?;
+        let decision = self.table.decide_at(x, cdr.caller, self.unix_ms(now));
+        self.judge(now, settings, trunk_in, x, decision, cdr)
     }
 
     /// What a decision means for a call.
     fn judge(
         &mut self,
+        now: Duration,
         settings: &Settings,
         trunk_in: TrunkId,
         x: Number,
@@ -208,12 +207,12 @@ impl Core {
     ) -> Result<Way, TurnedAway> {
         let (binding, party, callee) = match decision {
             Decision::Connect { binding, caller, callee } => (binding, caller, callee),
-            Decision::Ask { app, x, width } => {
+            Decision::Ask { app, width, .. } => {
                 cdr.set_app(settings, app);
                 let app = settings.app(app).ok_or(Cause::Internal)?;
                 self.check_loop(cdr.caller, None)?;
                 let prompt = app.prompts.enter_extension.clone();
-                return Ok(Way::Ask(Asking { x, width, prompt, max_forwards: MAX_FORWARDS }));
+                return Ok(Way::Ask(Asking { width, prompt }));
             }
             Decision::Refuse { refusal, app, binding } => {
                 if let Some(app) = app {
@@ -249,7 +248,7 @@ impl Core {
         let of_x = self.table.virtual_number(binding.x());
         let trunk_out = trunk_of(settings, of_x.as_deref(), trunk_in)?;
         let out = settings.trunk(trunk_out);
-        let routes = self.routes.order(cdr.call_in, &out.name);
+        let routes = self.routes.order(now, &out.name);
         if routes.is_empty() {
             return Err(Cause::NoRoute.into());
         }
@@ -279,7 +278,6 @@ impl Core {
             last_minute,
             longest,
             record: binding.record() && app.recording,
-            max_forwards: MAX_FORWARDS,
         }))
     }
 
@@ -343,14 +341,5 @@ pub(super) fn trunk_of(settings: &Settings, x: Option<&VirtualNumber>, trunk_in:
     match x.and_then(|number| number.trunk.as_ref()) {
         Some(name) => settings.trunk_named(name).ok_or(Cause::NoRoute),
         None => Ok(trunk_in),
-    }
-}
-
-impl Way {
-    fn with_hops(self, max_forwards: u8) -> Way {
-        match self {
-            Way::Dial(plan) => Way::Dial(Plan { max_forwards, ..plan }),
-            Way::Ask(asking) => Way::Ask(Asking { max_forwards, ..asking }),
-        }
     }
 }

@@ -11,7 +11,7 @@ use sip::transaction::Transport;
 
 use super::{Core, flow_to, tag_of, unique_id};
 use crate::call::Answered;
-use crate::leg::{ALLOW, LegKey, Owner};
+use crate::leg::{ALLOW, Head, LegKey, Owner};
 use crate::routes::{self, Route, RouteCounters};
 
 impl Core {
@@ -126,13 +126,16 @@ impl Probe<'_> {
     fn write(&self, out: &mut Vec<u8>, via: &[u8]) {
         let parameter = self.transport.uri_param();
         let (target, us) = (format!("sip:{}{parameter}", self.target), format!("sip:{}{parameter}", self.advertised));
-        write::request(out, "OPTIONS", target.as_bytes());
-        write::header(out, "Via", via);
-        write::header(out, "Max-Forwards", b"70");
-        write::header(out, "From", &[b"<", us.as_bytes(), b">;tag=", self.tag].concat());
-        write::header(out, "To", format!("<{target}>").as_bytes());
-        write::header(out, "Call-ID", self.call_id);
-        write::header(out, "CSeq", b"1 OPTIONS");
+        let head = Head {
+            method: Method::Options,
+            target: target.as_bytes(),
+            from: us.as_bytes(),
+            tag: self.tag,
+            call_id: self.call_id,
+            cseq: 1,
+            max_forwards: 70,
+        };
+        head.write(out, via);
         write::header(out, "Contact", format!("<{us}>").as_bytes());
         write::header(out, "Accept", b"application/sdp");
         write::header(out, "Allow", ALLOW);

@@ -18,14 +18,12 @@
 //! One file a state: `incoming` (Invited), `outgoing` (Calling, Cancelling), `established` (Up), `releasing` (Refused,
 //! ReleaseOnAck, Releasing). A handler takes its state and returns the next one, so that nothing of a state outlives it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use media::{Remote, Side};
 use numbering::Number;
 use sip::dialog::Dialog;
-use sip::digest::Answering;
 use sip::message::{Message, Method, RAck};
 use sip::transaction::{ClientId, Flow, Layer, ServerId};
 
@@ -39,6 +37,7 @@ use crate::text::TextKey;
 mod established;
 mod incoming;
 mod outgoing;
+mod proof;
 mod releasing;
 mod session_timer;
 mod wire;
@@ -46,10 +45,11 @@ mod wire;
 use established::Up;
 use incoming::Invited;
 use outgoing::{Calling, Cancelling};
+pub(crate) use proof::{Authorizations, Proof};
 use releasing::{Refused, ReleaseOnAck, Releasing};
 pub(crate) use session_timer::too_small;
+pub(crate) use wire::{Head, bodiless, sip_uri, trunk_of};
 use wire::{Headers, plain};
-pub(crate) use wire::{bodiless, sip_uri, trunk_of};
 
 /// Methods that we take, for `Allow`.
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
@@ -225,8 +225,7 @@ pub(crate) struct Line {
     /// The provisional response whose PRACK had not come when the final one went out: it must still be taken
     /// (RFC 3262 §3).
     unpracked: Option<RAck>,
-    /// Our side of the digest authentication, once the peer has asked for it.
-    answering: Option<Box<Answering>>,
+    proof: Proof,
     /// What the last INVITE said of it.
     invite_authorizations: Authorizations,
 }
@@ -238,9 +237,6 @@ struct Fork {
     bye: ClientId,
     challenged: bool,
 }
-
-/// Header names and values.
-type Authorizations = Vec<(&'static str, Vec<u8>)>;
 
 /// One leg.
 #[derive(Debug)]
@@ -513,7 +509,7 @@ impl Leg {
 
     /// A response to a request that we sent.
     pub(crate) fn on_response(&mut self, io: &mut Io<'_>, id: ClientId, response: &Message) -> Option<LegEvent> {
-        self.line.accepted(response);
+        self.line.proof.accepted(response);
         if self.line.on_fork_response(io, id, response) {
             return None;
         }
@@ -580,15 +576,14 @@ impl Line {
             last_cseq: 0,
             forks: Vec::new(),
             unpracked: None,
-            answering: None,
+            proof: Proof::default(),
             invite_authorizations: Vec::new(),
         }
     }
 
     /// Headers that answer the challenges of this trunk (RFC 3261 §22), where it has made any.
     fn authorizations(&mut self, method: Method, uri: &[u8], body: &[u8]) -> Authorizations {
-        let Some(answering) = &mut self.answering else { return Vec::new() };
-        let headers = answering.authorizations(method.as_str(), uri, body);
+        let headers = self.proof.authorizations(method, uri, body);
         if method == Method::Invite {
             // Its ACK says the same again: it cannot be challenged (§22.1).
             self.invite_authorizations.clone_from(&headers);
@@ -598,18 +593,7 @@ impl Line {
 
     /// Takes the challenge of a 401 or 407. `false`: there is no answer to it, or the one given was wrong.
     fn learn(&mut self, io: &mut Io<'_>, response: &Message) -> bool {
-        let Some(credentials) = &io.settings.trunk(self.trunk).auth else { return false };
-        let random = io.layer.draw();
-        let answering = self.answering.get_or_insert_with(|| Box::new(Answering::new(Arc::clone(credentials))));
-        answering.on_challenge(response, random).is_ok()
-    }
-
-    /// A request of ours got a final response other than a challenge: whatever we proved with it was good.
-    fn accepted(&mut self, response: &Message) {
-        let is_proof = response.status() >= 200 && !matches!(response.status(), 401 | 407);
-        if let Some(answering) = self.answering.as_mut().filter(|_| is_proof) {
-            answering.on_accepted();
-        }
+        self.proof.learn(io.settings.trunk(self.trunk), io.layer.draw(), response)
     }
 
     /// A 2xx of another fork than the one that is up: acknowledged and ended (RFC 3261 §13.2.2.4). `target`: where it is

@@ -16,7 +16,7 @@ use sip::transaction::{ClientId, Flow, ServerId, Transport};
 use super::established::Up;
 use super::releasing::Releasing;
 use super::session_timer::{self, LEAST_MIN_SE, SessionTimer};
-use super::wire::{contact, plain, reason, sip_uri};
+use super::wire::{Head, contact, plain, reason, sip_uri};
 use super::{
     ALLOW, Io, LegEvent, Line, MAX_FORKS, Next, Owner, Parties, Place, Progress, State, answer_plainly, answer_update,
     in_order, not_yet, on_info,
@@ -404,13 +404,16 @@ fn invite(
     };
     io.layer.send_request(io.now, flow, Method::Invite, Owner::Leg(line.owner), |out, via| {
         let x_at_us = sip_uri(&parties.x, &host, Transport::Udp);
-        write::request(out, "INVITE", target);
-        write::header(out, "Via", via);
-        write::header(out, "Max-Forwards", parties.max_forwards.to_string().as_bytes());
-        write::header(out, "From", &[b"<", &*x_at_us, b">;tag=", &parties.local_tag].concat());
-        write::header(out, "To", &[b"<", target, b">"].concat());
-        write::header(out, "Call-ID", &parties.call_id);
-        write::header(out, "CSeq", format!("{cseq} INVITE").as_bytes());
+        let head = Head {
+            method: Method::Invite,
+            target,
+            from: &x_at_us,
+            tag: &parties.local_tag,
+            call_id: &parties.call_id,
+            cseq,
+            max_forwards: parties.max_forwards,
+        };
+        head.write(out, via);
         write::header(out, "Contact", &contact(&host, flow.transport));
         if trunk.assert_identity {
             write::header(out, "P-Asserted-Identity", &[b"<", &*x_at_us, b">"].concat());

@@ -111,6 +111,32 @@ impl Line {
     }
 }
 
+/// What every request of ours outside a dialog begins with.
+pub(crate) struct Head<'a> {
+    pub(crate) method: Method,
+    /// Request-URI and To.
+    pub(crate) target: &'a [u8],
+    /// Who sends it: X at us, or we.
+    pub(crate) from: &'a [u8],
+    pub(crate) tag: &'a [u8],
+    pub(crate) call_id: &'a [u8],
+    pub(crate) cseq: u32,
+    pub(crate) max_forwards: u8,
+}
+
+impl Head<'_> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, via: &[u8]) {
+        let method = self.method.as_str();
+        write::request(out, method, self.target);
+        write::header(out, "Via", via);
+        write::header(out, "Max-Forwards", self.max_forwards.to_string().as_bytes());
+        write::header(out, "From", &[b"<", self.from, b">;tag=", self.tag].concat());
+        write::header(out, "To", &[b"<", self.target, b">"].concat());
+        write::header(out, "Call-ID", self.call_id);
+        write::header(out, "CSeq", format!("{} {method}", self.cseq).as_bytes());
+    }
+}
+
 /// The trunk that an address belongs to: by the configuration, or because its names lead there.
 pub(crate) fn trunk_of(now: Duration, settings: &Settings, routes: &Routes, ip: IpAddr) -> Option<TrunkId> {
     settings.trunk_of(ip).or_else(|| settings.trunk_named(routes.trunk_of_address(now, ip)?))

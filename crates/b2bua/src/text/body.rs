@@ -1,17 +1,23 @@
 //! Reading the words of a MESSAGE (RFC 3428 §7): plain text, plain text among other parts, plain text in a `message/cpim`.
 //!
 //! ```text
-//!   text/plain ─────────────────────────────────────────▶ UTF-8 ─▶ words
+//!   text/plain ──────────────────── base64, quoted-printable ─▶ UTF-8, GB 18030 ─▶ words
 //!   multipart/* ─▶ its first part that is one of these ──▲
 //!   message/cpim ─▶ From, To, Subject … left there ──────▲         (RFC 3862: they name people)
 //! ```
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use encoding_rs::GB18030;
+use quoted_printable::ParseMode;
 use sip::message::{ContentType, Entity, HeaderName, Message};
 
 use super::{MAX_CHARACTERS, Outcome};
 
 /// What can be read, for `Accept` (RFC 3261 §20.1).
-pub const ACCEPT: &[u8] = b"text/plain, message/cpim, multipart/mixed, multipart/alternative";
+pub(crate) const ACCEPT: &[u8] = b"text/plain, message/cpim, multipart/mixed, multipart/alternative";
 
 /// Wrappings within one another that are opened.
 const MAX_DEPTH: u8 = 4;
@@ -20,7 +26,7 @@ const MAX_DEPTH: u8 = 4;
 ///
 /// # Errors
 /// [`Outcome::ContentType`], [`Outcome::Unreadable`], [`Outcome::TooLong`].
-pub fn words(message: &Message) -> Result<&str, Outcome> {
+pub(crate) fn words(message: &Message) -> Result<Cow<'_, str>, Outcome> {
     let encoding = message.header(HeaderName::ContentEncoding);
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return Err(Outcome::ContentType);
@@ -28,14 +34,14 @@ pub fn words(message: &Message) -> Result<&str, Outcome> {
     let content_type = message.header(HeaderName::ContentType);
     let whole = Entity { content_type, transfer_encoding: None, content: message.body() };
     let words = words_of(&whole, MAX_DEPTH)?;
-    check(words).map(|()| words)
+    check(&words).map(|()| words)
 }
 
 /// Whether it may be a text message.
 ///
 /// # Errors
 /// [`Outcome::Unreadable`] where it is empty, [`Outcome::TooLong`].
-pub fn check(words: &str) -> Result<(), Outcome> {
+pub(crate) fn check(words: &str) -> Result<(), Outcome> {
     if words.is_empty() {
         return Err(Outcome::Unreadable);
     }
@@ -46,28 +52,21 @@ pub fn check(words: &str) -> Result<(), Outcome> {
     Ok(())
 }
 
-fn words_of<'a>(entity: &Entity<'a>, depth: u8) -> Result<&'a str, Outcome> {
-    let is_plain = |encoding: &[u8]| {
-        ["7bit", "8bit", "binary"].iter().any(|known| encoding.eq_ignore_ascii_case(known.as_bytes()))
-    };
-    if depth == 0 || !entity.transfer_encoding.is_none_or(is_plain) {
+fn words_of<'a>(entity: &Entity<'a>, depth: u8) -> Result<Cow<'a, str>, Outcome> {
+    if depth == 0 {
         return Err(Outcome::ContentType);
     }
     let Some(content_type) = entity.content_type else {
         // RFC 2045 §5.2: plain text.
-        return utf8(entity.content);
+        return read(entity, b"utf-8");
     };
     let content_type = ContentType::parse(content_type).ok_or(Outcome::ContentType)?;
     if content_type.is("text", "plain") {
-        let charset = content_type.params.get(b"charset");
-        let is_read = |charset: &[u8]| {
-            let bare = charset.strip_prefix(b"\"").and_then(|bare| bare.strip_suffix(b"\"")).unwrap_or(charset);
-            [&b"utf-8"[..], b"utf8", b"us-ascii"].iter().any(|known| bare.eq_ignore_ascii_case(known))
-        };
-        if !charset.is_none_or(is_read) {
-            return Err(Outcome::ContentType);
-        }
-        return utf8(entity.content);
+        return read(entity, &content_type.param(b"charset").unwrap_or(Cow::Borrowed(b"utf-8")));
+    }
+    // RFC 2045 §6.4: what holds other parts is not encoded itself.
+    if !is_one_of(entity.transfer_encoding.unwrap_or(b"8bit"), &["7bit", "8bit", "binary"]) {
+        return Err(Outcome::ContentType);
     }
     if content_type.is("message", "cpim") {
         // Its own headers, an empty line, and an entity (RFC 3862 §2).
@@ -86,8 +85,36 @@ fn words_of<'a>(entity: &Entity<'a>, depth: u8) -> Result<&'a str, Outcome> {
     found
 }
 
-fn utf8(content: &[u8]) -> Result<&str, Outcome> {
-    std::str::from_utf8(content).map_err(|_| Outcome::Unreadable)
+/// Plain text: its octets (RFC 2045 §6), then its characters.
+fn read<'a>(entity: &Entity<'a>, charset: &[u8]) -> Result<Cow<'a, str>, Outcome> {
+    let octets = match entity.transfer_encoding.unwrap_or(b"8bit") {
+        plain if is_one_of(plain, &["7bit", "8bit", "binary"]) => Cow::Borrowed(entity.content),
+        coded if is_one_of(coded, &["base64"]) => {
+            // Line ends stand anywhere, and the padding is not missed where it is not there.
+            let is_meant = |octet: &u8| !octet.is_ascii_whitespace() && *octet != b'=';
+            let text: Vec<u8> = entity.content.iter().copied().filter(is_meant).collect();
+            Cow::Owned(STANDARD_NO_PAD.decode(text).map_err(|_| Outcome::Unreadable)?)
+        }
+        coded if is_one_of(coded, &["quoted-printable"]) => {
+            Cow::Owned(quoted_printable::decode(entity.content, ParseMode::Robust).map_err(|_| Outcome::Unreadable)?)
+        }
+        _ => return Err(Outcome::ContentType),
+    };
+    if is_one_of(charset, &["utf-8", "utf8", "us-ascii"]) {
+        return match octets {
+            Cow::Borrowed(octets) => std::str::from_utf8(octets).map(Cow::Borrowed).map_err(|_| Outcome::Unreadable),
+            Cow::Owned(octets) => String::from_utf8(octets).map(Cow::Owned).map_err(|_| Outcome::Unreadable),
+        };
+    }
+    if is_one_of(charset, &["gb18030", "gbk", "gb2312"]) {
+        let (words, has_errors) = GB18030.decode_without_bom_handling(&octets);
+        return if has_errors { Err(Outcome::Unreadable) } else { Ok(Cow::Owned(words.into_owned())) };
+    }
+    Err(Outcome::ContentType)
+}
+
+fn is_one_of(word: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| word.trim_ascii().eq_ignore_ascii_case(known.as_bytes()))
 }
 
 #[cfg(test)]
@@ -96,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    fn read(headers: &str, body: &[u8]) -> Result<String, Outcome> {
+    fn of(headers: &str, body: &[u8]) -> Result<String, Outcome> {
         let mut bytes = format!(
             "MESSAGE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:x@y>\r\n\
              Call-ID: 1\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\n{headers}Content-Length: {}\r\n\r\n",
@@ -105,11 +132,11 @@ mod tests {
         .into_bytes();
         bytes.extend_from_slice(body);
         let message = Message::parse(Bytes::from(bytes), &sip::limits::Limits::default()).expect("a message");
-        words(&message).map(str::to_owned)
+        words(&message).map(Cow::into_owned)
     }
 
     fn plain(body: &[u8]) -> Result<String, Outcome> {
-        read("Content-Type: text/plain\r\n", body)
+        of("Content-Type: text/plain\r\n", body)
     }
 
     #[test]
@@ -122,24 +149,17 @@ mod tests {
             "text/plain;charset=utf8;format=flowed",
             "text/plain;charset=us-ascii",
         ] {
-            assert_eq!(read(&format!("Content-Type: {kind}\r\n"), words.as_bytes()).as_deref(), Ok(words), "{kind}");
+            assert_eq!(of(&format!("Content-Type: {kind}\r\n"), words.as_bytes()).as_deref(), Ok(words), "{kind}");
         }
-        assert_eq!(read("", words.as_bytes()).as_deref(), Ok(words));
-        for kind in ["text/plain;charset=GBK", "text/html", "application/vnd.3gpp.sms", "im-iscomposing", "text"] {
-            assert_eq!(
-                read(&format!("Content-Type: {kind}\r\n"), words.as_bytes()),
-                Err(Outcome::ContentType),
-                "{kind}"
-            );
+        assert_eq!(of("", words.as_bytes()).as_deref(), Ok(words));
+        for kind in ["text/plain;charset=utf-16", "text/html", "application/vnd.3gpp.sms", "im-iscomposing", "text"] {
+            assert_eq!(of(&format!("Content-Type: {kind}\r\n"), words.as_bytes()), Err(Outcome::ContentType), "{kind}");
         }
         assert_eq!(plain(&[0xc4, 0xe3]), Err(Outcome::Unreadable));
         assert_eq!(plain(b""), Err(Outcome::Unreadable));
         let gzip = "Content-Type: text/plain\r\nContent-Encoding: gzip\r\n";
-        assert_eq!(read(gzip, b"words"), Err(Outcome::ContentType));
-        assert_eq!(
-            read("Content-Type: text/plain\r\nContent-Encoding: identity\r\n", b"words").as_deref(),
-            Ok("words")
-        );
+        assert_eq!(of(gzip, b"words"), Err(Outcome::ContentType));
+        assert_eq!(of("Content-Type: text/plain\r\nContent-Encoding: identity\r\n", b"words").as_deref(), Ok("words"));
     }
 
     #[test]
@@ -156,17 +176,41 @@ mod tests {
         let kind = "Content-Type: multipart/mixed;boundary=\"b\"\r\n";
         let body = "preamble\r\n--b\r\nContent-Type: text/html\r\n\r\n<b>no</b>\r\n--b\r\nContent-Type: text/plain;charset=UTF-8\r\n\
                     Content-Transfer-Encoding: 8bit\r\n\r\n你好\r\nthere\r\n--b\r\nContent-Type: text/plain\r\n\r\nsecond\r\n--b--\r\n";
-        assert_eq!(read(kind, body.as_bytes()).as_deref(), Ok("你好\r\nthere"));
+        assert_eq!(of(kind, body.as_bytes()).as_deref(), Ok("你好\r\nthere"));
         let nested =
             "--b\r\nContent-Type: multipart/alternative;boundary=c\r\n\r\n--c\r\n\r\nbare\r\n--c--\r\n--b--\r\n";
-        assert_eq!(read(kind, nested.as_bytes()).as_deref(), Ok("bare"));
-        let coded = "--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\nd29yZHM=\r\n--b--\r\n";
-        assert_eq!(read(kind, coded.as_bytes()), Err(Outcome::ContentType));
-        assert_eq!(read("Content-Type: multipart/mixed\r\n", body.as_bytes()), Err(Outcome::ContentType));
+        assert_eq!(of(kind, nested.as_bytes()).as_deref(), Ok("bare"));
+        assert_eq!(of("Content-Type: multipart/mixed\r\n", body.as_bytes()), Err(Outcome::ContentType));
         let mut bad = b"--b\r\nContent-Type: text/plain\r\n\r\n".to_vec();
         bad.extend([0xff, 0xfe]);
         bad.extend(b"\r\n--b\r\nContent-Type: image/png\r\n\r\nx\r\n--b--");
-        assert_eq!(read(kind, &bad), Err(Outcome::Unreadable));
+        assert_eq!(of(kind, &bad), Err(Outcome::Unreadable));
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let kind = "Content-Type: multipart/mixed;boundary=\"b\"\r\n";
+        let part = |encoding: &str, charset: &str, content: &str| {
+            let body = format!(
+                "--b\r\nContent-Type: text/plain;charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{content}\r\n--b--\r\n"
+            );
+            of(kind, body.as_bytes())
+        };
+        for (encoding, charset, content, expected) in [
+            ("base64", "utf-8", "5L2g5aW9IGFu\r\nZCB3b3Jkcw==", Ok("你好 and words")),
+            ("Base64", "utf-8", "d29yZHM", Ok("words")),
+            ("base64", "GBK", "xOO6ww==", Ok("你好")),
+            ("base64", "gb2312", "xOM", Ok("你")),
+            ("quoted-printable", "utf-8", "=E4=BD=A0=\r\n=E5=A5=BD 1=3D1", Ok("你好 1=1")),
+            ("8bit", "gb18030", "words", Ok("words")),
+            ("base64", "utf-8", "d29y!!!!", Err(Outcome::Unreadable)),
+            ("base64", "utf-8", "xOO6ww==", Err(Outcome::Unreadable)),
+            ("base64", "gbk", "/w==", Err(Outcome::Unreadable)),
+            ("x-uuencode", "utf-8", "words", Err(Outcome::ContentType)),
+        ] {
+            let found = part(encoding, charset, content);
+            assert_eq!(found.as_deref(), expected.as_ref().copied(), "{encoding} {charset} {content}");
+        }
     }
 
     #[test]
@@ -174,12 +218,12 @@ mod tests {
         let kind = "Content-Type: message/cpim\r\n";
         let body = "From: Wang <tel:+8613811112222>\r\nTo: <tel:+86170>\r\nSubject: kingfisher\r\n\r\n\
                     Content-Type: text/plain; charset=utf-8\r\nContent-ID: <1@h>\r\n\r\nwords\r\n";
-        assert_eq!(read(kind, body.as_bytes()).as_deref(), Ok("words\r\n"));
-        assert_eq!(read(kind, b"From: <tel:1>\r\n\r\nno headers end"), Err(Outcome::Unreadable));
+        assert_eq!(of(kind, body.as_bytes()).as_deref(), Ok("words\r\n"));
+        assert_eq!(of(kind, b"From: <tel:1>\r\n\r\nno headers end"), Err(Outcome::Unreadable));
         let mut deep = b"words".to_vec();
         for _ in 0..6 {
             deep = [b"From: <tel:1>\r\n\r\nContent-Type: message/cpim\r\n\r\n".as_slice(), &deep].concat();
         }
-        assert!(read(kind, &deep).is_err());
+        assert!(of(kind, &deep).is_err());
     }
 }

@@ -19,15 +19,13 @@ use unicode_segmentation::UnicodeSegmentation;
 const LONGEST_NUMBER: usize = 64;
 
 /// The words for A, with who wrote them.
-#[must_use]
-pub fn with_sender(words: &str, sender: Number) -> Arc<str> {
+pub(crate) fn with_sender(words: &str, sender: Number) -> Arc<str> {
     format!("{words}[From{}]", sender.reveal()).into()
 }
 
 /// The words before the mark of A, and the number that it names. `None`: it names none. Blanks behind the number belong to it,
 /// those before the `@` are the words'. A full-width `＠` is one too: Chinese keyboards write it.
-#[must_use]
-pub fn addressee<'a>(words: &'a str, rule: &ReadRule) -> Option<(&'a str, Number)> {
+pub(crate) fn addressee<'a>(words: &'a str, rule: &ReadRule) -> Option<(&'a str, Number)> {
     let at = words.rfind(['@', '＠'])?;
     let (before, mark) = words.split_at(at);
     let spelling = mark.trim_start_matches(['@', '＠']).trim();
@@ -36,14 +34,12 @@ pub fn addressee<'a>(words: &'a str, rule: &ReadRule) -> Option<(&'a str, Number
     }
     let number = rule.read(spelling.as_bytes()).ok()?;
     // `see you @ 19` names nobody, although some rule makes a number of it.
-    let is_chinese = number.reveal().to_string().starts_with("+86");
-    (!is_chinese || number.kind() != Kind::Other).then_some((before, number))
+    (!number.is_chinese() || number.kind() != Kind::Other).then_some((before, number))
 }
 
 /// A text in pieces of so many characters at most, none of them cut inside what a reader sees as one character (a grapheme
 /// cluster, UAX #29), unless it alone is longer.
-#[must_use]
-pub fn cut(words: &str, longest: Option<NonZeroU16>) -> Vec<Arc<str>> {
+pub(crate) fn cut(words: &str, longest: Option<NonZeroU16>) -> Vec<Arc<str>> {
     let Some(longest) = longest.map(|longest| usize::from(longest.get())) else { return vec![words.into()] };
     let mut pieces = Vec::new();
     let (mut piece, mut length) = (String::new(), 0);

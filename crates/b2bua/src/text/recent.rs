@@ -1,7 +1,8 @@
-//! Which MESSAGEs have been taken: so that none goes on twice, however often and by whatever way it comes.
+//! Which MESSAGEs have been answered, and how: so that none goes on twice, however often and by whatever way it comes.
 //!
-//! A repeat in the same transaction is the layer's to absorb (RFC 3261 §17.2.2). One with another branch, or after the transaction
-//! has ended (over a stream that is at once), is known by Call-ID, From tag and CSeq (§8.2.2.2), and gets the same answer.
+//! A repeat in the same transaction is the layer's to absorb (RFC 3261 §17.2.2), and it tells of copies by other ways while that
+//! transaction lives. One that comes after it (over a stream that is at once) is known by Call-ID, From tag and CSeq (§8.2.2.2), and
+//! gets the same answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use sip::message::Message;
 
-use super::{Outcome, TextKey};
+use super::Outcome;
 
 /// How long one is known: longer than any sender repeats it.
 const KEPT: Duration = Duration::from_secs(300);
@@ -21,19 +22,10 @@ const MOST: usize = 131_072;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Print(u128);
 
-/// What has become of one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Known {
-    /// Nothing yet.
-    Ongoing(TextKey),
-    /// It has been answered so.
-    Answered(Outcome),
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     keys: [RandomState; 2],
-    known: HashMap<Print, Known>,
+    known: HashMap<Print, Outcome>,
     /// In the order of their coming.
     order: VecDeque<(Duration, Print)>,
 }
@@ -45,14 +37,14 @@ impl Recent {
         Print(u128::from(high) << 64 | u128::from(low))
     }
 
-    pub(crate) fn get(&mut self, now: Duration, print: Print) -> Option<Known> {
+    pub(crate) fn get(&mut self, now: Duration, print: Print) -> Option<Outcome> {
         self.forget(now);
         self.known.get(&print).copied()
     }
 
-    /// A new one, or what has become of one that is known.
-    pub(crate) fn set(&mut self, now: Duration, print: Print, known: Known) {
-        if self.known.insert(print, known).is_none() {
+    /// One has been answered so.
+    pub(crate) fn set(&mut self, now: Duration, print: Print, outcome: Outcome) {
+        if self.known.insert(print, outcome).is_none() {
             self.order.push_back((now, print));
         }
         self.forget(now);
@@ -76,9 +68,8 @@ mod tests {
     #[test]
     fn one_is_known_for_its_time_and_no_more_than_so_many() {
         let mut recent = Recent::default();
-        let answered = Known::Answered(Outcome::Delivered);
-        recent.set(Duration::ZERO, Print(1), Known::Ongoing(TextKey { index: 0, generation: 1 }));
-        recent.set(Duration::from_secs(1), Print(1), answered);
+        let answered = Outcome::Delivered;
+        recent.set(Duration::ZERO, Print(1), answered);
         assert_eq!(recent.get(KEPT - Duration::from_millis(1), Print(1)), Some(answered));
         assert_eq!(recent.get(KEPT, Print(1)), None);
         for print in 0..=MOST as u128 {

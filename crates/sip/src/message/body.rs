@@ -1,5 +1,7 @@
 //! What a body holds: finding the session description in it (RFC 2046 §5.1, RFC 5621), opening its parts.
 
+use std::borrow::Cow;
+
 use super::HeaderName;
 use super::text::{Field, Params, cut_field, decimal, is_token, token_len, trim_start, unquote};
 
@@ -38,9 +40,14 @@ impl<'a> ContentType<'a> {
         self.kind.eq_ignore_ascii_case(kind.as_bytes()) && self.subtype.eq_ignore_ascii_case(subtype.as_bytes())
     }
 
-    /// It is a multipart body of any kind.
+    /// The value of a parameter, without quotes around it.
     #[must_use]
-    pub fn is_multipart(&self) -> bool {
+    pub fn param(&self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
+        self.params.get(name).map(unquote)
+    }
+
+    /// It is a multipart body of any kind.
+    fn is_multipart(&self) -> bool {
         self.kind.eq_ignore_ascii_case(b"multipart")
     }
 }
@@ -73,41 +80,22 @@ impl<'a> Reason<'a> {
 }
 
 /// The session description in `body`. Any other part (ISUP, PIDF …) is left alone and goes nowhere.
-pub(super) fn sdp<'a>(content_type: Option<&[u8]>, body: &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn sdp<'a>(content_type: Option<&'a [u8]>, body: &'a [u8]) -> Option<&'a [u8]> {
     let Some(content_type) = content_type else {
         return body.starts_with(b"v=0").then_some(body);
     };
-    let content_type = ContentType::parse(content_type)?;
-    if content_type.is("application", "sdp") {
+    let whole = Entity { content_type: Some(content_type), transfer_encoding: None, content: body };
+    if is_sdp(&whole) {
         return Some(body);
     }
-    first_part(&content_type, body, |inner, content| {
-        // A multipart inside a multipart (mixed of alternative and ISUP) is followed once.
-        if inner.is("application", "sdp") { Some(content) } else { first_part(inner, content, direct) }
-    })
+    // A multipart inside a multipart (mixed of alternative and ISUP) is followed once.
+    let found = whole.parts().find_map(|part| if is_sdp(&part) { Some(part) } else { part.parts().find(is_sdp) });
+    found.map(|part| part.content)
 }
 
-fn direct<'a>(content_type: &ContentType<'_>, content: &'a [u8]) -> Option<&'a [u8]> {
-    content_type.is("application", "sdp").then_some(content)
-}
-
-/// The first part of a multipart body that `pick` wants.
-fn first_part<'a>(
-    content_type: &ContentType<'_>,
-    body: &'a [u8],
-    pick: impl Fn(&ContentType<'_>, &'a [u8]) -> Option<&'a [u8]>,
-) -> Option<&'a [u8]> {
-    if !content_type.is_multipart() {
-        return None;
-    }
-    let boundary = unquote(content_type.params.get(b"boundary")?);
-    if boundary.is_empty() || boundary.len() > MAX_BOUNDARY {
-        return None;
-    }
-    parts(body, &boundary).take(MAX_PARTS).find_map(|part| {
-        let Entity { content_type, content, .. } = Entity::of_part(part)?;
-        pick(&ContentType::parse(content_type?)?, content)
-    })
+fn is_sdp(entity: &Entity<'_>) -> bool {
+    let content_type = entity.content_type.and_then(ContentType::parse);
+    content_type.is_some_and(|content_type| content_type.is("application", "sdp"))
 }
 
 /// A thing with headers of its own: a part of a multipart body, what is inside a `message/cpim` (RFC 2045 §2.4).
@@ -149,7 +137,7 @@ impl<'a> Entity<'a> {
             .content_type
             .and_then(ContentType::parse)
             .filter(ContentType::is_multipart)
-            .and_then(|content_type| Some(unquote(content_type.params.get(b"boundary")?).into_owned()))
+            .and_then(|content_type| content_type.param(b"boundary"))
             .filter(|boundary| !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY);
         let content = self.content;
         boundary

@@ -24,9 +24,9 @@ const BRANCH_LEN: usize = COOKIE.len() + 8 + 8 + 16;
 
 /// Why a request gets no transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Refusal {
-    /// The same request came by another way (RFC 3261 §8.2.2.2): answer 482.
-    Merged,
+pub enum Refusal<O> {
+    /// The same request came by another way (RFC 3261 §8.2.2.2), and has a transaction, which may be somebody's: answer 482.
+    Merged(Option<O>),
     /// There are as many transactions as the limit allows: answer 503.
     Full,
 }
@@ -411,7 +411,7 @@ impl<O: Copy> Layer<O> {
 
     // ---- server side ------------------------------------------------------------------------------------------
 
-    /// Makes `owner` known for the CANCEL that may come.
+    /// Makes `owner` known for the CANCEL and the copies by other ways that may come.
     pub fn own(&mut self, id: ServerId, owner: O) {
         if let Some(server) = live_server(&mut self.servers, id) {
             server.owner = Some(owner);
@@ -454,8 +454,9 @@ impl<O: Copy> Layer<O> {
             return Some(Event::Refused { refusal: Refusal::Full, flow, message });
         }
         let merge_key = is_new.then(|| merge_key(&message));
-        if merge_key.as_ref().is_some_and(|key| self.merge_index.contains_key(key)) {
-            return Some(Event::Refused { refusal: Refusal::Merged, flow, message });
+        if let Some(&first) = merge_key.as_ref().and_then(|key| self.merge_index.get(key)) {
+            let owner = live_server(&mut self.servers, first).and_then(|server| server.owner);
+            return Some(Event::Refused { refusal: Refusal::Merged(owner), flow, message });
         }
         let invite = (method == Method::Cancel).then(|| self.cancelled_invite(flow, &message)).flatten();
         let id = self.insert_server(response_flow(flow, &message), method, key, merge_key);

@@ -232,7 +232,7 @@ pub enum Event<O> {
     /// The request cannot have a transaction; answer it through [`Layer::reply`] or drop it.
     Refused {
         /// Why.
-        refusal: Refusal,
+        refusal: Refusal<O>,
         /// Where it came from.
         flow: Flow,
         /// The request.

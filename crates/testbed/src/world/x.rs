@@ -52,10 +52,10 @@ impl World {
             Output::Correlated { .. } => {}
             Output::Told(event) => self.told.push(*event),
             Output::AskText { key, text } => self.asked.push((key, text)),
-            Output::SendText { key, trunk, from, to, content } => {
+            Output::SendText { key, trunk, from, to, content, until: _ } => {
                 self.to_send.push(ToSend { key, trunk, from, to, content });
             }
-            Output::AnswerText { reply, outcome, .. } => self.answers.push((reply, outcome)),
+            Output::AnswerText { reply, outcome } => self.answers.push((reply, outcome)),
             Output::Text(event) => self.texts.push(*event),
             Output::Log(line) => self.logs.push(format!("{line:?}")),
         }
