@@ -15,7 +15,7 @@ use std::time::Duration;
 use b2bua::outcome::Cause;
 use b2bua::settings::Settings;
 use numbering::{Axb, Binding};
-use testbed::{A, B, Harm, OnWire, PhoneId, Setup, State, World, ms};
+use testbed::{A, Act, B, Harm, OnWire, PhoneId, Script, Setup, State, World, ms};
 
 use crate::input::Input;
 
@@ -64,15 +64,19 @@ impl Play {
     fn new(setup: Setup) -> Play {
         let reversed = setup.numbers.iter().any(|number| number.trunk.as_deref() == Some("carrier-a"));
         let (caller, callee) = if reversed { (B, A) } else { (A, B) };
+        let who = |is_so: &dyn Fn(&Script) -> bool| {
+            let phones = setup.phones.iter().enumerate().filter(|(_, phone)| is_so(&phone.script));
+            phones.map(|(place, _)| PhoneId(place)).collect()
+        };
         Play {
             caller,
             callee,
             phones: setup.phones.len(),
             binding: setup.binding.clone(),
             settings: setup.settings.clone(),
-            // Which of several branches is heard is X's choice; where it changes, the listener has a gap.
             harm: Harm {
-                heard_for: setup.phones.iter().any(|phone| !phone.script.forks.is_empty()),
+                uneven: who(&|script| setting::is_uneven(script)),
+                hasty: who(&|script| setting::is_hasty(script)),
                 ..Harm::default()
             },
             shots: 0,
@@ -96,6 +100,8 @@ impl Play {
             }
             7 | 8 => {
                 let (who, act) = (self.who(input), setting::act(input));
+                self.harm.uneven.extend(matches!(act, Act::Press(..)).then_some(who));
+                self.harm.hasty.extend(matches!(act, Act::Bye).then_some(who));
                 self.world.with_phone(who, |phone, now| phone.act(now, &act));
             }
             9 => self.call(input),
@@ -105,7 +111,7 @@ impl Play {
                 if matches!(self.world.phone(who).state(), State::Idle | State::Ended) {
                     // The oracle asks the last script why a phone was in no call; it may have been the one before.
                     self.harm.cut_off = true;
-                    self.harm.heard_for |= !script.forks.is_empty();
+                    self.harm.uneven.extend(setting::is_uneven(&script).then_some(who));
                     self.world.with_phone(who, |phone, _| phone.set_script(script));
                 }
             }
@@ -199,6 +205,9 @@ impl Play {
         };
         let length = usize::from(input.byte());
         bytes.extend_from_slice(input.take(length));
+        if self.world.says_aloud(&bytes) {
+            return;
+        }
         self.world.inject_rtp(source, port, &bytes);
     }
 
@@ -237,6 +246,14 @@ impl Play {
         }
         self.check_canaries(&mut wrong);
         self.check_measure(&mut wrong);
+        let minutes = Duration::from_secs(60 * u64::from(self.binding.max_minutes));
+        let most = if minutes.is_zero() { setting::CEILING } else { minutes } + ms(100);
+        for cdr in self.world.cdrs() {
+            let talked = cdr.answered.map_or(Duration::ZERO, |answered| cdr.ended - answered);
+            if talked > most {
+                wrong.push(format!("a call of {talked:?} that may last {most:?}"));
+            }
+        }
         if self.world.cdrs().iter().any(|cdr| cdr.cause == Cause::Internal) {
             wrong.push("a call has ended by a fault of ours".to_owned());
         }

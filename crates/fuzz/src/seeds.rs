@@ -14,6 +14,10 @@ const FOUND: &[(&str, &[u8])] = &[
     ("wav", include_bytes!("../found/wav-two-in-one")),
     // A quote that nobody closed took in what we write behind it.
     ("message", include_bytes!("../found/message-open-quote-in-via")),
+    // A phone that asks every request for credentials, X's BYE too, complained that X had not ended the session.
+    ("calls", include_bytes!("../found/calls-bye-without-credentials")),
+    // Audio that spells a number goes through as it is: no program says one.
+    ("calls", include_bytes!("../found/calls-number-said-as-audio")),
 ];
 
 /// Seeds of a target; of an unknown one none.
@@ -155,7 +159,7 @@ fn spellings() -> Vec<Vec<u8>> {
 }
 
 /// Worlds and programs that a random generator makes up: of a world few things are unusual, in a program anything may happen.
-/// The first is of no bytes at all, a usual call.
+/// The first is of no bytes at all, a usual call; two recorded ones last as long as they may, a minute and the ceiling.
 fn stories() -> Vec<Vec<u8>> {
     let mut state = 0x1234_5678_9abc_def0_u64;
     let mut next = move || {
@@ -164,7 +168,11 @@ fn stories() -> Vec<Vec<u8>> {
         state ^= state << 17;
         (state >> 24) as u8
     };
-    let mut stories = vec![Vec::new()];
+    let usual = [0; 14];
+    let minutes_pass = [0, 15].repeat(9);
+    let minute = [&[0, 0, 0, 0, 0x11, 1], &usual[..], &minutes_pass[..6]].concat();
+    let ceiling = [&[0, 0, 0, 0, 1], &usual[..], &minutes_pass].concat();
+    let mut stories = vec![Vec::new(), minute, ceiling];
     for length in [10, 30, 50, 80, 120, 200, 300, 400].repeat(8) {
         let mut story: Vec<u8> = (0..24).map(|_| next() & next() & next()).collect();
         story.extend((0..length).map(|_| next()));

@@ -85,8 +85,9 @@ pub(crate) struct Ticking {
     pub(crate) interval: Duration,
     /// We refresh.
     pub(crate) ours: bool,
-    /// The peer has heard of session timers: only then can it be blamed.
-    pub(crate) known: bool,
+    /// The peer has heard of session timers, and has been refused nothing since that would have refreshed or ended the session:
+    /// only then can it be blamed.
+    pub(crate) owed: bool,
     /// Something is due: a refresh of ours, or the end.
     pub(crate) next: Duration,
     /// Our refresh is on its way: what is due is the end.

@@ -40,6 +40,7 @@ impl Phone {
         }
         let name = request.name();
         if request.method != Method::Cancel && !self.authenticates(now, &key, &request) {
+            self.note_refusal(&request);
             return;
         }
         if self.config.script.lacks.contains(&name) {

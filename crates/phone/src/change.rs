@@ -197,7 +197,9 @@ impl Phone {
         let early = dialog.held_until.is_some_and(|until| now < until);
         // Until its PRACK the caller may not know of the dialog.
         let unknown = matches!(&dialog.reliable.outstanding, Some(sent) if sent.until > now);
-        if changing || unknown || (*offer != Offer::None && (reinviting || early || !dialog.media.is_free())) {
+        // RFC 3311 §5.1: no offer before the first one and its answer, whichever side had to make it.
+        let settled = dialog.media.is_free() && dialog.media.remote_body().is_some();
+        if changing || unknown || (*offer != Offer::None && (reinviting || early || !settled)) {
             return Outcome::Busy;
         }
         let body = dialog.media.offer(&config, offer);
@@ -419,6 +421,9 @@ impl Phone {
     fn collides(&mut self, now: Duration, request: &Received) -> Option<u16> {
         request.sdp.as_ref()?;
         let refused = self.config.script.refuses_offers;
+        if refused.is_some() {
+            self.note_refusal(request);
+        }
         let mut early = None;
         let dialog = self.call.dialog_mut()?;
         if dialog.barred_until.is_some_and(|until| now < until) {

@@ -344,6 +344,12 @@ impl Phone {
         self.speaks_from
     }
 
+    /// An offer of either side waits for its answer.
+    #[must_use]
+    pub fn is_negotiating(&self) -> bool {
+        self.call.dialog().is_some_and(|dialog| !dialog.media.is_free())
+    }
+
     /// No call, no transaction, nothing to send.
     #[must_use]
     pub fn is_idle(&self) -> bool {

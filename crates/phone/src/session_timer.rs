@@ -172,7 +172,7 @@ impl Phone {
         self.start_timer(now, expires.seconds, uac, true);
     }
 
-    fn start_timer(&mut self, now: Duration, seconds: u32, ours: bool, known: bool) {
+    fn start_timer(&mut self, now: Duration, seconds: u32, ours: bool, owed: bool) {
         let interval = Duration::from_secs(seconds.into());
         let refreshes = self.config.script.session_timer.is_none_or(|timer| timer.refreshes);
         let next = match (ours, refreshes) {
@@ -182,7 +182,7 @@ impl Phone {
             (false, _) => interval - Duration::from_secs(32).min(interval / 3),
         };
         if let Some(dialog) = self.call.dialog_mut() {
-            dialog.timer = Some(Ticking { interval, ours, known, next: now + next, refreshing: false });
+            dialog.timer = Some(Ticking { interval, ours, owed, next: now + next, refreshing: false });
         }
         let refresher = if ours { Refresher::Us } else { Refresher::Them };
         self.event(PhoneEvent::SessionTimer { seconds, refresher });
@@ -214,14 +214,25 @@ impl Phone {
             };
             return self.plan(now, act);
         }
-        let known = timer.known;
+        let owed = timer.owed;
         let sentence =
             if timer.ours { "the session is over and the peer does not end it" } else { "the peer does not refresh" };
-        if known {
+        if owed {
             self.breach(format!("{sentence} (RFC 4028 §10)"));
         }
         self.event(PhoneEvent::SessionExpired);
         self.send_bye(now);
+    }
+
+    /// This request was refused, for what it offers or for want of credentials. It may have been the refresh that was due; a BYE
+    /// has ended the session for who sent it, whatever we say (RFC 3261 §15).
+    pub(crate) fn note_refusal(&mut self, request: &Received) {
+        if matches!(request.method, rsip::Method::Invite | rsip::Method::Update | rsip::Method::Bye)
+            && let Some(dialog) = self.call.dialog_mut().filter(|dialog| dialog.is_of(request))
+            && let Some(timer) = &mut dialog.timer
+        {
+            timer.owed = false;
+        }
     }
 
     /// Our refresh asked for less than the peer takes (§7.4): again with what it does take.

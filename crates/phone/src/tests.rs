@@ -550,6 +550,38 @@ fn a_session_that_nobody_refreshes_ends_and_is_told() {
 }
 
 #[test]
+fn a_peer_whose_refresh_or_end_is_refused_is_not_blamed() {
+    fn told(by_a: SessionTimer, refuse: impl FnOnce(&mut Script)) -> String {
+        let b = Script::answers(ms(100)).timed(SessionTimer::new(120));
+        let mut wire = Wire::new(Script::default().timed(by_a), b);
+        wire.phones[0].call(Duration::ZERO, TO_B);
+        wire.run(ms(1_000));
+        refuse(&mut wire.phones[1].config.script);
+        let told = complaints(&mut wire);
+        assert!(wire.has(1, &PhoneEvent::SessionExpired), "{:?}", wire.events);
+        told
+    }
+    let challenge = || Some(Challenge { every_request: true, ..Challenge::new(407, "carrier", "alice", "secret") });
+    let refreshes = SessionTimer::new(120).refresher(Refresher::Us);
+    // What a re-INVITE offers is refused, or it has no credentials.
+    assert_eq!(told(refreshes.by_reinvite(), |script| script.refuses_offers = Some(488)), "");
+    assert_eq!(told(refreshes, |script| script.challenge = challenge()), "");
+    // Who has refused nothing yet is owed the refresh.
+    let sentence = "the peer does not refresh (RFC 4028 §10)";
+    assert_eq!(told(refreshes.forgets(), |script| script.refuses_offers = Some(488)), sentence);
+    assert_eq!(told(refreshes.forgets(), |script| script.challenge = challenge()), sentence);
+    // A BYE without credentials has ended the session for who sent it.
+    let mut wire =
+        Wire::new(Script::default().timed(refreshes), Script::answers(ms(100)).timed(SessionTimer::new(120)));
+    wire.phones[0].call(Duration::ZERO, TO_B);
+    wire.run(ms(1_000));
+    wire.phones[1].config.script.challenge = challenge();
+    wire.phones[0].hang_up(wire.now);
+    assert_eq!(complaints(&mut wire), "");
+    assert!(wire.has(1, &PhoneEvent::SessionExpired), "{:?}", wire.events);
+}
+
+#[test]
 fn breaches_of_rfc_4028_are_told() {
     fn caught(edit: Edit) -> String {
         let wanted = SessionTimer::new(600);

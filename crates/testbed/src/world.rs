@@ -22,7 +22,7 @@ use phone::{Known, Phone, PhoneEvent};
 use sip::transaction::Flow;
 
 use crate::ladder::{self, Column, Ladder};
-use crate::leak::Secrets;
+use crate::leak::{Kind, Secrets};
 use crate::network::{Link, Network, Packet, Protocol};
 use crate::setup::{NUMBERS, SIP_PORT, Setup, X};
 
@@ -335,6 +335,13 @@ impl World {
     pub fn inject_rtp(&mut self, source: SocketAddr, port: u16, bytes: &[u8]) {
         self.deliver_media(source, port, bytes.to_vec());
         self.settle();
+    }
+
+    /// Whether this, as audio, says in plain text who somebody is. X takes audio through, whatever it says.
+    #[must_use]
+    pub fn says_aloud(&self, audio: &[u8]) -> bool {
+        let mut leaks = self.secrets.iter().flat_map(|secrets| secrets.scan_rtp(audio));
+        leaks.any(|leak| leak.kind != Kind::Ssrc)
     }
 
     /// Runs to this time.

@@ -21,7 +21,7 @@ use testbed::{
 use crate::input::Input;
 
 /// The longest call of all: nobody ends those that two strangers have with each other.
-const CEILING: Duration = Duration::from_secs(600);
+pub(super) const CEILING: Duration = Duration::from_secs(600);
 
 /// Times that scripts and programs know, in milliseconds.
 const TIMES: [u64; 16] =
@@ -272,8 +272,8 @@ pub(super) fn script(input: &mut Input<'_>, place: usize) -> Script {
         return script;
     }
     script.reply = match flags & 3 {
-        0 => Reply::Never,
-        1 | 2 => Reply::Answer { after: time(input) },
+        0 | 1 => Reply::Answer { after: time(input) },
+        2 => Reply::Never,
         _ => {
             let status = input.pick(&[486, 603, 404, 480, 503, 488, 300, 302, 305, 400, 408, 491, 500, 600, 699]);
             let reason = (input.byte() % 4 == 1).then(|| format!("Q.850;cause={}", input.byte()));
@@ -419,6 +419,18 @@ fn offer(input: &mut Input<'_>) -> Offer {
         6 => Offer::Direction(Direction::Inactive),
         _ => Offer::Direction(input.pick(&[Direction::SendRecv, Direction::RecvOnly])),
     }
+}
+
+/// What is heard of such a phone is not always in order, and nobody's fault: which of several branches is heard is X's choice, and
+/// where it changes, the listener has a gap; a digit that is being pressed as the parties are joined reaches the other from its
+/// middle on, with the timestamp of its beginning.
+pub(super) fn is_uneven(script: &Script) -> bool {
+    !script.forks.is_empty() || script.deeds.iter().any(|(_, act)| matches!(act, Act::Press(..)))
+}
+
+/// Such a phone may hang up before the ACK comes, and was in no call then, though one was answered.
+pub(super) fn is_hasty(script: &Script) -> bool {
+    script.deeds.iter().any(|(_, act)| matches!(act, Act::Bye))
 }
 
 /// What a reload brings: other rules for new calls, and the trunks in another order, so that none may be known by its place.

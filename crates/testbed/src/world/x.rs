@@ -103,8 +103,8 @@ impl World {
             let Some(place) = self.slots.iter().position(|slot| slot.takes_rtp(remote)) else { continue };
             let slot = &self.slots[place];
             let (config, wanted) = (slot.phone.config(), slot.phone.rtp());
-            // Of a fork, which branch was last heard of says nothing.
-            if wanted != remote && config.script.forks.is_empty() {
+            // Of a fork, which branch was last heard of says nothing; an offer that is under way as the call ends, as little.
+            if wanted != remote && config.script.forks.is_empty() && !slot.phone.is_negotiating() {
                 let sentence = format!("{} is at {wanted} and was sent audio at {remote}", config.name);
                 self.astray.push((PhoneId(place), sentence));
             }
