@@ -118,6 +118,41 @@ fn a_prack_that_crosses_the_answer_is_taken() {
     assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
 }
 
+/// RFC 3262 §5: a PRACK that makes an offer has the answer in its 2xx; a refusal that is on its way does not change that.
+#[test]
+fn an_offer_in_a_prack_that_crosses_a_refusal_is_not_taken_without_answer() {
+    let mut world = both(|_| {});
+    invite_from_a(&mut world, "Supported: 100rel\r\n", true);
+    let invite = first(&world, far(), "INVITE");
+    world.inject_sip(far(), &response(&invite, "183 Session Progress", "t", CONTACT, SDP));
+    assert!(last_to_a(&world).contains("RSeq: 1\r\n"));
+    world.inject_sip(far(), &response(&invite, "486 Busy Here", "t", "", ""));
+    assert!(last_to_a(&world).starts_with("SIP/2.0 486"));
+    from_a(&mut world, "PRACK", 2, "RAck: 1 1 INVITE\r\n", SDP);
+    let answer = last_to_a(&world);
+    assert!(answer.contains("CSeq: 2 PRACK\r\n"), "{answer}");
+    assert!(!answer.starts_with("SIP/2.0 200") || answer.contains("\r\n\r\nv=0"), "{answer}");
+}
+
+/// The same where the call has been answered: the offer changes a session that goes on.
+#[test]
+fn an_offer_in_a_prack_that_crosses_the_answer_is_not_taken_without_answer() {
+    let mut world = both(|s| s.app().no_answer = ms(180_000));
+    invite_from_a(&mut world, "Supported: 100rel\r\n", true);
+    let invite = first(&world, far(), "INVITE");
+    world.inject_sip(far(), &response(&invite, "183 Session Progress", "t", CONTACT, SDP));
+    from_a(&mut world, "PRACK", 2, "RAck: 1 1 INVITE\r\n", "");
+    // The 183 is said again every minute (RFC 3261 §13.3.1.1).
+    world.run_until(ms(61_000));
+    assert!(last_to_a(&world).contains("RSeq: 2\r\n"), "{:?}", sent(&world, a_addr()));
+    world.inject_sip(far(), &response(&invite, "200 OK", "t", CONTACT, SDP));
+    assert!(last_to_a(&world).starts_with("SIP/2.0 200"));
+    from_a(&mut world, "PRACK", 3, "RAck: 2 1 INVITE\r\n", SDP);
+    let answer = last_to_a(&world);
+    assert!(answer.contains("CSeq: 3 PRACK\r\n"), "{answer}");
+    assert!(!answer.starts_with("SIP/2.0 200") || answer.contains("\r\n\r\nv=0"), "{answer}");
+}
+
 #[test]
 fn a_bye_after_a_crossed_cancel_has_a_fresh_cseq() {
     let mut world = called(setup(Script::default().cancels(ms(500))));
