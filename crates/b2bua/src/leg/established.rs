@@ -193,6 +193,7 @@ impl Up {
             }
             Method::Invite => self.on_invite(line, io, id, flow, request),
             Method::Update => self.on_update(line, io, id, flow, request),
+            Method::Prack if line.awaits(request) => self.on_prack(line, io, id, flow, request),
             Method::Info => on_info(io, id, flow, request),
             _ => {
                 answer_plainly(line, io, id, flow, request);
@@ -253,6 +254,22 @@ impl Up {
     ) -> Option<LegEvent> {
         let (media, body) = take_offer(line, io, id, flow, request, &mut self.offer_answer)?;
         self.accept(line, io, id, flow, request, &body);
+        media.map(|media| LegEvent::MediaChanged { media })
+    }
+
+    /// A PRACK that has crossed our 2xx. What it offers is answered in its own (RFC 3262 §5).
+    fn on_prack(
+        &mut self,
+        line: &mut Line,
+        io: &mut Io<'_>,
+        id: ServerId,
+        flow: Flow,
+        request: &Message,
+    ) -> Option<LegEvent> {
+        line.unpracked = None;
+        let (media, body) = take_offer(line, io, id, flow, request, &mut self.offer_answer)?;
+        let bytes = response(io, request, flow, b"", 200, &[], sdp(&body));
+        io.layer.respond(io.now, id, 200, bytes);
         media.map(|media| LegEvent::MediaChanged { media })
     }
 

@@ -581,6 +581,11 @@ impl Line {
         }
     }
 
+    /// This PRACK is for a reliable response that was still unacknowledged when the final one left.
+    fn awaits(&self, prack: &Message) -> bool {
+        self.unpracked.is_some() && prack.rack() == self.unpracked
+    }
+
     /// Headers that answer the challenges of this trunk (RFC 3261 §22), where it has made any.
     fn authorizations(&mut self, method: Method, uri: &[u8], body: &[u8]) -> Authorizations {
         let headers = self.proof.authorizations(method, uri, body);
@@ -704,7 +709,8 @@ fn not_yet(io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) {
 fn answer_plainly(line: &mut Line, io: &mut Io<'_>, id: ServerId, flow: Flow, request: &Message) {
     match request.method() {
         Method::Options => plain(io, id, flow, request, 200, &[("Allow", ALLOW), ("Accept", b"application/sdp")]),
-        Method::Prack if line.unpracked.is_some() && request.rack() == line.unpracked => {
+        // An offer would have to be answered here (RFC 3262 §5), where there is nothing left to be agreed on.
+        Method::Prack if line.awaits(request) && request.sdp_body().is_none() => {
             line.unpracked = None;
             plain(io, id, flow, request, 200, &[]);
         }
@@ -727,7 +733,7 @@ fn answer_plainly(line: &mut Line, io: &mut Io<'_>, id: ServerId, flow: Flow, re
     }
 }
 
-/// What an UPDATE offers, if anything, taken: the party's media, and the body of our 200. `None`: it was refused. No offer may meet
+/// What an UPDATE or a PRACK offers, if anything, taken: the party's media, and the body of our 200. `None`: it was refused. No offer may meet
 /// one of ours that is open (RFC 3311 §5.2).
 fn take_offer(
     line: &Line,
