@@ -399,7 +399,7 @@ impl Task {
         self.link.handle_timeout(self.clock.now());
         loop {
             self.put_out();
-            if self.link.has_ended() && matches!(self.connection, Connection::None) {
+            if self.link.has_ended() && matches!(self.connection, Connection::None) && self.untold.is_empty() {
                 break;
             }
             let again = (!self.untold.is_empty()).then(|| self.clock.now() + AGAIN);

@@ -146,10 +146,7 @@ impl<K: Copy> Link<K> {
             State::Bound(_) => None,
             State::Ended => return None,
         };
-        let under_way = match &self.state {
-            State::Bound(session) => Some(session.waiting.len()),
-            _ => None,
-        };
+        let under_way = self.session().filter(|_| self.is_bound()).map(|session| session.waiting.len());
         let texts = self.submits.poll_timeout(under_way);
         [state, alive, texts, self.arrivals.poll_timeout()].into_iter().flatten().min()
     }
@@ -195,7 +192,8 @@ impl<K: Copy> Link<K> {
             State::Parting { until, .. } => {
                 let is_over = *until <= now;
                 self.on_session_time(now);
-                if is_over {
+                // It may have been lost just now.
+                if is_over && self.session().is_some() {
                     self.say_unbind(now);
                 }
             }

@@ -824,6 +824,23 @@ fn an_end_waits_for_what_is_outstanding_and_is_said() {
 ",
     );
 
+    // It was asked whether it is there when the end began, and does not say so: there is nobody to say good-bye to.
+    let mut story = Story::bound(Config { enquire_every: seconds(5), ..config() });
+    story.deliver(&message);
+    story.run_until(seconds(5));
+    story.link.unbind(story.now);
+    story.run_until(seconds(30));
+    ladder(
+        &story,
+        "
+   0.000  ◀── deliver_sm #101
+   0.000  text \"words\"
+   5.000  ──▶ enquire_link #2
+  15.000  close
+",
+    );
+    assert!(story.link.has_ended());
+
     // The SMSC wants it to end, and will be asked again.
     let mut story = Story::bound(config());
     story.say(Pdu { id: id::UNBIND, status: 0, sequence: 9, body: Vec::new() });
